@@ -1,0 +1,160 @@
+"""Who this process is among its ranks, and the process groups they share."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from golang.errors import ConfigError
+
+PATIENCE = timedelta(minutes=30)  # how long a collective waits for a slow peer
+
+
+@dataclass(frozen=True)
+class World:
+    """One rank's place: set by run.py's own spawning, torchrun, or Slurm."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    address: str = "127.0.0.1"
+    port: int = 0
+
+
+def read_world(environ: Mapping[str, str] = os.environ) -> World | None:
+    """This rank's place from torchrun's variables (ours too) or from a Slurm step's; None when started alone.
+
+    Raises ConfigError when they are incomplete.
+    """
+    if "RANK" in environ and "WORLD_SIZE" in environ:
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+        rank, size, local_rank, local_size, port = (_whole(environ, name) for name in names)
+        return World(rank, size, local_rank, local_size, environ.get("MASTER_ADDR", "127.0.0.1"), port)
+    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environ:
+        if "MASTER_ADDR" not in environ or "MASTER_PORT" not in environ:
+            raise ConfigError(
+                f"{environ['SLURM_STEP_NUM_TASKS']} Slurm tasks were started without MASTER_ADDR and MASTER_PORT; "
+                "export both in the batch script (the first node's name and a free port)"
+            )
+        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "MASTER_PORT")
+        rank, size, local_rank, port = (_whole(environ, name) for name in names)
+        local_size = int(environ.get("SLURM_STEP_TASKS_PER_NODE", str(size)).split("(")[0].split(",")[0])
+        return World(rank, size, local_rank, local_size, environ["MASTER_ADDR"], port)
+    return None
+
+
+def _whole(environ: Mapping[str, str], name: str) -> int:
+    value = environ.get(name, "")
+    if not value.isdecimal():
+        raise ConfigError(f"the environment has {name}={value!r}; a whole number is needed to find this rank's peers")
+    return int(value)
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def join(world: World, device: torch.device) -> None:
+    """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none."""
+    if world.size == 1:
+        return
+    if world.address in ("127.0.0.1", "localhost"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"tcp://{world.address}:{world.port}",
+        rank=world.rank,
+        world_size=world.size,
+        timeout=PATIENCE,
+        device_id=device if device.type == "cuda" else None,
+    )
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def data_parallel(model: nn.Module) -> nn.Module:
+    """`model` under DDP, or itself for one rank.
+
+    Plain DDP rebuilds its gradient buckets after the first backward pass, so a resumed run would sum its first step
+    in another order than a run never stopped; with find_unused_parameters it never does. Batch-norm buffers are
+    computed from all ranks' rows and need no broadcast.
+    """
+    if not dist.is_initialized():
+        return model
+    parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+    return DistributedDataParallel(model, find_unused_parameters=True, **{buffers: False})  # type: ignore[arg-type]
+
+
+def pick_device(asked: str, local_rank: int, local_size: int) -> torch.device:
+    """The device of this rank. Raises ConfigError when more GPUs are asked for than this process can see."""
+    seen = torch.cuda.device_count()
+    if asked == "cpu" or (asked == "auto" and seen == 0):
+        return torch.device("cpu")
+    if seen == 0:
+        raise ConfigError("device=cuda, but torch sees no GPU here; use device=cpu, or check CUDA_VISIBLE_DEVICES")
+    # Slurm may show each task its own GPU alone.
+    index = 0 if seen == 1 and local_size > 1 and "SLURM_PROCID" in os.environ else local_rank
+    if index >= seen:
+        raise ConfigError(f"{local_size} processes need {local_size} GPUs, but {seen} are visible; start {seen}")
+    return torch.device("cuda", index)
+
+
+class ControlGroup:
+    """A gloo group of all ranks for small CPU tensors, apart from the training traffic."""
+
+    def __init__(self, world: World) -> None:
+        self.group = dist.new_group(backend="gloo", timeout=PATIENCE) if world.size > 1 else None
+        self.world = world
+
+    def maximum(self, tensor: Tensor) -> dist.Work | None:
+        """Starts an all-reduce (max) of a CPU tensor, in place; wait on what it returns."""
+        if self.group is None:
+            return None
+        return dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.group, async_op=True)
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean of every rank's CPU tensor."""
+        if self.group is not None:
+            dist.all_reduce(tensor, group=self.group)
+            tensor /= self.world.size
+        return tensor
+
+    def gather(self, tensor: Tensor) -> tuple[Tensor, dist.Work | None]:
+        """Starts gathering every rank's CPU tensor [...] → [W, ...]; complete once the work has been waited for."""
+        if self.group is None:
+            return tensor[None], None
+        whole = tensor.new_empty(self.world.size, *tensor.shape)
+        return whole, dist.all_gather(list(whole.unbind()), tensor.contiguous(), group=self.group, async_op=True)
+
+    def broadcast(self, text: str) -> str:
+        """Rank 0's text, on every rank."""
+        if self.group is None:
+            return text
+        size = torch.tensor([len(text.encode())])
+        dist.broadcast(size, 0, group=self.group)
+        data = torch.zeros(int(size), dtype=torch.uint8)
+        if self.world.rank == 0:
+            data = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        dist.broadcast(data, 0, group=self.group)
+        return bytes(data.tolist()).decode()
+
+    def barrier(self) -> None:
+        if self.group is not None:
+            dist.barrier(group=self.group)

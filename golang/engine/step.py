@@ -1,0 +1,71 @@
+"""One training step, from crops to updated weights, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from golang.config import Config
+from golang.method.model import SwAV
+from golang.method.objective import Losses, Targets, compute_losses, make_targets
+from golang.method.queue import EmbeddingQueue
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TrainStep:
+    """Normalise prototypes, forward, loss, backward, freeze, update.
+
+    `forward` is the module that is called: the model itself or its DDP wrapper. The queues are None until they exist.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: SwAV,
+        optimizer: Any,  # noqa: ANN401 - apex's wrapper has no common type
+        learning_rates: Sequence[float],
+        forward: nn.Module | None = None,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.optimizer = optimizer
+        self.learning_rates = learning_rates
+        self.forward = forward or model
+        self.queue: EmbeddingQueue | None = None
+        self.local_queue: EmbeddingQueue | None = None
+        self.device = next(model.parameters()).device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+
+    def __call__(self, iteration: int, large: Tensor, small: Tensor | None, permutations: Tensor | None) -> Losses:
+        """Trains on large [2·b, 3, S, S] and small [m·b, 3, s, s], rows v·b + i; returns device scalars."""
+        losses, _ = self.gradients(iteration, large, small, permutations)
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(self.learning_rates[iteration])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return losses
+
+    def gradients(
+        self, iteration: int, large: Tensor, small: Tensor | None, permutations: Tensor | None
+    ) -> tuple[Losses, Targets]:
+        """The step without its update: leaves unscaled gradients averaged over ranks, frozen ones as None."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.normalise_prototypes()
+        images = len(large) // 2
+        dtype = AUTOCAST[self.config.precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            branches = self.forward(large, small)
+            targets = make_targets(self.model, branches, images, self.config.method, self.queue, self.local_queue)
+            losses = compute_losses(branches, targets, images, self.config.method, self.config.cross_view, permutations)
+        self.scaler.scale(losses.total).backward()
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        if iteration < self.config.optim.freeze_iterations:
+            for name, parameter in self.model.named_parameters():
+                if "prototypes" in name:
+                    parameter.grad = None
+        return losses, targets

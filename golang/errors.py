@@ -1,0 +1,27 @@
+"""Errors a person can act on: what is wrong, the value, the next command."""
+
+from __future__ import annotations
+
+
+class GolangError(Exception):
+    """Base of every error that is shown as one message, without a traceback."""
+
+
+class ConfigError(GolangError):
+    """A setting that cannot work, found before any data is read."""
+
+
+class DataError(GolangError):
+    """A data set that is missing, incomplete or contradictory."""
+
+
+class CheckpointError(GolangError):
+    """A checkpoint that is damaged or belongs to another run."""
+
+
+class RunBusyError(GolangError):
+    """Another process holds the run folder."""
+
+
+class NonFiniteError(GolangError):
+    """The loss or a gradient stopped being a number."""

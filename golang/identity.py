@@ -1,0 +1,72 @@
+"""What makes a run that run: an id of the settings that change its result, and a folder name a person can read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from golang.config import Config
+from golang.errors import ConfigError
+
+# Settings that say where and how comfortably a run happens, not what comes out of it.
+OUTSIDE = frozenset(
+    {"sweep", "device", "deterministic", "log_every_steps", "checkpoint", "data.root", "data.workers"}
+)
+
+
+def result_settings(config: Config) -> dict[str, Any]:
+    """The settings that count, dotted, where they differ from the defaults.
+
+    Leaving out what has its default lets a later version add a setting without changing old ids.
+    """
+    defaults = _flat(Config().to_dict())
+    return {
+        key: value
+        for key, value in sorted(_flat(config.to_dict()).items())
+        if value != defaults[key] and not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE)
+    }
+
+
+def run_id(config: Config) -> str:
+    """Eight hexadecimal digits that depend on the settings that change the result, and on nothing else."""
+    text = json.dumps(result_settings(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def label(overrides: Sequence[str], longest: int = 80) -> str:
+    """A short, safe folder name from one run's own overrides: their last key parts and values."""
+    parts = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key.split(".")[0] in ("cluster", "tracking", "run_dir", "runs_dir", "sweep", "dry_run", "hydra"):
+            continue
+        if any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE):
+            continue
+        parts.append(f"{key.split('.')[-1]}={value}")
+    text = re.sub(r"[^A-Za-z0-9=.,_+-]+", "_", ",".join(parts))[:longest].strip("._,")
+    return text or "base"
+
+
+def find_run(sweep: Path, identity: str) -> Path | None:
+    """The folder of that id in a sweep, whatever its label; None if there is none."""
+    found = sorted(path for path in sweep.glob(f"*-{identity}") if path.is_dir())
+    if len(found) > 1:
+        raise ConfigError(
+            f"{sweep} holds run {identity} {len(found)} times: {', '.join(path.name for path in found)}; "
+            "move all but one elsewhere"
+        )
+    return found[0] if found else None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

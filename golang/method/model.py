@@ -1,0 +1,110 @@
+"""The networks: SwAV's global branch, and GOLANG, which adds semantic attention and local prototypes to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from golang.config import NUM_LARGE
+from golang.method.attention import local_views, semantic_attention
+from golang.method.heads import ProjectionHead, Prototypes
+from golang.method.trunk import Trunk
+
+
+@dataclass
+class Branches:
+    """One forward pass. b images, V crops each, n local views a large crop; rows are view-major."""
+
+    embedding: Tensor  # [V·b, D], unit length
+    logits: Tensor  # [V·b, K]
+    attention: Tensor | None = None  # [2·b, D, P]
+    local_features: Tensor | None = None  # [2·b·n, C]
+    local_embedding: Tensor | None = None  # [2·b·n, D], unit length
+    local_logits: Tensor | None = None  # [2·b·n, K_local]
+    cross_logits: Tensor | None = None  # [2·b, K]
+
+
+class SwAV(nn.Module):
+    """Trunk, projection head and prototypes; each size of crop passes the trunk once (arXiv 2006.09882)."""
+
+    def __init__(self, trunk: Trunk, hidden: int, features: int, prototypes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.projection_head = ProjectionHead(trunk.channels, hidden, features)
+        self.prototypes = Prototypes(features, prototypes)
+
+    def forward(self, large: Tensor, small: Tensor | None = None) -> Branches:
+        """large [2·b, 3, S, S] and small [m·b, 3, s, s], rows v·b + i."""
+        return self._global_branch(self.trunk(large), small)
+
+    def _global_branch(self, large_map: Tensor, small: Tensor | None) -> Branches:
+        pooled = [large_map.mean((2, 3))]
+        if small is not None and len(small):
+            pooled.append(self.trunk(small).mean((2, 3)))
+        embedding = F.normalize(self.projection_head(torch.cat(pooled)), dim=1)
+        return Branches(embedding, self.prototypes(embedding))
+
+    @torch.no_grad()
+    def normalise_prototypes(self) -> None:
+        """Gives every prototype of every branch unit length: the first act of a step."""
+        for module in self.children():
+            if isinstance(module, Prototypes):
+                module.normalise()
+
+
+class GOLANG(SwAV):
+    """Adds local views formed by semantic attention, their prototypes, and local-to-global prediction."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        hidden: int,
+        features: int,
+        prototypes: int,
+        local_prototypes: int,
+        group_heads: int,
+        attention_temperature: float = 1.0,
+        detach_cross_view: bool = True,
+    ) -> None:
+        super().__init__(trunk, hidden, features, prototypes)
+        self.local_projection_head = ProjectionHead(trunk.channels, hidden, features)
+        self.local_prototypes = Prototypes(features, local_prototypes)
+        self.l2g_prototypes = Prototypes(features, prototypes)
+        self.group_heads = group_heads
+        self.attention_temperature = attention_temperature
+        self.detach_cross_view = detach_cross_view
+
+    def attend(self, feature_map: Tensor) -> Tensor:
+        """Semantic attention [M, D, P] of a feature map [M, C, h, w], positions row-major."""
+        positions = self.projection_head.at_positions(feature_map.flatten(2).transpose(1, 2))
+        return semantic_attention(positions, self.attention_temperature)
+
+    def forward(self, large: Tensor, small: Tensor | None = None) -> Branches:
+        feature_map = self.trunk(large)
+        # Attention first: the projection head's running statistics see the positions before the pooled features.
+        attention = self.attend(feature_map)
+        features = local_views(feature_map.flatten(2), attention, self.group_heads)
+        branches = self._global_branch(feature_map, small)
+        local = F.normalize(self.local_projection_head(features), dim=1)
+        seen = local.detach() if self.detach_cross_view else local
+        views = self.projection_head[-1].out_features // self.group_heads
+        whole = F.normalize(seen.view(len(large), views, -1).mean(1), dim=1)
+        branches.attention = attention
+        branches.local_features = features
+        branches.local_embedding = local
+        branches.local_logits = self.local_prototypes(local)
+        branches.cross_logits = self.l2g_prototypes(whole)
+        return branches
+
+
+def split_views(rows: Tensor, images: int) -> Tensor:
+    """View-major rows [V·b, …] as [V, b, …]."""
+    return rows.view(-1, images, *rows.shape[1:])
+
+
+def large_views(rows: Tensor, images: int) -> Tensor:
+    """The large crops' part [2, b, …] of view-major rows [V·b, …]."""
+    return split_views(rows[: NUM_LARGE * images], images)

@@ -1,0 +1,88 @@
+"""From a forward pass to the loss: queues, Sinkhorn targets, and the mean of the branches' losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from golang.config import CrossView, Method
+from golang.method.losses import cross_view_loss, global_loss, local_loss, log_probabilities
+from golang.method.model import GOLANG, Branches, SwAV, large_views, split_views
+from golang.method.queue import EmbeddingQueue
+from golang.method.sinkhorn import sinkhorn
+
+
+@dataclass
+class Losses:
+    """Scalars; SwAV has no local and no cross-view part."""
+
+    total: Tensor
+    global_: Tensor
+    local: Tensor | None = None
+    cross_view: Tensor | None = None
+
+
+@dataclass
+class Targets:
+    """Soft codes of the two large views, and the logits that Sinkhorn saw (queue rows first)."""
+
+    global_: Tensor  # [2, b, K]
+    local: Tensor | None  # [2, b·n, K_local]
+    logits: list[Tensor]  # view 0, view 1, then the same for local views
+
+
+def make_targets(
+    model: SwAV,
+    branches: Branches,
+    images: int,
+    method: Method,
+    queue: EmbeddingQueue | None = None,
+    local_queue: EmbeddingQueue | None = None,
+) -> Targets:
+    """Sinkhorn codes for `images` images a rank; a queue joins once it is ready and takes this step's embeddings."""
+    logits = _with_queue(large_views(branches.logits, images), branches.embedding, queue, model.prototypes.weight)
+    if isinstance(model, GOLANG):
+        assert branches.local_logits is not None and branches.local_embedding is not None
+        rows = branches.local_logits.view(2, -1, branches.local_logits.shape[1])
+        logits += _with_queue(rows, branches.local_embedding, local_queue, model.local_prototypes.weight)
+    codes = sinkhorn(logits, method.epsilon, method.sinkhorn_iterations)
+    global_codes = torch.stack([code[-images:] for code in codes[:2]])
+    local_codes = None
+    if isinstance(model, GOLANG):
+        local_codes = torch.stack([code[-rows.shape[1] :] for code in codes[2:]])
+    return Targets(global_codes, local_codes, logits)
+
+
+def compute_losses(
+    branches: Branches, targets: Targets, images: int, method: Method, cross_view: CrossView, permutations: Tensor | None
+) -> Losses:
+    """The losses of one step; `permutations` as in `golang.method.losses.local_loss`, None for SwAV."""
+    log_p = log_probabilities(split_views(branches.logits, images), method.temperature)
+    whole = global_loss(log_p, targets.global_)
+    if branches.local_logits is None or branches.cross_logits is None or targets.local is None or permutations is None:
+        return Losses(whole, whole)
+    prototypes = branches.local_logits.shape[1]
+    local_log_p = log_probabilities(branches.local_logits.view(2, images, -1, prototypes), method.temperature)
+    local = local_loss(local_log_p, targets.local.view_as(local_log_p), permutations)
+    cross_log_p = log_probabilities(split_views(branches.cross_logits, images), method.temperature)
+    cross = cross_view_loss(cross_log_p, targets.global_, cross_view.same_view)
+    return Losses((whole + local + cross) / 3, whole, local, cross)
+
+
+@torch.no_grad()
+def _with_queue(logits: Tensor, embedding: Tensor, queue: EmbeddingQueue | None, prototypes: Tensor) -> list[Tensor]:
+    """Each large view's logits [r, K] with the queue's in front, if it is ready; then the queue takes this step's rows."""
+    views, rows, _ = logits.shape
+    problems = list(logits.detach().unbind())
+    if queue is None:
+        return problems
+    if queue.ready:
+        problems = [
+            torch.cat([F.linear(past, prototypes.to(past.dtype)), now])
+            for past, now in zip(queue.rows, problems, strict=True)
+        ]
+    queue.push(embedding[: views * rows].detach().view(views, rows, -1))
+    return problems

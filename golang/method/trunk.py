@@ -1,0 +1,82 @@
+"""Trunks: torchvision's ResNets with synchronised batch norm, and a small ResNet for CPUs.
+
+Every trunk maps images [R, 3, s, s] to a feature map [R, C, h, w] and says its C as `channels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from golang.method.batchnorm import BatchNorm
+
+TORCHVISION_TRUNKS = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2")
+TRUNKS = ("small", *TORCHVISION_TRUNKS)
+
+
+class Trunk(nn.Sequential):
+    """A ResNet without its pooling and classifier; children keep torchvision's names."""
+
+    channels: int
+
+    def __init__(self, children: dict[str, nn.Module], channels: int) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = super().forward(images)
+        return features
+
+
+def build_trunk(name: str) -> Trunk:
+    """The trunk of that name, freshly initialised (kaiming fan-out, batch norm 1/0, no zero-init residual)."""
+    if name == "small":
+        return small_resnet(BasicBlock, width=16, stem=_stem(16, kernel=3, pool=False))
+    whole = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm)
+    channels = whole.fc.in_features
+    return Trunk({key: child for key, child in whole.named_children() if key not in ("avgpool", "fc")}, channels)
+
+
+def small_resnet(
+    block: type[BasicBlock] | type[Bottleneck], width: int, stem: dict[str, nn.Module] | None = None, base_width: int = 64
+) -> Trunk:
+    """A ResNet of one block a stage; stage s has width·2^s planes (times the block's expansion).
+
+    The default stem is torchvision's (7×7 with stride 2, then a pool with stride 2).
+    """
+    layers = dict(stem or _stem(width, kernel=7, pool=True))
+    channels = width
+    for stage in range(4):
+        planes, stride = width * 2**stage, 1 if stage == 0 else 2
+        expanded = planes * block.expansion
+        downsample = None
+        if stride != 1 or channels != expanded:
+            downsample = nn.Sequential(nn.Conv2d(channels, expanded, 1, stride, bias=False), BatchNorm(expanded))
+        unit = block(channels, planes, stride, downsample, base_width=base_width, norm_layer=BatchNorm)
+        layers[f"layer{stage + 1}"] = nn.Sequential(unit)
+        channels = expanded
+    trunk = Trunk(layers, channels)
+    _each_convolution(trunk, lambda conv: nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu"))
+    return trunk
+
+
+def _stem(width: int, kernel: int, pool: bool) -> dict[str, nn.Module]:
+    stem: dict[str, nn.Module] = {
+        "conv1": nn.Conv2d(3, width, kernel, stride=2, padding=kernel // 2, bias=False),
+        "bn1": BatchNorm(width),
+        "relu": nn.ReLU(inplace=True),
+    }
+    if pool:
+        stem["maxpool"] = nn.MaxPool2d(3, stride=2, padding=1)
+    return stem
+
+
+def _each_convolution(module: nn.Module, initialise: Callable[[nn.Conv2d], object]) -> None:
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            initialise(child)

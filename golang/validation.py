@@ -1,0 +1,168 @@
+"""Settings that cannot work together, refused before any data is read."""
+
+from __future__ import annotations
+
+from golang.config import Config
+from golang.errors import ConfigError
+
+# Feature-map channels of each trunk: what the group heads must divide.
+TRUNK_CHANNELS = {
+    "small": 128,
+    "resnet18": 512,
+    "resnet34": 512,
+    "resnet50": 2048,
+    "resnet101": 2048,
+    "wide_resnet50_2": 2048,
+    "wide_resnet101_2": 2048,
+}
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError for the first setting that is wrong by itself or with the others."""
+    _check_numbers(config)
+    _check_model(config)
+    _check_crops(config)
+    _check_schedule(config)
+    _check_queues(config)
+
+
+def check_world(config: Config, world_size: int) -> None:
+    """Raises ConfigError if the global batch cannot be cut into `world_size` equal parts."""
+    batch = config.optim.batch_size
+    if batch % world_size:
+        below = batch - batch % world_size
+        raise ConfigError(
+            f"optim.batch_size={batch} does not divide by {world_size} ranks; "
+            f"try optim.batch_size={below or world_size} or another number of ranks"
+        )
+
+
+def local_views(config: Config) -> int:
+    """Local views a large crop: n = feature_dim / group_heads; 0 for SwAV."""
+    return config.model.feature_dim // config.model.group_heads if config.method.name == "golang" else 0
+
+
+def local_queue_length(config: Config) -> int:
+    """Rows a view of the local queue over all ranks, rounded down to whole steps."""
+    step = config.optim.batch_size * local_views(config)
+    return config.queue.local_length - config.queue.local_length % step if step else 0
+
+
+def queue_length(config: Config) -> int:
+    """Rows a view of the global queue over all ranks, rounded down to whole steps."""
+    return config.queue.length - config.queue.length % config.optim.batch_size
+
+
+def _check_numbers(config: Config) -> None:
+    positive = {
+        "optim.epochs": config.optim.epochs,
+        "optim.batch_size": config.optim.batch_size,
+        "model.hidden_dim": config.model.hidden_dim,
+        "model.feature_dim": config.model.feature_dim,
+        "model.prototypes": config.model.prototypes,
+        "model.local_prototypes": config.model.local_prototypes,
+        "model.group_heads": config.model.group_heads,
+        "method.temperature": config.method.temperature,
+        "method.sinkhorn_iterations": config.method.sinkhorn_iterations,
+        "attention.temperature": config.attention.temperature,
+        "augment.large_size": config.augment.large_size,
+        "optim.base_lr": config.optim.base_lr,
+        "optim.trust": config.optim.trust,
+        "log_every_steps": config.log_every_steps,
+        "checkpoint.every_minutes": config.checkpoint.every_minutes,
+        "checkpoint.keep_last": config.checkpoint.keep_last,
+    }
+    for key, value in positive.items():
+        if not value > 0:
+            raise ConfigError(f"{key}={value} must be greater than 0")
+    natural = {
+        "seed": config.seed,
+        "data.workers": config.data.workers,
+        "queue.length": config.queue.length,
+        "queue.local_length": config.queue.local_length,
+        "queue.start_epoch": config.queue.start_epoch,
+        "augment.small_count": config.augment.small_count,
+        "optim.final_lr": config.optim.final_lr,
+        "optim.start_lr": config.optim.start_lr,
+        "optim.warmup_epochs": config.optim.warmup_epochs,
+        "optim.weight_decay": config.optim.weight_decay,
+        "optim.freeze_iterations": config.optim.freeze_iterations,
+        "checkpoint.every_steps": config.checkpoint.every_steps,
+        "checkpoint.keep_every_epochs": config.checkpoint.keep_every_epochs,
+    }
+    for key, value in natural.items():
+        if value < 0:
+            raise ConfigError(f"{key}={value} must not be negative")
+    if not 0 <= config.optim.momentum < 1:
+        raise ConfigError(f"optim.momentum={config.optim.momentum} must be from 0 to below 1")
+    if config.method.epsilon < 0.025:
+        raise ConfigError(
+            f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves the range of fp32; use 0.025 or more"
+        )
+
+
+def _check_model(config: Config) -> None:
+    model = config.model
+    if model.trunk not in TRUNK_CHANNELS:
+        raise ConfigError(f"model.trunk={model.trunk!r} is not one of {', '.join(TRUNK_CHANNELS)}")
+    if config.optim.larc == "apex" and not config.optim.adapt_bias_and_norm:
+        raise ConfigError("optim.adapt_bias_and_norm=false needs optim.larc=own: apex adapts every parameter")
+    if config.method.name == "swav":
+        return
+    for what, size in (("model.feature_dim", model.feature_dim), ("channels", TRUNK_CHANNELS[model.trunk])):
+        if size % model.group_heads:
+            shown = f"the {size} channels of {model.trunk}" if what == "channels" else f"{what}={size}"
+            good = [h for h in range(1, 129) if model.feature_dim % h == 0 and TRUNK_CHANNELS[model.trunk] % h == 0]
+            raise ConfigError(
+                f"model.group_heads={model.group_heads} does not divide {shown}; try one of {', '.join(map(str, good))}"
+            )
+
+
+def _check_crops(config: Config) -> None:
+    augment = config.augment
+    for key in ("large_scale", "small_scale"):
+        low, high = getattr(augment, key)
+        if not 0 < low <= high <= 1:
+            raise ConfigError(f"augment.{key}=[{low}, {high}] must be a range within 0 to 1, low end first")
+    low, high = augment.blur_radius
+    if not 0 <= low <= high:
+        raise ConfigError(f"augment.blur_radius=[{low}, {high}] must be a range of pixels, low end first")
+    for key in ("flip_probability", "color_probability", "gray_probability", "blur_probability"):
+        if not 0 <= getattr(augment, key) <= 1:
+            raise ConfigError(f"augment.{key}={getattr(augment, key)} must be from 0 to 1")
+    for key in ("brightness", "contrast", "saturation"):
+        if getattr(augment, key) < 0:
+            raise ConfigError(f"augment.{key}={getattr(augment, key)} must not be negative")
+    if not 0 <= augment.hue <= 0.5:
+        raise ConfigError(f"augment.hue={augment.hue} must be from 0 to 0.5 (half the colour circle)")
+    if augment.small_count and not 0 < augment.small_size < augment.large_size:
+        raise ConfigError(
+            f"augment.small_size={augment.small_size} must be below augment.large_size={augment.large_size}: "
+            "each size is its own batch-norm group; for no small crops set augment.small_count=0"
+        )
+
+
+def _check_schedule(config: Config) -> None:
+    optim = config.optim
+    if optim.warmup_epochs > optim.epochs:
+        raise ConfigError(
+            f"optim.warmup_epochs={optim.warmup_epochs} is longer than the run, optim.epochs={optim.epochs}; "
+            f"set it to at most {optim.epochs}"
+        )
+
+
+def _check_queues(config: Config) -> None:
+    queue, batch = config.queue, config.optim.batch_size
+    if queue.length and queue_length(config) == 0:
+        raise ConfigError(
+            f"queue.length={queue.length} is shorter than a batch, optim.batch_size={batch}; "
+            f"set it to a multiple of {batch}, or to 0 for no queue"
+        )
+    if queue.local_length and config.method.name == "swav":
+        raise ConfigError(f"queue.local_length={queue.local_length} needs method=golang: SwAV has no local views")
+    rows = batch * local_views(config)
+    if queue.local_length and local_queue_length(config) == 0:
+        raise ConfigError(
+            f"queue.local_length={queue.local_length} is shorter than a batch's {rows} local views "
+            f"(optim.batch_size × model.feature_dim / model.group_heads); set it to a multiple of {rows}, or to 0"
+        )
