@@ -2,6 +2,34 @@
 
     from golang import Config, train
     train(Config.from_dict({"data": {"name": "folder", "root": "photos"}}), "runs/photos")
+
+Names are imported when they are used, so tools that only read run folders need not wait for torch.
 """
 
-from golang import compat  # noqa: F401 - makes torchvision importable on CPU-only torch, before anything uses it
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from golang.config import Config
+    from golang.engine.local import train_here
+    from golang.engine.train import train
+    from golang.engine.trainer import Outcome
+    from golang.errors import GolangError
+
+__all__ = ["Config", "GolangError", "Outcome", "train", "train_here"]
+
+_HOMES = {
+    "Config": "golang.config",
+    "GolangError": "golang.errors",
+    "Outcome": "golang.engine.trainer",
+    "train": "golang.engine.train",
+    "train_here": "golang.engine.local",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever has that name
+    if name not in _HOMES:
+        raise AttributeError(f"module 'golang' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

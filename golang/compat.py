@@ -5,7 +5,7 @@ import stops with "operator torchvision::nms does not exist": torchvision regist
 nobody has declared. Declaring the two is enough for transforms, datasets, models and `roi_align`; `ops.nms` and
 `io.decode_jpeg` stay unavailable. A wheel that matches torch is left exactly as it is.
 
-Importing this module does the repair, once, before anything else imports torchvision.
+Modules take torchvision from here, `from golang.compat import torchvision`, which repairs it once if need be.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -44,4 +45,4 @@ def import_torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-import_torchvision()
+torchvision: Any = import_torchvision()

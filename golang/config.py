@@ -123,7 +123,7 @@ class Config:
     name: str = ""  # another name is another run
     sweep: str = "runs"  # the folder of runs this one belongs to
     seed: int = 31
-    precision: Literal["fp32", "bf16", "fp16"] = "fp16"
+    precision: Literal["fp16", "bf16", "fp32", "fp64"] = "fp16"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False  # bit-identical on CUDA too, at some speed
     log_every_steps: int = 50
@@ -143,7 +143,7 @@ class Config:
         `golang.validation.check`."""
         from golang.validation import check
 
-        config = _build(cls, values, "")
+        config = build(cls, values)
         check(config)
         return config
 
@@ -177,7 +177,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
     return list(value) if isinstance(value, tuple) else value
 
 
-def _build(cls: type[Any], values: Any, path: str) -> Any:  # noqa: ANN401 - any section of the settings
+def build(cls: type[Any], values: Any, path: str = "") -> Any:  # noqa: ANN401 - any section of the settings
+    """A settings class from plain data. Raises ConfigError for an unknown key or a wrong type."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path or 'the configuration'} must be a group of settings, got {values!r}")
     hints = typing.get_type_hints(cls)
@@ -190,7 +191,7 @@ def _build(cls: type[Any], values: Any, path: str) -> Any:  # noqa: ANN401 - any
 
 def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type a setting has
     if dataclasses.is_dataclass(kind):
-        return _build(typing.cast("type[Any]", kind), value, path)
+        return build(typing.cast("type[Any]", kind), value, path)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         if value not in arguments:

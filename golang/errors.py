@@ -6,6 +6,8 @@ from __future__ import annotations
 class GolangError(Exception):
     """Base of every error that is shown as one message, without a traceback."""
 
+    exit_status = 2
+
 
 class ConfigError(GolangError):
     """A setting that cannot work, found before any data is read."""
@@ -22,6 +24,10 @@ class CheckpointError(GolangError):
 class RunBusyError(GolangError):
     """Another process holds the run folder."""
 
+    exit_status = 73
+
 
 class NonFiniteError(GolangError):
     """The loss or a gradient stopped being a number."""
+
+    exit_status = 74

@@ -37,9 +37,22 @@ class LARC(torch.optim.Optimizer):
     _step_supports_amp_scaling = True  # the scaler then passes found_inf instead of reading it
 
     def __init__(
-        self, params: Any, lr: float, momentum: float, weight_decay: float, trust: float, eps: float = 1e-8  # noqa: ANN401
+        self,
+        params: Any,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        trust: float,
+        eps: float = 1e-8,  # noqa: ANN401
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "eps": eps, "adapt": True}
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust": trust,
+            "eps": eps,
+            "adapt": True,
+        }
         super().__init__(params, defaults)
         self.grad_scale: Tensor | None = None
         self.found_inf: Tensor | None = None

@@ -13,7 +13,7 @@ from golang.method.model import SwAV
 from golang.method.objective import Losses, Targets, compute_losses, make_targets
 from golang.method.queue import EmbeddingQueue
 
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": None, "fp64": None}
 
 
 class TrainStep:

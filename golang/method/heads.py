@@ -13,7 +13,9 @@ class ProjectionHead(nn.Sequential):
     """Linear, batch norm, ReLU, linear: [R, C] → [R, D]."""
 
     def __init__(self, channels: int, hidden: int, features: int) -> None:
-        super().__init__(nn.Linear(channels, hidden), BatchNorm(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, features))
+        super().__init__(
+            nn.Linear(channels, hidden), BatchNorm(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, features)
+        )
 
     def at_positions(self, features: Tensor) -> Tensor:
         """Projects [R, P, C] → [R, P, D] as P calls would, position by position, each with its own batch statistics."""

@@ -57,7 +57,12 @@ def make_targets(
 
 
 def compute_losses(
-    branches: Branches, targets: Targets, images: int, method: Method, cross_view: CrossView, permutations: Tensor | None
+    branches: Branches,
+    targets: Targets,
+    images: int,
+    method: Method,
+    cross_view: CrossView,
+    permutations: Tensor | None,
 ) -> Losses:
     """The losses of one step; `permutations` as in `golang.method.losses.local_loss`, None for SwAV."""
     log_p = log_probabilities(split_views(branches.logits, images), method.temperature)

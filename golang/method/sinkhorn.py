@@ -21,9 +21,7 @@ def sinkhorn(logits: Sequence[Tensor], epsilon: float, iterations: int = 3) -> l
     device = logits[0].device.type
     with torch.autocast(device, enabled=False):
         # One shift, equal on all ranks, is exact, and cosines are at most 1.
-        kernels = [
-            torch.exp((x if x.dtype == torch.float64 else x.float()).sub(1).div_(epsilon)) for x in logits
-        ]
+        kernels = [torch.exp((x if x.dtype == torch.float64 else x.float()).sub(1).div_(epsilon)) for x in logits]
         sizes = [kernel.shape[1] for kernel in kernels]
         rows = [kernel.new_ones(len(kernel)) for kernel in kernels]
         columns = [kernel.new_ones(kernel.shape[1]) for kernel in kernels]
@@ -31,6 +29,4 @@ def sinkhorn(logits: Sequence[Tensor], epsilon: float, iterations: int = 3) -> l
             masses = torch.cat([kernel.T @ row for kernel, row in zip(kernels, rows, strict=True)])
             columns = list(sum_over_ranks(masses).reciprocal().split(sizes))
             rows = [(kernel @ column).reciprocal() for kernel, column in zip(kernels, columns, strict=True)]
-        return [
-            kernel * row[:, None] * column for kernel, row, column in zip(kernels, rows, columns, strict=True)
-        ]
+        return [kernel * row[:, None] * column for kernel, row, column in zip(kernels, rows, columns, strict=True)]

@@ -6,11 +6,11 @@ Every trunk maps images [R, 3, s, s] to a feature map [R, C, h, w] and says its 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from golang.compat import torchvision
 from golang.method.batchnorm import BatchNorm
 
 TORCHVISION_TRUNKS = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2")
@@ -36,15 +36,13 @@ class Trunk(nn.Sequential):
 def build_trunk(name: str) -> Trunk:
     """The trunk of that name, freshly initialised (kaiming fan-out, batch norm 1/0, no zero-init residual)."""
     if name == "small":
-        return small_resnet(BasicBlock, width=16, stem=_stem(16, kernel=3, pool=False))
+        return small_resnet(torchvision.models.resnet.BasicBlock, width=16, stem=_stem(16, kernel=3, pool=False))
     whole = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm)
     channels = whole.fc.in_features
     return Trunk({key: child for key, child in whole.named_children() if key not in ("avgpool", "fc")}, channels)
 
 
-def small_resnet(
-    block: type[BasicBlock] | type[Bottleneck], width: int, stem: dict[str, nn.Module] | None = None, base_width: int = 64
-) -> Trunk:
+def small_resnet(block: Any, width: int, stem: dict[str, nn.Module] | None = None, base_width: int = 64) -> Trunk:
     """A ResNet of one block a stage; stage s has width·2^s planes (times the block's expansion).
 
     The default stem is torchvision's (7×7 with stride 2, then a pool with stride 2).

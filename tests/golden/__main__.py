@@ -12,8 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-import golang  # noqa: F401 - makes torchvision importable everywhere
-from tests.golden.arrays import check_head, check_larc, check_lr, check_map, check_queue, check_sinkhorn, check_state_dict
+from tests.golden.arrays import (
+    check_head,
+    check_larc,
+    check_lr,
+    check_map,
+    check_queue,
+    check_sinkhorn,
+    check_state_dict,
+)
 from tests.golden.compare import Comparison
 from tests.golden.models import Arrays
 from tests.golden.runs import check_full, check_sinkhorn_two_ranks, check_two_ranks

@@ -131,9 +131,7 @@ def check_larc(arrays: Arrays, result: Comparison) -> None:
     absolute, relative = (FP64, 0.0) if exact else (1e-7, 1e-6)
     parameters = {name: torch.nn.Parameter(torch.from_numpy(np.array(value))) for name, value in initial.items()}
     settings = {key: float(arrays[f"cfg/{key}"]) for key in ("momentum", "wd", "trust", "eps")}
-    optimizer = LARC(
-        parameters.values(), 0.0, settings["momentum"], settings["wd"], settings["trust"], settings["eps"]
-    )
+    optimizer = LARC(parameters.values(), 0.0, settings["momentum"], settings["wd"], settings["trust"], settings["eps"])
     for step, lr in enumerate(arrays["in/lr"]):
         gradients = weights(arrays, f"g{step}")
         for name, parameter in parameters.items():

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 
+from golang.compat import torchvision
 from golang.config import Config, Method, Model, Optim
 from golang.engine.optim import LARC, build_optimizer
 from golang.engine.step import TrainStep
@@ -53,7 +53,9 @@ def golden_model(state: Mapping[str, np.ndarray], heads: int, dtype: torch.dtype
 
 def bottleneck_trunk(state: Mapping[str, np.ndarray], width_per_group: int) -> Trunk:
     """The one-block-a-stage bottleneck ResNet of the ten-step file."""
-    return small_resnet(Bottleneck, width=state["conv1.weight"].shape[0], base_width=width_per_group)
+    return small_resnet(
+        torchvision.models.resnet.Bottleneck, width=state["conv1.weight"].shape[0], base_width=width_per_group
+    )
 
 
 def golden_step(

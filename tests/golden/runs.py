@@ -69,7 +69,9 @@ def _full_run(arrays: Arrays, result: Comparison, dtype: torch.dtype, suffix: st
     for name, parameter in model.named_parameters():
         if name not in momenta or not momenta[name].size:
             continue
-        result.add(f"momentum of {name}", step.optimizer.state[parameter]["momentum_buffer"], momenta[name], 1e-12, 6e-8)
+        result.add(
+            f"momentum of {name}", step.optimizer.state[parameter]["momentum_buffer"], momenta[name], 1e-12, 6e-8
+        )
 
 
 def _first_gradients(arrays: Arrays, result: Comparison, model: torch.nn.Module) -> None:
@@ -143,7 +145,9 @@ def _train(arrays: dict[str, np.ndarray], ranks: list[int]) -> dict[str, torch.T
         losses.append(step(i, large, small, torch.from_numpy(arrays["in/perms"][2 * i : 2 * i + 2])))
         if i == 0:
             kept |= {f"grad0/{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    kept |= {f"loss/{part}": torch.stack([getattr(loss, name).detach() for loss in losses]) for part, name in PARTS.items()}
+    kept |= {
+        f"loss/{part}": torch.stack([getattr(loss, name).detach() for loss in losses]) for part, name in PARTS.items()
+    }
     kept |= {f"w_final/{name}": value for name, value in model.state_dict().items()}
     return kept | {"queue": step.queue.rows}
 

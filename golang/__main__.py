@@ -1,0 +1,10 @@
+"""`python -m golang RUN_DIR`: trains or continues the run in a folder, as one rank."""
+
+import sys
+
+from golang.engine.worker import main
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m golang RUN_DIR")
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,154 @@
+"""Reader of COCO 2014 and 2017 (Lin et al., arXiv 1405.0312) as unpacked from the official archives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from golang.data.images import ImageSet
+from golang.errors import DataError
+
+Split = Literal["train", "val"]
+_PROBE = 3  # files looked for before training starts; a missing one later on is named by ImageSet.load
+
+
+def layout(root: Path, year: int) -> str:
+    """The files expected below `root`, as the tail of an error message."""
+    return (
+        f"expected:\n"
+        f"  {root}/train{year}/*.jpg\n"
+        f"  {root}/val{year}/*.jpg\n"
+        f"  {root}/annotations/instances_train{year}.json\n"
+        f"  {root}/annotations/instances_val{year}.json\n"
+        f"unpack the archives of https://cocodataset.org/#download there, or set data.root=FOLDER; "
+        f"data=toy needs no download"
+    )
+
+
+def check(root: Path, split: Split, year: int) -> tuple[Path, Path]:
+    """The folder of images and the annotation file of one split. Raises DataError when one is missing."""
+    images, annotations = root / f"{split}{year}", root / "annotations" / f"instances_{split}{year}.json"
+    for path, found in ((root, root.is_dir()), (images, images.is_dir()), (annotations, annotations.is_file())):
+        if not found:
+            raise DataError(f"COCO {year}: {path} does not exist\n{layout(root, year)}")
+    return images, annotations
+
+
+def read(root: Path, split: Split, year: int) -> ImageSet:
+    """The images of one split in the order of the JSON, labelled by the objects they hold.
+
+    Labels are uint8 [N, classes]; columns follow the JSON's categories, whose ids have gaps. Crowd annotations count
+    like any other; an image without annotations is a row of zeros.
+
+    Raises DataError when files are missing, or when the annotations are malformed or contradict themselves.
+    """
+    folder, annotations = check(root, split, year)
+    document = _parse(annotations)
+    rows, names = _images(document["images"], annotations)
+    columns, classes = _categories(document["categories"], annotations)
+    labels = np.zeros((len(names), len(classes)), dtype=np.uint8)
+    for entry in document["annotations"]:
+        if not isinstance(entry, tuple):
+            raise _malformed(annotations, f"an annotation without image_id and category_id: {_short(entry)}")
+        image, category = entry
+        if image not in rows:
+            raise _malformed(annotations, f"an annotation of unknown image {image!r}")
+        if category not in columns:
+            raise _malformed(annotations, f"an annotation of unknown category {category!r} (image {image!r})")
+        labels[rows[image], columns[category]] = 1
+    images = ImageSet.of(folder, names, labels, classes)
+    for index in range(min(_PROBE, len(images))):
+        if not images.path(index).is_file():
+            raise DataError(
+                f"COCO {year}: {images.path(index)} does not exist, but {annotations.name} lists it\n"
+                f"{layout(root, year)}"
+            )
+    return images
+
+
+def _parse(path: Path) -> dict[str, list[Any]]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), object_hook=_slim)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, f"{type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}; check its permissions and the disk") from error
+    if not isinstance(document, dict):
+        raise _malformed(path, f"an object at the top is expected, got {_short(document)}")
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(document.get(key), list):
+            raise _malformed(path, f"no list named {key!r}")
+    return document
+
+
+def _slim(entry: dict[str, Any]) -> object:
+    """Keeps of every image and annotation what labels need, while the file is being parsed.
+
+    Polygons are nine tenths of the file and would fill gigabytes as Python floats.
+    """
+    if "image_id" in entry and "category_id" in entry:
+        return _key(entry["image_id"]), _key(entry["category_id"])
+    if "file_name" in entry and "id" in entry:
+        return _key(entry["id"]), entry["file_name"]
+    return entry
+
+
+def _key(value: object) -> int | str | None:
+    """An id as it is; None, which no image or category has, for what cannot be one."""
+    return value if isinstance(value, (int, str)) else None
+
+
+def _images(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[str]]:
+    """Row by image id, and file names by row."""
+    rows: dict[int | str, int] = {}
+    names: list[str] = []
+    for entry in entries:
+        if not isinstance(entry, tuple) or entry[0] is None or not isinstance(entry[1], str):
+            raise _malformed(path, f"an image without id and file_name: {_short(entry)}")
+        key, name = entry
+        if key in rows:
+            raise _malformed(path, f"image id {key!r} is listed twice")
+        if not name or "\0" in name or name[0] in "/\\" or name[1:2] == ":" or _climbs(name):
+            raise _malformed(path, f"file name {name!r} (image {key!r}) leaves the folder of images")
+        rows[key] = len(names)
+        names.append(name)
+    if not names:
+        raise _malformed(path, "the list of images is empty")
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise _malformed(path, f"file name {twice!r} is listed twice")
+    return rows, names
+
+
+def _climbs(name: str) -> bool:
+    return ".." in name and ".." in name.replace("\\", "/").split("/")
+
+
+def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], tuple[str, ...]]:
+    """Column by category id, and class names by column."""
+    columns: dict[int | str, int] = {}
+    classes: list[str] = []
+    for entry in entries:
+        key = _key(entry.get("id")) if isinstance(entry, dict) else None
+        if key is None or not isinstance(entry.get("name"), str):
+            raise _malformed(path, f"a category without id and name: {_short(entry)}")
+        if key in columns:
+            raise _malformed(path, f"category id {key!r} is listed twice")
+        columns[key] = len(classes)
+        classes.append(entry["name"])
+    if not classes:
+        raise _malformed(path, "the list of categories is empty")
+    return columns, tuple(classes)
+
+
+def _malformed(path: Path, what: str) -> DataError:
+    return DataError(f"{path}: {what}\nthis is not an intact COCO annotation file; unpack it again from its archive")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,125 @@
+"""Loader processes that outlive every signal but their trainer's, and never outlive their trainer.
+
+A scheduler's signal reaches the whole process group. A worker that died of it would take the trainer down with "worker
+exited unexpectedly" before the checkpoint is written, so workers let it pass. In return they must not linger: they
+obey SIGTERM from the trainer itself (which is how Python ends its children when the interpreter exits) and are killed
+by the kernel when the trainer is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from golang.data.multicrop import Crops, MultiCrop, collate
+from golang.data.sampler import StepSampler
+
+_PASSED_OVER = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_HELD = {*_PASSED_OVER, signal.SIGTERM}
+_PR_SET_PDEATHSIG = 1
+_GRACE = 0.2  # seconds an idle worker has to leave by itself
+
+
+class _Loader(DataLoader[Crops]):
+    def __iter__(self) -> _BaseDataLoaderIter:
+        # Workers inherit the mask: a signal that arrives while they start waits until worker_init_fn has decided about
+        # it. In this process it is delivered to another thread, or as soon as the workers have been started.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Crops]:
+    """Batches of crops (see `collate`), one a step of `sampler`.
+
+    One iterator serves the whole run, over all its epochs, so workers start once. Make it in the main thread, which
+    lives as long as the run: the kernel ends the workers with the thread that started them. End it with `close`.
+
+    Args:
+        workers: processes that prepare batches; 0 prepares them here.
+        pin_memory: batches arrive in page-locked memory, for copies to a GPU that nobody waits for.
+    """
+    return _Loader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=worker_init_fn,
+        # Forked workers share the set's file names and labels with the trainer instead of copying them.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        generator=torch.Generator(),  # what torch draws for its workers, which need none, is not from the run's stream
+    )
+
+
+def worker_init_fn(worker_id: int) -> None:
+    """Makes the calling loader process deaf to all but its trainer. Needs to run in the worker's main thread."""
+    del worker_id  # the same for every worker
+    # Inherited by forking: without this, a worker's signals would be reported to the trainer's listener.
+    signal.set_wakeup_fd(-1)
+    for number in _PASSED_OVER:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_OVER)
+    torch.set_num_threads(1)
+    if sys.platform == "linux":
+        _die_with_trainer()
+        # Blocked in every thread of the worker, so that the listener gets it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_trainer, name="sigterm", daemon=True).start()
+    else:  # torch's own handler, in place already, obeys the parent; it dies of a stranger's SIGTERM
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def close(iterator: Iterator[Crops]) -> None:
+    """Ends the workers of an iterator over `train_loader`, quietly and within a moment, batches in the making
+    included. Does nothing for an iterator without workers, or one closed before."""
+    workers: list[Any] = getattr(iterator, "_workers", [])
+    if not workers:
+        return
+    left = threading.Event()
+
+    def hurry() -> None:
+        # In this order: killed while it writes, a worker leaves half a message, on which torch's pinning thread would
+        # wait for ever; killed while it looks at torch's event, a lock that the main thread needs to set that event.
+        pinning = getattr(iterator, "_pin_memory_thread", None)
+        if pinning is not None:
+            pinning.join()
+        if not left.wait(_GRACE):
+            for worker in workers:
+                worker.terminate()
+
+    threading.Thread(target=hurry, name="close-loader", daemon=True).start()
+    try:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
+    finally:
+        left.set()
+
+
+def _die_with_trainer() -> None:
+    """torch's watchdog notices a dead parent only between batches, up to five seconds late; the kernel at once."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():  # it died before the kernel was told
+        os._exit(1)
+
+
+def _obey_trainer() -> None:
+    """Leaves at a SIGTERM of the parent and lets everyone else's pass.
+
+    At once and with 0, like torch's own handler: the trainer takes another exit code for a crash.
+    """
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

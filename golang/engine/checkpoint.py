@@ -1,0 +1,185 @@
+"""Checkpoints: one atomic file each, with a checksum, found by lineage and kept by a rule.
+
+A file is what torch.save writes, a zip archive, whose archive comment is the SHA-256 of everything before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from golang.engine.runfolder import Attempt, RunFolder
+from golang.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+MARK = b"sha256:"
+SEAL = len(MARK) + 64
+
+
+def file_name(step: int, attempt: int) -> str:
+    return f"step_{step:08d}.a{attempt:02d}.pt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint file, by its name."""
+
+    path: Path
+    step: int
+    attempt: int
+
+
+def entries(run: RunFolder) -> list[Entry]:
+    """Every checkpoint file of the run, in no order."""
+    found = []
+    for path in run.checkpoints.glob("step_*.pt"):
+        if match := re.fullmatch(r"step_(\d+)\.a(\d+)\.pt", path.name):
+            found.append(Entry(path, int(match[1]), int(match[2])))
+    return found
+
+
+def lineage(run: RunFolder, attempt: int | None = None) -> list[Entry]:
+    """The checkpoints that an attempt (default: the newest) stands on, best first.
+
+    Its own, then those of the attempt it continued up to the step it continued from, and so on: what a superseded
+    attempt wrote after it was overtaken is never among them.
+    """
+    numbers = run.attempt_numbers()
+    current = attempt if attempt is not None else (numbers[-1] if numbers else None)
+    everything, chain, limit, seen = entries(run), [], None, set()
+    while current is not None and current not in seen:
+        seen.add(current)
+        own = [e for e in everything if e.attempt == current and (limit is None or e.step <= limit)]
+        chain += sorted(own, key=lambda entry: -entry.step)
+        match = re.fullmatch(r"step_(\d+)\.a(\d+)\.pt", run.parent_checkpoint(current) or "")
+        if match is None:
+            break
+        current, limit = int(match[2]), int(match[1])
+    return chain
+
+
+def encode(state: Mapping[str, Any]) -> bytes:
+    """The sealed bytes of a checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    archive = bytearray(buffer.getvalue())
+    archive[-2:] = SEAL.to_bytes(2, "little")  # the zip's last field: the length of its comment
+    return bytes(archive) + MARK + hashlib.sha256(archive).hexdigest().encode()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Puts `data` at `path` whole or not at all, and durably. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint's state on the CPU, after its checksum held. Raises CheckpointError if it is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+    archive, seal = data[:-SEAL], data[-SEAL:]
+    if seal != MARK + hashlib.sha256(archive).hexdigest().encode():
+        raise CheckpointError(f"{path} is damaged: its checksum does not hold")
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
+
+
+def latest(run: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+    """The best whole checkpoint of the newest lineage. A damaged one is named in the log and the one before it taken."""
+    for entry in lineage(run):
+        try:
+            return entry.path, read(entry.path)
+        except CheckpointError as error:
+            log.warning("%s; going back to the one before it", error)
+    return None
+
+
+def snapshot(value: Any) -> Any:  # noqa: ANN401 - any nesting of containers
+    """A copy on the CPU that later steps can't change."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(snapshot(item) for item in value)
+    return value
+
+
+class Saver:
+    """Writes checkpoints of one attempt in the background, one at a time, and drops those no longer kept.
+
+    `milestone(step)` says which are kept for good, besides the last `keep_last`.
+    """
+
+    def __init__(self, attempt: Attempt, keep_last: int, milestone: Callable[[int], bool]) -> None:
+        self.attempt = attempt
+        self.keep_last = keep_last
+        self.milestone = milestone
+        self.last: Path | None = None
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+        for leftover in attempt.run.checkpoints.glob(".step_*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+    def submit(self, step: int, state: Mapping[str, Any]) -> None:
+        """Takes over `state` (a snapshot) and returns; waits first for the save before it."""
+        self.wait()
+        self._thread = threading.Thread(target=self._save, args=(step, state), name="saver")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until nothing is being written. A failed save is logged, with the one that still stands."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            stands = f"{self.last} still stands" if self.last else "there is no checkpoint yet"
+            log.error(
+                "a checkpoint could not be written to %s: %s; %s", self.attempt.run.checkpoints, self._error, stands
+            )
+            self._error = None
+
+    def _save(self, step: int, state: Mapping[str, Any]) -> None:
+        path = self.attempt.run.checkpoints / file_name(step, self.attempt.number)
+        try:
+            write(path, encode(state))
+        except OSError as error:
+            self._error = error
+            return
+        self.last = path
+        self._retain()
+
+    def _retain(self) -> None:
+        if not self.attempt.newest:
+            return  # overtaken: the files now belong to a newer attempt
+        chain = lineage(self.attempt.run, self.attempt.number)
+        kept = {entry.path for entry in chain[: self.keep_last]}
+        for entry in entries(self.attempt.run):
+            if entry.path not in kept and not (entry in chain and self.milestone(entry.step)):
+                entry.path.unlink(missing_ok=True)

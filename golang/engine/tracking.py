@@ -1,0 +1,47 @@
+"""metrics.jsonl: one line a log step, cut back to the restored step on resume."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# Keys whose values depend on the machine's mood; everything else repeats exactly.
+TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds", "step_seconds"})
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file; a half-written one is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
+class MetricsLog:
+    """Appends to metrics.jsonl from `step` on: lines of later steps, written by an attempt that went further, go.
+
+    The file is replaced rather than shortened, so a superseded attempt's open handle points at a file without a name.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [line for line in read_metrics(path) if line["step"] <= step]
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(path)
+        self._file = path.open("a", buffering=1)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Adds one line; needs the key `step`."""
+        self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,322 @@
+"""The training loop: one attempt at a run, from where its folder says it stands to its end or to a stop."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from golang.config import Config
+from golang.data import loader as loading
+from golang.data.augment import normalise
+from golang.data.images import ImageSet
+from golang.data.multicrop import MultiCrop
+from golang.data.sampler import StepSampler
+from golang.data.sets import open_train
+from golang.engine import checkpoint, state
+from golang.engine.distributed import ControlGroup, World, data_parallel
+from golang.engine.health import NEVER, Meter, Sentinel, mean_losses, uniform_losses
+from golang.engine.optim import build_optimizer, learning_rates
+from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
+from golang.engine.progress import Progress
+from golang.engine.runfolder import Attempt, now, write_atomically
+from golang.engine.step import TrainStep
+from golang.engine.tracking import MetricsLog
+from golang.errors import GolangError, NonFiniteError
+from golang.method.build import build_model
+from golang.method.permutations import local_permutations
+from golang.method.queue import EmbeddingQueue
+from golang.validation import local_queue_length, local_views, queue_length
+
+log = logging.getLogger(__name__)
+GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
+PATIENCE = 600.0  # seconds for a periodic save
+HEARTBEAT = 5.0  # seconds between status files
+
+
+class Outcome(enum.Enum):
+    FINISHED = "finished"
+    ALREADY = "finished before"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the first rank found in the run folder."""
+
+    attempt: Attempt
+    resume: Path | None
+
+
+@dataclass
+class Pace:
+    """Time and steps since the last log line."""
+
+    steps: int = 0
+    waited: float = 0.0  # seconds for data
+    since: float = field(default_factory=time.monotonic)
+
+
+class Trainer:
+    """One attempt at a run, on one rank."""
+
+    def __init__(
+        self,
+        config: Config,
+        start: Start,
+        world: World,
+        device: torch.device,
+        control: ControlGroup,
+        listener: StopListener,
+        show_progress: bool,
+    ) -> None:
+        self.config, self.world, self.device, self.control, self.listener = config, world, device, control, listener
+        self.attempt, self.folder = start.attempt, start.attempt.run
+        self.images = self._open_images()
+        self.steps_per_epoch = len(self.images) // config.optim.batch_size
+        self.total = self.steps_per_epoch * config.optim.epochs
+        self.sampler = StepSampler(
+            len(self.images), config.optim.batch_size, self.total, config.seed, rank=world.rank, world=world.size
+        )
+        model = build_model(config).to(device, torch.float64 if config.precision == "fp64" else torch.float32)
+        model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rates = learning_rates(config.optim, self.steps_per_epoch)
+        self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
+        self.meter, self.sentinel = Meter(device), Sentinel.on(device)
+        self.done = 0  # steps
+        if start.resume is not None:
+            self.done = state.restore(checkpoint.read(start.resume), self.step, self.meter, len(self.images))
+        self.step.forward = data_parallel(model)
+        self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
+        self.saver.last = start.resume
+        self.saved_at = time.monotonic()
+        self.progress = Progress(self.total, show_progress)
+        self._announce(start.resume)
+
+    def run(self) -> Outcome:
+        """Trains to the end or to a stop, and leaves the folder saying how it ended."""
+        metrics = MetricsLog(self.folder.metrics_file, self.done) if self.world.rank == 0 else None
+        try:
+            stop = self._loop(metrics)
+        except BaseException as error:
+            if self.world.rank == 0:
+                cause = "non-finite" if isinstance(error, NonFiniteError) else "error"
+                self._end("failed", cause, message=str(error))
+            raise
+        finally:
+            self.saver.wait()
+            if metrics is not None:
+                metrics.close()
+        return self._leave(stop)
+
+    def _loop(self, metrics: MetricsLog | None) -> int:
+        """Steps until all are done or all ranks agree to stop; returns the signal that stopped them, or 0."""
+        agreement, pace, heartbeat, stop = Agreement(self.control), Pace(), 0.0, 0
+        with self.progress, self._batches() as batches:
+            asked = time.monotonic()
+            for large, small in batches:
+                pace.waited += time.monotonic() - asked
+                self._train_on(large, small)
+                pace.steps += 1
+                if self.done % self.config.log_every_steps == 0 or self.done == self.total:
+                    self._log(pace, metrics)
+                    pace = Pace()
+                due = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.every_minutes
+                stop, due = agreement.exchange(self.listener.signal, due and self.world.rank == 0)
+                if stop or self.done == self.total:
+                    break
+                every = self.config.checkpoint.every_steps
+                if due or self._milestone(self.done) or (every and self.done % every == 0):
+                    self._save(time.monotonic() + PATIENCE)
+                if time.monotonic() - heartbeat > HEARTBEAT:
+                    heartbeat = time.monotonic()
+                    self._status("running")
+                self.progress.step(self.done)
+                asked = time.monotonic()
+            agreement.drain()
+        if self.done == self.total:
+            stop = 0
+        heard = self.listener.heard or time.monotonic()
+        self._save(time.monotonic() + PATIENCE if not stop else heard + GRACE)
+        return stop
+
+    def _train_on(self, large: Tensor, small: Tensor) -> None:
+        config, step = self.config, self.step
+        if self.done >= config.queue.start_epoch * self.steps_per_epoch:
+            self._ensure_queues()
+        dtype = torch.float64 if config.precision == "fp64" else torch.float32
+        crops = [
+            normalise(group.flatten(0, 1).to(self.device, non_blocking=True), dtype) if group.numel() else None
+            for group in (large, small)
+        ]
+        permutations = None
+        if config.method.name == "golang":
+            share = config.optim.batch_size // self.world.size
+            permutations = local_permutations(
+                config.method.local_permutation,
+                local_views(config),
+                config.seed,
+                self.done,
+                self.world.rank * share,
+                share,
+            ).to(self.device, non_blocking=True)
+        assert crops[0] is not None
+        losses = step(self.done, crops[0], crops[1], permutations)
+        self.sentinel.look(self.done, losses.total, step.optimizer)
+        self.meter.add(losses)
+        self.done += 1
+
+    def _ensure_queues(self) -> None:
+        step, config = self.step, self.config
+        dtype = next(step.model.parameters()).dtype
+        features = config.model.feature_dim
+        if step.queue is None and queue_length(config):
+            step.queue = EmbeddingQueue(queue_length(config) // self.world.size, features, self.device, dtype)
+        if step.local_queue is None and local_queue_length(config):
+            step.local_queue = EmbeddingQueue(
+                local_queue_length(config) // self.world.size, features, self.device, dtype
+            )
+
+    def _log(self, pace: Pace, metrics: MetricsLog | None) -> None:
+        """A line of metrics: the means over ranks and steps since the last. The one place that waits for the device."""
+        first = torch.tensor([int(self.sentinel.first)])
+        work = self.control.maximum(first)
+        if work is not None:
+            work.wait()
+        if int(first) != NEVER:
+            raise self._non_finite(int(first))
+        sums = self.control.mean(self.meter.read())
+        if metrics is None:
+            return
+        seconds = time.monotonic() - pace.since
+        line = {
+            "step": self.done,
+            "epoch": (self.done - 1) // self.steps_per_epoch,
+            **mean_losses(sums, self.config),
+            "lr": self.step.learning_rates[self.done - 1],
+            "queue_fill": self.step.queue.filled / self.step.queue.rows.shape[1] if self.step.queue else 0.0,
+            "samples": self.done * self.config.optim.batch_size,
+            "skipped_steps": int(self.sentinel.skipped),
+            "attempt": self.attempt.number,
+            "time": now(),
+            "images_per_second": pace.steps * self.config.optim.batch_size / seconds,
+            "step_seconds": seconds / pace.steps,
+            "data_wait_seconds": pace.waited / pace.steps,
+        }
+        metrics.write(line)
+        self._status("running", loss=line["loss"])
+        self.progress.say(line, (self.total - self.done) * seconds / pace.steps)
+
+    def _save(self, deadline: float) -> None:
+        """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
+        parts = state.rank_state(self.step, self.meter) | {"non_finite": self.sentinel.first.cpu().view(1)}
+        gathered = state.gather(parts, self.control, deadline)
+        if gathered is None:
+            log.error("the ranks could not be gathered for a save at step %d; %s", self.done, self._stands())
+            return
+        first = int(gathered.pop("non_finite").max())
+        if first != NEVER:
+            raise self._non_finite(first)
+        if self.world.rank == 0:
+            packed = state.pack(self.step, self.done, gathered, len(self.images))
+            self.saver.submit(self.done, checkpoint.snapshot(packed))
+        self.saved_at = time.monotonic()
+
+    def _leave(self, stop: int) -> Outcome:
+        """All ranks wait for rank 0's last duties, so that none that leaves early cuts it short; rank 0 goes last."""
+        if self.world.rank == 0 and stop:
+            log.info(
+                "stopped by %s at step %d of %d; %s. The same command continues.",
+                STOP_SIGNALS[stop],
+                self.done,
+                self.total,
+                self._stands(),
+            )
+            self._end("stopped", STOP_SIGNALS[stop], saved=self.saver.last.name if self.saver.last else None)
+        elif self.world.rank == 0:
+            self._end("finished", "finished")
+            write_atomically(self.folder.done_file, f"step {self.done}, {now()}\n")
+            log.info("finished: %d steps; %s", self.done, self.folder.path)
+        with contextlib.suppress(RuntimeError):  # a peer that died has nothing left to wait for
+            self.control.barrier()
+        if self.world.rank == 0 and self.world.size > 1:
+            time.sleep(0.3)
+        return Outcome.STOPPED if stop else Outcome.FINISHED
+
+    def _open_images(self) -> ImageSet:
+        """Rank 0 first: it may have to write a generated set."""
+        failure: GolangError | None = None
+        images: ImageSet | None = None
+        if self.world.rank == 0:
+            try:
+                images = open_train(self.config.data)
+            except GolangError as error:
+                failure = error
+        failed = self.control.broadcast(str(failure) if failure else "")
+        if failed:
+            raise failure or GolangError(f"rank 0: {failed}")
+        return images or open_train(self.config.data)
+
+    @contextlib.contextmanager
+    def _batches(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+        self.sampler.start_step = self.done
+        dataset = MultiCrop(self.images, self.config.augment, self.config.seed)
+        loader = loading.train_loader(dataset, self.sampler, self.config.data.workers, self.device.type == "cuda")
+        batches = iter(loader)
+        try:
+            yield batches
+        finally:
+            loading.close(batches)
+
+    def _milestone(self, step: int) -> bool:
+        epochs = self.config.checkpoint.keep_every_epochs
+        return step == self.total or (epochs > 0 and step % (epochs * self.steps_per_epoch) == 0)
+
+    def _non_finite(self, step: int) -> NonFiniteError:
+        return NonFiniteError(
+            f"the loss or a gradient stopped being a finite number at step {step}; {self._stands()}. Try a lower "
+            f"optim.base_lr (now {self.config.optim.base_lr}), precision=bf16 or fp32 (now {self.config.precision}), "
+            f"or a larger method.epsilon (now {self.config.method.epsilon})"
+        )
+
+    def _stands(self) -> str:
+        self.saver.wait()
+        return f"the last checkpoint is {self.saver.last}" if self.saver.last else "there is no checkpoint yet"
+
+    def _status(self, condition: str, **facts: object) -> None:
+        if self.world.rank == 0:
+            self.attempt.write_status(
+                condition, self.done, self.total, host=socket.gethostname(), pid=os.getpid(), **facts
+            )
+
+    def _end(self, condition: str, cause: str, **facts: object) -> None:
+        self._status(condition)
+        self.attempt.write_cause(cause, self.done, **facts)
+
+    def _announce(self, resumed: Path | None) -> None:
+        if self.world.rank != 0:
+            return
+        uniform = ", ".join(f"{name} {value:.3f}" for name, value in uniform_losses(self.config).items())
+        log.info(
+            "run %s, attempt %d: %d images, %d steps in %d epochs, on %d × %s",
+            self.folder.path,
+            self.attempt.number,
+            len(self.images),
+            self.total,
+            self.config.optim.epochs,
+            self.world.size,
+            self.device,
+        )
+        log.info("a collapsed network would show %s", uniform)
+        log.info("a crash loses at most the work since the last save: %g min", self.config.checkpoint.every_minutes)
+        if resumed is not None:
+            log.info("continuing after step %d of %d from %s", self.done, self.total, resumed.name)

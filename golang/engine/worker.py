@@ -1,0 +1,55 @@
+"""One rank as a process: logs, errors and exit statuses around `train`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from golang.config import Config
+from golang.engine.distributed import read_world
+from golang.engine.preemption import STOPPED, watch_parent
+from golang.engine.runfolder import RunFolder
+from golang.engine.train import train
+from golang.engine.trainer import Outcome
+from golang.errors import GolangError
+
+PARENT_PIPE = "GOLANG_PARENT_PIPE"
+log = logging.getLogger("golang")
+
+
+def work(config: Config, run_dir: Path) -> int:
+    """Trains as this process's rank; the exit status: 0 finished, 75 stopped and saved, else an error's own."""
+    world = read_world()
+    set_up_logging(world.rank if world else 0)
+    if PARENT_PIPE in os.environ:
+        watch_parent(int(os.environ[PARENT_PIPE]), gone=lambda: os._exit(137))
+    try:
+        return STOPPED if train(config, run_dir) is Outcome.STOPPED else 0
+    except GolangError as error:
+        if not str(error).startswith("rank 0: "):
+            log.error("%s", error)
+        return error.exit_status
+
+
+def set_up_logging(rank: int) -> None:
+    """Rank 0 speaks to the terminal; the others only of warnings, with their number."""
+    handler = logging.StreamHandler(sys.stdout)
+    prefix = "" if rank == 0 else f"rank {rank}: "
+    handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
+    root = logging.getLogger("golang")
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+    root.propagate = False
+
+
+def main(run_dir: str) -> int:
+    """`python -m golang RUN_DIR`: trains or continues the run that is frozen in a folder."""
+    try:
+        config = RunFolder(run_dir).config()
+    except GolangError as error:
+        set_up_logging(0)
+        log.error("%s", error)
+        return error.exit_status
+    return work(config, Path(run_dir))

@@ -1,0 +1,126 @@
+"""Stopped, killed and resumed runs end bit-identical to a run that nobody stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from golang.config import Checkpoint, Config
+from golang.engine.checkpoint import CheckpointError, entries, lineage, read
+from golang.engine.runfolder import RunFolder
+from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics, settings
+
+
+def assert_same(run_dir: Path, undisturbed: Path) -> None:
+    assert (run_dir / "DONE").exists()
+    assert differences(final_state(run_dir), final_state(undisturbed)) == []
+    assert metrics(run_dir) == metrics(undisturbed)
+
+
+def test_the_undisturbed_run(undisturbed: Path) -> None:
+    state = final_state(undisturbed)
+    assert state["step"] == TOTAL
+    assert state["queue"]["filled"] == 16 and state["local_queue"]["filled"] == 64
+    assert state["queue"]["rows"].abs().sum() > 0
+    assert [line["step"] for line in metrics(undisturbed)] == [3, 6, 9, 12, 15, 18, 20]
+
+
+def test_stopped_by_signals_to_one_rank(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    """Before the queues start, while they fill, on the thaw, and late; TERM, USR2 and INT, to rank 0 and to rank 1."""
+    stops = [
+        Fault(2, signal.SIGTERM, rank=0),
+        Fault(5, signal.SIGUSR2, rank=1),
+        Fault(10, signal.SIGTERM, rank=1),
+        Fault(16, signal.SIGINT, rank=0),
+    ]
+    for number, fault in enumerate(stops):
+        assert launch(config, tmp_path / "run", ranks=2, fault=fault) == [75, 75]
+        # The stop is agreed on in the step after the signal and takes effect in the one after that, everywhere.
+        assert final_state(tmp_path / "run")["step"] in (fault.step + 1, fault.step + 2)
+        cause = json.loads((tmp_path / f"run/attempts/{number:02d}/cause.json").read_text())
+        expected = {signal.SIGTERM: "terminated", signal.SIGUSR2: "time limit ahead", signal.SIGINT: "interrupted"}
+        assert cause["cause"] == expected[fault.signal]
+    assert final_state(tmp_path / "run")["step"] < TOTAL
+    assert launch(config, tmp_path / "run", ranks=2) == [0, 0]
+    assert_same(tmp_path / "run", undisturbed)
+
+
+def test_stop_on_the_thaw(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    """A checkpoint exactly at the step from which the prototypes learn."""
+    frequent = replace(config, checkpoint=Checkpoint(60.0, every_steps=12, keep_last=2, keep_every_epochs=0))
+    launch(frequent, tmp_path / "run", ranks=2, fault=Fault(14, signal.SIGKILL, rank=None))
+    assert final_state(tmp_path / "run")["step"] == 12
+    assert launch(config, tmp_path / "run", ranks=2) == [0, 0]
+    assert_same(tmp_path / "run", undisturbed)
+
+
+def test_killed_at_any_moment(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    """SIGKILL of all ranks between saves, and of the writer in the middle of a save."""
+    frequent = replace(config, checkpoint=Checkpoint(60.0, every_steps=2, keep_last=2, keep_every_epochs=0))
+    run = tmp_path / "run"
+    launch(frequent, run, ranks=2, fault=Fault(1, signal.SIGKILL, rank=None))
+    assert lineage(RunFolder(run)) == []
+    launch(frequent, run, ranks=2, fault=Fault(7, signal.SIGKILL, rank=None))
+    assert final_state(run)["step"] == 6
+    launch(frequent, run, ranks=2, fault=Fault(12, signal.SIGKILL, in_save=True))
+    assert final_state(run)["step"] == 10
+    assert list(run.glob("checkpoints/.*.tmp")), "the kill fell into a save"
+    assert launch(frequent, run, ranks=2) == [0, 0]
+    assert list(run.glob("checkpoints/.*.tmp")) == []
+    assert_same_but_settings(run, undisturbed)
+
+
+def assert_same_but_settings(run_dir: Path, undisturbed: Path) -> None:
+    """As `assert_same`, for a run whose save interval, which is no part of its identity, was another."""
+    state, golden = final_state(run_dir), final_state(undisturbed)
+    state.pop("config"), golden.pop("config")
+    assert differences(state, golden) == []
+    assert metrics(run_dir) == metrics(undisturbed)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_ranks(data_root: Path, tmp_path: Path, before: int, after: int) -> None:
+    """fp64: within 1e-10 of the undisturbed run ten steps after the change, metrics included."""
+    config = settings(data_root, precision="fp64", log_every_steps=1)
+    assert launch(config, tmp_path / "whole", ranks=before) == [0] * before
+    assert launch(config, tmp_path / "run", ranks=before, fault=Fault(8)) == [75] * before
+    changed_at = final_state(tmp_path / "run")["step"]
+    assert changed_at <= 10
+    assert launch(config, tmp_path / "run", ranks=after) == [0] * after
+    whole, run = final_state(tmp_path / "whole"), final_state(tmp_path / "run")
+    for part in ("model", "optimizer", "queue", "local_queue"):
+        assert differences(run[part], whole[part], tolerance=1e-10) == []
+    assert differences(metrics(tmp_path / "run"), metrics(tmp_path / "whole"), tolerance=1e-10) == []
+    assert len(metrics(tmp_path / "run")) == TOTAL
+
+
+def test_damaged_checkpoints(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    """A flipped bit and a truncation are named, and the checkpoint before them is used."""
+    run = tmp_path / "run"
+    frequent = replace(config, checkpoint=Checkpoint(60.0, every_steps=3, keep_last=3, keep_every_epochs=0))
+    launch(frequent, run, ranks=2, fault=Fault(11, signal.SIGKILL, rank=None))
+    newest, older, oldest = lineage(RunFolder(run))
+    assert [newest.step, older.step, oldest.step] == [9, 6, 3]
+    data = bytearray(newest.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.path.write_bytes(data)
+    older.path.write_bytes(older.path.read_bytes()[:-1000])
+    for damaged in (newest, older):
+        with pytest.raises(CheckpointError, match=damaged.path.name):
+            read(damaged.path)
+    assert launch(frequent, run, ranks=2) == [0, 0]
+    start = json.loads((run / "attempts/01/start.json").read_text())
+    assert start["resumed_from"] == oldest.path.name
+    assert_same_but_settings(run, undisturbed)
+
+
+def test_retention(config: Config, tmp_path: Path) -> None:
+    """The last two, and every second epoch's for good."""
+    keeping = replace(config, checkpoint=Checkpoint(60.0, every_steps=3, keep_last=2, keep_every_epochs=2))
+    assert launch(keeping, tmp_path / "run", ranks=1) == [0]
+    assert sorted(entry.step for entry in entries(RunFolder(tmp_path / "run"))) == [10, 18, 20]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "run", tmp_path / "run/checkpoints"))

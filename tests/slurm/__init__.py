@@ -1,0 +1,1 @@
+"""Tests against a real Slurm: virtual nodes on loopback (`python -m tests.slurm up` starts some by hand)."""
