@@ -1,4 +1,4 @@
-"""The one entry: `python run.py [experiment=…] [setting=value …]`; `--help` and `--cfg job` show what there is to set."""
+"""The one entry: `python run.py [experiment=…] [setting=value …]`; `--cfg job` shows what there is to set."""
 
 from launch.plan import main
 

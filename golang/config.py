@@ -143,7 +143,7 @@ class Config:
         `golang.validation.check`."""
         from golang.validation import check
 
-        config = build(cls, values)
+        config: Config = build(cls, values)
         check(config)
         return config
 

@@ -97,7 +97,7 @@ def _check_numbers(config: Config) -> None:
         raise ConfigError(f"optim.momentum={config.optim.momentum} must be from 0 to below 1")
     if config.method.epsilon < 0.025:
         raise ConfigError(
-            f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves the range of fp32; use 0.025 or more"
+            f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves fp32's range; use 0.025 or more"
         )
 
 

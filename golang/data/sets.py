@@ -43,7 +43,7 @@ def open_val(config: Data) -> ImageSet:
 
 def _open(config: Data, split: coco.Split) -> ImageSet:
     if config.name == "toy":
-        from golang.data import toy  # only the toy set needs what draws it
+        import golang.data.toy as toy  # only the toy set needs what draws it
 
         root = toy.write(Path(config.root) if config.root else toy.default_root(config.toy), config.toy)
     else:

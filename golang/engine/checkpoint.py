@@ -111,7 +111,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def latest(run: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """The best whole checkpoint of the newest lineage. A damaged one is named in the log and the one before it taken."""
+    """The best whole checkpoint of the newest lineage; a damaged one is named in the log and passed over."""
     for entry in lineage(run):
         try:
             return entry.path, read(entry.path)

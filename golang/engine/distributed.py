@@ -46,8 +46,8 @@ def read_world(environ: Mapping[str, str] = os.environ) -> World | None:
                 f"{environ['SLURM_STEP_NUM_TASKS']} Slurm tasks were started without MASTER_ADDR and MASTER_PORT; "
                 "export both in the batch script (the first node's name and a free port)"
             )
-        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "MASTER_PORT")
-        rank, size, local_rank, port = (_whole(environ, name) for name in names)
+        rank, size = _whole(environ, "SLURM_PROCID"), _whole(environ, "SLURM_STEP_NUM_TASKS")
+        local_rank, port = _whole(environ, "SLURM_LOCALID"), _whole(environ, "MASTER_PORT")
         local_size = int(environ.get("SLURM_STEP_TASKS_PER_NODE", str(size)).split("(")[0].split(",")[0])
         return World(rank, size, local_rank, local_size, environ["MASTER_ADDR"], port)
     return None
@@ -127,7 +127,8 @@ class ControlGroup:
         """Starts an all-reduce (max) of a CPU tensor, in place; wait on what it returns."""
         if self.group is None:
             return None
-        return dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        work: dist.Work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        return work
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean of every rank's CPU tensor."""

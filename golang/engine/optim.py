@@ -38,12 +38,12 @@ class LARC(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any,  # noqa: ANN401 - torch's own loose type
         lr: float,
         momentum: float,
         weight_decay: float,
         trust: float,
-        eps: float = 1e-8,  # noqa: ANN401
+        eps: float = 1e-8,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -85,7 +85,11 @@ class LARC(torch.optim.Optimizer):
         decay, norm = group["weight_decay"], torch.linalg.vector_norm(p)
         ratio = group["trust"] * norm / (gradient_norm + norm * decay + group["eps"])
         usable = (norm != 0) & (gradient_norm != 0)
-        return (p.grad + p * (usable.to(p.dtype) * decay)) * torch.where(usable, ratio, torch.ones_like(ratio))
+        assert p.grad is not None
+        adapted: Tensor = (p.grad + p * (usable.to(p.dtype) * decay)) * torch.where(
+            usable, ratio, torch.ones_like(ratio)
+        )
+        return adapted
 
 
 def build_optimizer(optim: Optim, model: nn.Module) -> Any:  # noqa: ANN401 - apex's wrapper has no common type
@@ -97,14 +101,14 @@ def build_optimizer(optim: Optim, model: nn.Module) -> Any:  # noqa: ANN401 - ap
     if optim.larc == "own":
         return LARC(groups, optim.base_lr, optim.momentum, optim.weight_decay, optim.trust)
     try:
-        from apex.parallel.LARC import LARC as ApexLARC
+        from apex import parallel
     except ImportError as error:
         raise ConfigError(
             "optim.larc=apex needs NVIDIA apex, which is not importable here "
             "(https://github.com/NVIDIA/apex; PyPI's `apex` is another project); optim.larc=own has the same formula"
         ) from error
     sgd = torch.optim.SGD(groups, optim.base_lr, optim.momentum, weight_decay=optim.weight_decay)
-    return ApexLARC(sgd, trust_coefficient=optim.trust, clip=False)
+    return parallel.LARC(sgd, trust_coefficient=optim.trust, clip=False)
 
 
 def _parameter_groups(optim: Optim, model: nn.Module) -> list[dict[str, Any]]:

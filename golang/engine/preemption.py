@@ -19,7 +19,11 @@ import torch
 
 from golang.engine.distributed import ControlGroup
 
-STOP_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGUSR2: "time limit ahead"}
+STOP_SIGNALS: dict[int, str] = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGUSR2: "time limit ahead",
+}
 DOUBLE_CLICK = 0.5  # seconds within which a repeated SIGINT is one Ctrl-C that arrived on two ways
 STOPPED = 75  # exit status: saved, to be continued (EX_TEMPFAIL)
 INTERRUPTED = 130

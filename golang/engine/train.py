@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,17 @@ from golang.validation import check, check_world
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, run_dir: Path | str, show_progress: bool = True) -> Outcome:
+def train(
+    config: Config,
+    run_dir: Path | str,
+    show_progress: bool = True,
+    before_leaving: Callable[[str], None] | None = None,
+) -> Outcome:
     """Trains the run in `run_dir` until it is finished or asked to stop; an existing run is continued.
 
     Alone, under torchrun or under Slurm: every rank calls it with the same arguments. Raises a GolangError for
-    anything a person has to mend; what is on disk is never lost by it.
+    anything a person has to mend; what is on disk is never lost by it. When stopped, rank 0 calls
+    `before_leaving(cause)` after the save, while all other ranks still wait.
     """
     check(config)
     world = read_world() or World()
@@ -49,6 +55,7 @@ def train(config: Config, run_dir: Path | str, show_progress: bool = True) -> Ou
                     return Outcome.ALREADY
                 held.enter_context(_log_file(start.attempt.path / f"rank{world.rank}.log"))
                 trainer = Trainer(config, start, world, device, control, listener, show_progress and world.rank == 0)
+                trainer.before_leaving = before_leaving
                 return trainer.run()
         finally:
             leave()

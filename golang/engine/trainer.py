@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,6 +100,7 @@ class Trainer:
         self.saver.last = start.resume
         self.saved_at = time.monotonic()
         self.progress = Progress(self.total, show_progress)
+        self.before_leaving: Callable[[str], None] | None = None
         self._announce(start.resume)
 
     def run(self) -> Outcome:
@@ -242,6 +243,8 @@ class Trainer:
                 self._stands(),
             )
             self._end("stopped", STOP_SIGNALS[stop], saved=self.saver.last.name if self.saver.last else None)
+            if self.before_leaving is not None:
+                self.before_leaving(STOP_SIGNALS[stop])
         elif self.world.rank == 0:
             self._end("finished", "finished")
             write_atomically(self.folder.done_file, f"step {self.done}, {now()}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from golang.config import Config
@@ -19,14 +20,14 @@ PARENT_PIPE = "GOLANG_PARENT_PIPE"
 log = logging.getLogger("golang")
 
 
-def work(config: Config, run_dir: Path) -> int:
+def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | None = None) -> int:
     """Trains as this process's rank; the exit status: 0 finished, 75 stopped and saved, else an error's own."""
     world = read_world()
     set_up_logging(world.rank if world else 0)
     if PARENT_PIPE in os.environ:
         watch_parent(int(os.environ[PARENT_PIPE]), gone=lambda: os._exit(137))
     try:
-        return STOPPED if train(config, run_dir) is Outcome.STOPPED else 0
+        return STOPPED if train(config, run_dir, before_leaving=before_leaving) is Outcome.STOPPED else 0
     except GolangError as error:
         if not str(error).startswith("rank 0: "):
             log.error("%s", error)

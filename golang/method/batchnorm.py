@@ -61,7 +61,9 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
-            return super().forward(input)
+            alone: Tensor = super().forward(input)
+            return alone
+        y: Tensor
         y, mean, variance = _SyncedNorm.apply(input, self.weight, self.bias, self.eps)
         self._track(mean[None], variance[None])
         return y

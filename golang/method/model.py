@@ -90,8 +90,7 @@ class GOLANG(SwAV):
         branches = self._global_branch(feature_map, small)
         local = F.normalize(self.local_projection_head(features), dim=1)
         seen = local.detach() if self.detach_cross_view else local
-        views = self.projection_head[-1].out_features // self.group_heads
-        whole = F.normalize(seen.view(len(large), views, -1).mean(1), dim=1)
+        whole = F.normalize(seen.view(len(large), -1, seen.shape[1]).mean(1), dim=1)
         branches.attention = attention
         branches.local_features = features
         branches.local_embedding = local

@@ -79,7 +79,7 @@ def compute_losses(
 
 @torch.no_grad()
 def _with_queue(logits: Tensor, embedding: Tensor, queue: EmbeddingQueue | None, prototypes: Tensor) -> list[Tensor]:
-    """Each large view's logits [r, K] with the queue's in front, if it is ready; then the queue takes this step's rows."""
+    """Each large view's logits [r, K] behind the queue's, once that is ready; then the queue takes this step's rows."""
     views, rows, _ = logits.shape
     problems = list(logits.detach().unbind())
     if queue is None:

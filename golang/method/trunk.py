@@ -42,7 +42,12 @@ def build_trunk(name: str) -> Trunk:
     return Trunk({key: child for key, child in whole.named_children() if key not in ("avgpool", "fc")}, channels)
 
 
-def small_resnet(block: Any, width: int, stem: dict[str, nn.Module] | None = None, base_width: int = 64) -> Trunk:
+def small_resnet(
+    block: Any,  # noqa: ANN401 - torchvision's BasicBlock or Bottleneck
+    width: int,
+    stem: dict[str, nn.Module] | None = None,
+    base_width: int = 64,
+) -> Trunk:
     """A ResNet of one block a stage; stage s has width·2^s planes (times the block's expansion).
 
     The default stem is torchvision's (7×7 with stride 2, then a pool with stride 2).

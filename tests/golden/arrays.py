@@ -44,7 +44,7 @@ def check_head(arrays: Arrays, result: Comparison) -> None:
     targets = make_targets(model, branches, images, METHOD)
     permutations = torch.from_numpy(np.stack([arrays["in/perm_0"], arrays["in/perm_1"]]))
     losses = compute_losses(branches, targets, images, METHOD, CrossView(), permutations)
-    losses.total.backward()
+    losses.total.backward()  # type: ignore[no-untyped-call]
     assert branches.cross_logits is not None and targets.local is not None
     first, second = split_views(branches.cross_logits, images)
     computed = {

@@ -94,7 +94,7 @@ def check_sinkhorn_two_ranks(arrays: Arrays, result: Comparison) -> None:
     for rank, got in enumerate(_on_two_ranks(_sinkhorn_rank, inputs)):
         result.add(f"out_rank{rank}", got["out"], arrays[f"out_rank{rank}"], FP64 if exact else 2e-5)
     wide = torch.cat(inputs).double()
-    single = sinkhorn([wide], 0.05)[0].split(len(inputs[0]))
+    single = torch.split(sinkhorn([wide], 0.05)[0], len(inputs[0]))
     for rank, got in enumerate(_on_two_ranks(_sinkhorn_rank, [x.double() for x in inputs])):
         result.add(f"rank {rank} against one process, fp64", got["out"], single[rank], FP64)
 
@@ -161,14 +161,16 @@ def _joined(arrays: dict[str, np.ndarray], name: str, ranks: list[int], step: in
 def _on_two_ranks(work: object, inputs: object) -> list[dict[str, torch.Tensor]]:
     """Runs `work(rank, inputs)` in two gloo processes and returns what each of them returned."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_enter, (work, inputs, folder), nprocs=2)  # type: ignore[no-untyped-call]
+        mp.spawn(_enter, (work, inputs, folder), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def _enter(rank: int, work: object, inputs: object, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    store = dist.FileStore(str(Path(folder) / "store"), 2)
+    store = dist.FileStore(  # type: ignore[attr-defined]
+        str(Path(folder) / "store"), 2
+    )
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
     assert callable(work)
     torch.save(work(rank, inputs), Path(folder) / f"{rank}.pt")
