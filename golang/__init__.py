@@ -9,6 +9,7 @@ Names are imported when they are used, so tools that only read run folders need 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from golang.engine.train import train
     from golang.engine.trainer import Outcome
     from golang.errors import GolangError
+
+# Read when torch is imported. DDP would warn on each start that it looked for unused parameters and found none: we
+# have it look because it then keeps its bucket order, which exact resume needs.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 __all__ = ["Config", "GolangError", "Outcome", "train", "train_here"]
 

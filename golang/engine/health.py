@@ -67,10 +67,10 @@ class Sentinel:
         """Notes step `step` from its loss and, with our LARC, from the gradients' norm."""
         bad = ~torch.isfinite(loss.detach())
         norm: Tensor | None = getattr(optimizer, "gradient_norm", None)
-        overflow: Tensor | None = getattr(optimizer, "found_inf", None)
+        overflow: Tensor | None = getattr(optimizer, "skipped", None)
         if overflow is not None:
-            self.skipped += overflow.bool().squeeze()
+            self.skipped += overflow
         if norm is not None:
             broken = ~torch.isfinite(norm)
-            bad = bad | (broken if overflow is None else broken & ~overflow.bool().squeeze())
+            bad = bad | (broken if overflow is None else broken & ~overflow)
         self.first = torch.where((self.first == NEVER) & bad, step, self.first)

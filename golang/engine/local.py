@@ -20,6 +20,7 @@ from golang.engine.runfolder import RunFolder
 from golang.engine.worker import PARENT_PIPE, work
 from golang.validation import check_world
 
+SOURCES = str(Path(__file__).resolve().parents[2])  # the ranks run the code that started them
 LINGER = 30.0  # seconds for the other ranks to leave once one has failed
 
 
@@ -59,8 +60,7 @@ class _Family:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(free_port()),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
-            # DDP would warn that it found no unused parameters: we ask it to look for the sake of its bucket order.
-            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
+            "PYTHONPATH": os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")])),
             PARENT_PIPE: str(read),
         }
         for rank in range(count):

@@ -30,8 +30,8 @@ class LARC(torch.optim.Optimizer):
 
     g ← (g + wd·p)·η‖p‖/(‖g‖ + wd‖p‖ + ε) where both norms are positive, else g as it is, without decay; then
     m ← μ·m + g and p ← p − lr·m. A group with `adapt=False` keeps plain gradients. Nothing waits for the device.
-    After each step `gradient_norm` holds the norm of all gradients and `found_inf` whether a gradient scaler
-    skipped it, as device scalars.
+    After each step `gradient_norm` holds the norm of all gradients and `skipped` whether a gradient scaler had the step
+    skipped (None without one), as device scalars.
     """
 
     _step_supports_amp_scaling = True  # the scaler then passes found_inf instead of reading it
@@ -54,14 +54,14 @@ class LARC(torch.optim.Optimizer):
             "adapt": True,
         }
         super().__init__(params, defaults)
-        self.grad_scale: Tensor | None = None
-        self.found_inf: Tensor | None = None
+        self.skipped: Tensor | None = None
         self.gradient_norm: Tensor | None = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update. Parameters without a gradient are left alone."""
-        skip = None if self.found_inf is None else self.found_inf.bool().squeeze()
+        found_inf: Tensor | None = getattr(self, "found_inf", None)  # the scaler sets it for the time of the call
+        skip = self.skipped = None if found_inf is None else found_inf.bool().squeeze()
         norms: list[Tensor] = []
         for group in self.param_groups:
             for p in group["params"]:

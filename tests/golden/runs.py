@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from golang.engine.distributed import data_parallel
 from golang.engine.optim import LARC
@@ -160,8 +160,14 @@ def _joined(arrays: dict[str, np.ndarray], name: str, ranks: list[int], step: in
 
 def _on_two_ranks(work: object, inputs: object) -> list[dict[str, torch.Tensor]]:
     """Runs `work(rank, inputs)` in two gloo processes and returns what each of them returned."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_enter, (work, inputs, folder), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
+        ranks = [context.Process(target=_enter, args=(rank, work, inputs, folder)) for rank in range(2)]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join()
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -1,0 +1,39 @@
+# Each target sets up what it needs in .venv, from the exact pins of requirements.lock; a second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo demo-check test lint golden cluster cluster-down clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup  ## train, evaluate and show the small generated set, here, in minutes
+	$(BIN)/python run.py
+
+demo-check: setup  ## three seeds of the demo against its baselines (half an hour and more)
+	$(BIN)/python -m tests.learning.check
+
+test: setup  ## the suite; the parts that need Slurm say what to install
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+golden: setup  ## DIR=folder of golden arrays
+	$(BIN)/python -m tests.golden $(or $(DIR),tests/golden/data)
+
+cluster: setup  ## a real Slurm of virtual nodes on this machine, to try things on
+	$(BIN)/python -m tests.slurm up
+
+cluster-down: setup
+	$(BIN)/python -m tests.slurm down
+
+clean:
+	rm -rf .venv build *.egg-info

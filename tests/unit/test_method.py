@@ -1,0 +1,238 @@
+"""The method's options and properties that the golden arrays, which have the published defaults, do not show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from golang.config import Config, CrossView, Method
+from golang.engine.health import NEVER, Meter, Sentinel, mean_losses, uniform_losses
+from golang.engine.optim import LARC, build_optimizer
+from golang.engine.step import TrainStep
+from golang.method.batchnorm import BatchNorm
+from golang.method.build import build_model
+from golang.method.losses import cross_view_loss, global_loss, local_loss
+from golang.method.model import GOLANG, SwAV
+from golang.method.permutations import local_permutations
+from golang.method.queue import EmbeddingQueue, globalise, localise
+from golang.method.trunk import TRUNKS, build_trunk
+from golang.validation import TRUNK_CHANNELS
+
+TINY = {
+    "precision": "fp32",
+    "model": {"trunk": "small", "hidden_dim": 24, "feature_dim": 16, "prototypes": 10, "local_prototypes": 11},
+    "optim": {"freeze_iterations": 0, "batch_size": 4},
+    "queue": {"length": 0},
+}
+
+
+def tiny(**changes: object) -> Config:
+    return Config.from_dict(
+        {
+            key: {**TINY.get(key, {}), **value} if isinstance(value, dict) else value
+            for key, value in {**TINY, **changes}.items()
+        }
+    )
+
+
+def step_of(config: Config, model: SwAV | None = None) -> TrainStep:
+    model = model or build_model(config)
+    return TrainStep(config, model, build_optimizer(config.optim, model), [0.1] * 10)
+
+
+def crops(images: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return torch.randn(2 * images, 3, 32, 32, generator=draw), torch.randn(2 * images, 3, 16, 16, generator=draw)
+
+
+def test_positions_as_separate_calls() -> None:
+    torch.manual_seed(0)
+    batched, looped = BatchNorm(5).double(), BatchNorm(5).double()
+    x = torch.randn(6, 7, 5, dtype=torch.float64)
+    expected = torch.stack([looped(x[:, p]) for p in range(7)], dim=1)
+    assert torch.allclose(batched.at_positions(x), expected, atol=1e-13)
+    for name, value in looped.state_dict().items():
+        assert torch.allclose(batched.state_dict()[name], value, atol=1e-13), name
+    batched.eval(), looped.eval()
+    assert torch.allclose(batched.at_positions(x), looped(x.flatten(0, 1)).view_as(x))
+
+
+def test_losses_as_written() -> None:
+    """The sums over pairs of views, one by one."""
+    torch.manual_seed(0)
+    views, images, n, k = 5, 3, 4, 6
+    log_p = F.log_softmax(torch.randn(views, images, k).double(), -1)
+    q = torch.softmax(torch.randn(2, images, k).double(), -1)
+    pairs = [-(q[i] * log_p[v]).sum(1).mean() for i in range(2) for v in range(views) if v != i]
+    assert torch.isclose(global_loss(log_p, q), sum(pairs) / (2 * (views - 1)))
+    local_log_p = F.log_softmax(torch.randn(2, images, n, k).double(), -1)
+    local_q = torch.softmax(torch.randn(2, images, n, k).double(), -1)
+    permutations = torch.stack([torch.randperm(n) for _ in range(2)])
+    expected = sum(-(local_q[i] * local_log_p[1 - i][:, permutations[i]]).sum(-1).mean() for i in range(2)) / 2
+    assert torch.isclose(local_loss(local_log_p, local_q, permutations), expected)
+    each = torch.stack([torch.stack([torch.randperm(n) for _ in range(images)]) for _ in range(2)])
+    by_image = sum(
+        -(local_q[i, b] * local_log_p[1 - i, b][each[i, b]]).sum(-1).mean() for i in range(2) for b in range(images)
+    ) / (2 * images)
+    assert torch.isclose(local_loss(local_log_p, local_q, each), by_image)
+    pairs = [-(q[g] * log_p[v]).sum(1).mean() for i in range(2) for v in range(2) if v != i for g in range(2)]
+    assert torch.isclose(cross_view_loss(log_p[:2], q, same_view=True), sum(pairs) / 4)
+    others = [-(q[1 - v] * log_p[v]).sum(1).mean() for v in range(2)]
+    assert torch.isclose(cross_view_loss(log_p[:2], q, same_view=False), sum(others) / 2)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_cross_view_gradient(detach: bool) -> None:
+    """Detached, the cross-view loss trains the l2g prototypes alone; else the trunk too."""
+    config = tiny(cross_view={"detach": detach})
+    model = build_model(config)
+    assert isinstance(model, GOLANG)
+    branches = model(*crops())
+    assert branches.cross_logits is not None
+    branches.cross_logits.square().sum().backward()
+    trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    if detach:
+        assert trained == {"l2g_prototypes.weight"}
+    else:
+        assert "trunk.conv1.weight" in trained and "local_projection_head.0.weight" in trained
+
+
+def test_attention_temperature_sharpens() -> None:
+    def entropy(temperature: float) -> float:
+        model = build_model(tiny(attention={"temperature": temperature}))
+        attention = model(*crops()).attention
+        assert torch.allclose(attention.sum(2), torch.ones(()))
+        return float(-(attention * attention.log()).sum(2).mean().detach())
+
+    assert entropy(0.05) < entropy(1.0)
+
+
+def test_swav_has_the_global_branch_alone() -> None:
+    config = tiny(method={"name": "swav"})
+    model = build_model(config)
+    assert type(model) is SwAV and not any("local" in name for name, _ in model.named_parameters())
+    losses = step_of(config, model)(0, *crops(), None)
+    assert losses.local is None and losses.total is losses.global_
+    assert set(uniform_losses(config)) == {"loss", "loss_global"}
+
+
+def test_permutations() -> None:
+    batch = local_permutations("batch", 8, seed=3, step=5, first_row=0, rows=4)
+    assert batch.shape == (2, 8) and (batch.sort(1).values == torch.arange(8)).all()
+    assert torch.equal(batch, local_permutations("batch", 8, 3, 5, first_row=4, rows=4)), "equal on all ranks"
+    assert not torch.equal(batch, local_permutations("batch", 8, 3, 6, 0, 4))
+    whole = local_permutations("image", 8, 3, 5, first_row=0, rows=8)
+    second = local_permutations("image", 8, 3, 5, first_row=4, rows=4)
+    assert whole.shape == (2, 8, 8) and torch.equal(whole[:, 4:], second), "another world size, the same permutations"
+    assert torch.equal(local_permutations("matched", 4, 0, 0, 0, 2), torch.arange(4).expand(2, 4))
+
+
+def test_queue_between_world_sizes() -> None:
+    """Two ranks that push their halves hold, together, what one rank holds."""
+    one = EmbeddingQueue(12, 3, torch.device("cpu"))
+    ranks = [EmbeddingQueue(6, 3, torch.device("cpu")) for _ in range(2)]
+    for step in range(4):
+        new = torch.randn(2, 4, 3)
+        assert one.ready == ranks[0].ready == (step >= 3)
+        one.push(new)
+        for rank, queue in enumerate(ranks):
+            queue.push(new[:, 2 * rank : 2 * rank + 2])
+    whole = globalise(torch.stack([queue.rows for queue in ranks]), rows_a_step=2)
+    assert torch.equal(whole, one.rows)
+    for rank, queue in enumerate(ranks):
+        assert torch.equal(localise(one.rows, rank, 2, rows_a_step=2), queue.rows)
+
+
+def test_local_queue_uses_local_prototypes_and_its_own_counter() -> None:
+    config = tiny()
+    step = step_of(config)
+    step.queue = EmbeddingQueue(4, 16, torch.device("cpu"))
+    step.local_queue = EmbeddingQueue(32, 16, torch.device("cpu"))
+    permutations = local_permutations("batch", 4, 0, 0, 0, 4)
+    step(0, *crops(), permutations)
+    assert step.queue.ready and not step.local_queue.ready
+    _, targets = step.gradients(1, *crops(), permutations)
+    assert [len(logits) for logits in targets.logits] == [8, 8, 16, 16]
+    assert step.local_queue.ready
+    past = step.local_queue.rows.clone()
+    _, targets = step.gradients(2, *crops(), permutations)
+    assert [len(logits) for logits in targets.logits] == [8, 8, 48, 48]
+    assert isinstance(step.model, GOLANG)
+    assert torch.allclose(targets.logits[2][:32], past[0] @ step.model.local_prototypes.weight.T)
+
+
+def test_larc_leaves_out_bias_and_norm() -> None:
+    config = tiny(optim={"adapt_bias_and_norm": False, "freeze_iterations": 0, "batch_size": 4})
+    model = build_model(config)
+    optimizer = build_optimizer(config.optim, model)
+    adapted, plain = optimizer.param_groups
+    assert all(p.dim() > 1 for p in adapted["params"]) and all(p.dim() <= 1 for p in plain["params"])
+    bias = plain["params"][0]
+    bias.data.fill_(1.0)
+    bias.grad = torch.full_like(bias, 0.5)
+    plain["lr"] = 0.1
+    optimizer.step()
+    assert torch.allclose(bias, torch.full_like(bias, 0.95)), "a plain gradient step"
+
+
+@pytest.mark.parametrize("overflow", [False, True])
+def test_fp16_overflow_is_skipped_and_not_a_failure(overflow: bool) -> None:
+    """A gradient that overflows in fp16 leaves weights and momentum alone, halves the scale, and is counted."""
+    config = replace(tiny(), precision="fp16")
+    step = step_of(config)
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=1e38 if overflow else 1024.0)
+    before = {name: p.clone() for name, p in step.model.named_parameters() if "prototypes" not in name}
+    sentinel = Sentinel.on(torch.device("cpu"))
+    losses = step(0, *crops(), local_permutations("batch", 4, 0, 0, 0, 4))
+    sentinel.look(0, losses.total, step.optimizer)
+    moved = [name for name, p in step.model.named_parameters() if name in before and not torch.equal(p, before[name])]
+    assert torch.isfinite(losses.total) and int(sentinel.first) == NEVER
+    assert bool(moved) is not overflow and int(sentinel.skipped) == int(overflow)
+    assert (step.scaler.get_scale() < 1e38) is True
+
+
+def test_the_sentinel_remembers_the_first_bad_step() -> None:
+    sentinel = Sentinel.on(torch.device("cpu"))
+    for step, loss in enumerate([1.0, float("nan"), 2.0, float("inf")]):
+        sentinel.look(step, torch.tensor(loss), object())
+    assert int(sentinel.first) == 1
+    sentinel = Sentinel.on(torch.device("cpu"))
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = LARC([weight], 0.1, 0.9, 0.0, 1e-3)
+    weight.grad = torch.tensor([1.0, float("inf"), 0.0])
+    optimizer.step()
+    sentinel.look(7, torch.tensor(1.0), optimizer)
+    assert int(sentinel.first) == 7, "a finite loss with a gradient that is not"
+
+
+def test_meter_means() -> None:
+    config = tiny(method={"name": "swav"})
+    meter = Meter(torch.device("cpu"))
+    step = step_of(config)
+    first, second = step(0, *crops(), None), step(1, *crops(), None)
+    meter.add(first), meter.add(second)
+    mean = mean_losses(meter.read(), config)
+    assert mean["loss"] == pytest.approx(float((first.total + second.total).detach()) / 2, abs=1e-6)
+    assert meter.sums.tolist() == [0.0] * 5
+
+
+def test_trunks() -> None:
+    assert set(TRUNKS) >= {"small", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2"}
+    for name in ("small", "resnet18"):
+        trunk = build_trunk(name)
+        assert trunk(torch.zeros(2, 3, 64, 64)).shape[:2] == (2, trunk.channels)
+        assert trunk.channels == TRUNK_CHANNELS[name]
+    assert TRUNK_CHANNELS["resnet50"] == 2048 and set(TRUNK_CHANNELS) <= set(TRUNKS)
+
+
+def test_weights_are_a_function_of_the_seed() -> None:
+    torch.manual_seed(1)
+    a = build_model(tiny(seed=4)).state_dict()
+    torch.manual_seed(2)
+    b, c = build_model(tiny(seed=4)).state_dict(), build_model(tiny(seed=5)).state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+    assert Method() == Config().method and CrossView() == Config().cross_view
