@@ -53,7 +53,8 @@ def run(settings: DictConfig, overrides: Sequence[str]) -> int:
     """Freezes one composed run and trains it here; the exit status."""
     try:
         config, launch = split(settings)
-        return train_here(config, run_folder(config, launch, overrides), processes(launch))
+        folder = run_folder(config, launch, overrides)
+        return train_here(config, folder, processes(launch), launch.cluster.gpus_per_node)
     except GolangError as error:
         set_up_logging(0)
         log.error("%s", error)
@@ -82,7 +83,7 @@ def processes(launch: Launch) -> int | None:
     cluster = launch.cluster
     if cluster.tasks_per_node is not None and cluster.tasks_per_node < 1:
         raise ConfigError(f"cluster.tasks_per_node={cluster.tasks_per_node} must be at least 1")
-    return cluster.tasks_per_node or cluster.gpus_per_node
+    return cluster.tasks_per_node
 
 
 def check_overrides(arguments: Sequence[str]) -> None:

@@ -18,22 +18,28 @@ from golang.engine.distributed import free_port, pick_device, read_world
 from golang.engine.preemption import DOUBLE_CLICK, INTERRUPTED, STOP_SIGNALS, STOPPED
 from golang.engine.runfolder import RunFolder
 from golang.engine.worker import PARENT_PIPE, work
+from golang.errors import ConfigError
 from golang.validation import check_world
 
 SOURCES = str(Path(__file__).resolve().parents[2])  # the ranks run the code that started them
 LINGER = 30.0  # seconds for the other ranks to leave once one has failed
 
 
-def train_here(config: Config, run_dir: Path, processes: int | None = None) -> int:
-    """Trains on `processes` ranks (default: one for each visible GPU, or one on the CPU); the exit status.
+def train_here(config: Config, run_dir: Path, processes: int | None = None, gpus: int | None = None) -> int:
+    """Trains on `processes` ranks, by default one a GPU (`gpus`, or all visible), or one on the CPU; the exit status.
 
     Under torchrun or a Slurm step this process is one of the ranks already. Raises GolangError before anything
     starts: too many processes for the GPUs, a batch that can't be cut, a data set that isn't there.
     """
     if read_world() is not None:
         return work(config, run_dir)
+    seen = torch.cuda.device_count()
+    if gpus is not None and gpus > seen:
+        raise ConfigError(
+            f"cluster.gpus_per_node={gpus} is more than the {seen} GPUs visible here; ask for at most {seen}"
+        )
     cpu = pick_device(config.device, 0, 1).type == "cpu"
-    count = processes or (1 if cpu else torch.cuda.device_count())
+    count = processes or (1 if cpu else gpus or seen)
     pick_device(config.device, count - 1, count)
     check_world(config, count)
     check_root(config.data)

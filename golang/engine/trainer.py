@@ -162,14 +162,17 @@ class Trainer:
         permutations = None
         if config.method.name == "golang":
             share = config.optim.batch_size // self.world.size
-            permutations = local_permutations(
+            drawn = local_permutations(
                 config.method.local_permutation,
                 local_views(config),
                 config.seed,
                 self.done,
                 self.world.rank * share,
                 share,
-            ).to(self.device, non_blocking=True)
+            )
+            # Only from page-locked memory is the copy one that the host does not wait for.
+            pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
+            permutations = pinned.to(self.device, non_blocking=True)
         assert crops[0] is not None
         losses = step(self.done, crops[0], crops[1], permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)

@@ -138,6 +138,7 @@ def test_not_a_number(data_root: Path, tmp_path: Path) -> None:
         (["queue.length=4"], r"queue\.length=4 is shorter than a batch, optim\.batch_size=8"),
         (["optim.warmup_epochs=99"], r"optim\.warmup_epochs=99 is longer than the run"),
         (["cluster.tasks_per_node=3"], r"optim\.batch_size=8 does not divide by 3 ranks"),
+        (["cluster.gpus_per_node=4"], r"cluster\.gpus_per_node=4 is more than the 0 GPUs visible here"),
         (["device=cuda"], r"torch sees no GPU here"),
         (["optim.epochs=1,2"], r"optim\.epochs=1,2 is a grid"),
         (["optim.epochs=soon"], r"optim\.epochs='soon' must be a whole number"),

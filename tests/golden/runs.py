@@ -46,7 +46,8 @@ def _full_run(arrays: Arrays, result: Comparison, dtype: torch.dtype, suffix: st
             step.queue = EmbeddingQueue(rows, int(arrays["cfg/D"]), CPU, dtype)
         used = step.queue is not None and step.queue.ready
         result.add(f"queue_used{suffix}[{iteration}]", used, arrays[f"out/queue_used{suffix}"][iteration], 0.0)
-        large, small = (_pixels(arrays[f"in/u8_{size}"][iteration], dtype) for size in ("big", "small"))
+        large = _pixels(arrays["in/u8_big"][iteration], dtype)
+        small = _pixels(arrays["in/u8_small"][iteration], dtype) if "in/u8_small" in arrays else None
         permutations = torch.from_numpy(arrays["in/perms"][2 * iteration : 2 * iteration + 2])
         losses = step(iteration, large, small, permutations)
         if iteration == 0 and exact:
@@ -141,7 +142,8 @@ def _train(arrays: dict[str, np.ndarray], ranks: list[int]) -> dict[str, torch.T
     kept: dict[str, torch.Tensor] = {}
     losses: list[Losses] = []
     for i in range(steps):
-        large, small = (_joined(arrays, f"in/x_{size}", ranks, i, images) for size in ("map", "small"))
+        large = _joined(arrays, "in/x_map", ranks, i, images)
+        small = _joined(arrays, "in/x_small", ranks, i, images) if "in/x_small_rank0" in arrays else None
         losses.append(step(i, large, small, torch.from_numpy(arrays["in/perms"][2 * i : 2 * i + 2])))
         if i == 0:
             kept |= {f"grad0/{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
