@@ -119,6 +119,11 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
+
+
+@dataclass(frozen=True)
 class Config:
     name: str = ""  # another name is another run
     sweep: str = "runs"  # the folder of runs this one belongs to
@@ -136,6 +141,7 @@ class Config:
     optim: Optim = field(default_factory=Optim)
     augment: Augment = field(default_factory=Augment)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

@@ -13,7 +13,9 @@ from golang.config import Config
 from golang.errors import ConfigError
 
 # Settings that say where and how comfortably a run happens, not what comes out of it.
-OUTSIDE = frozenset({"sweep", "device", "deterministic", "log_every_steps", "checkpoint", "data.root", "data.workers"})
+OUTSIDE = frozenset(
+    {"sweep", "device", "deterministic", "log_every_steps", "checkpoint", "evaluation", "data.root", "data.workers"}
+)
 
 
 def result_settings(config: Config) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,6 +100,7 @@ class Trainer:
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
         self.saved_at = time.monotonic()
+        self.facts: dict[str, float] = {}  # the last metrics, for the status file
         self.progress = Progress(self.total, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
         self._announce(start.resume)
@@ -202,7 +204,7 @@ class Trainer:
         if metrics is None:
             return
         seconds = time.monotonic() - pace.since
-        line = {
+        line: dict[str, Any] = {
             "step": self.done,
             "epoch": (self.done - 1) // self.steps_per_epoch,
             **mean_losses(sums, self.config),
@@ -217,7 +219,7 @@ class Trainer:
             "data_wait_seconds": pace.waited / pace.steps,
         }
         metrics.write(line)
-        self._status("running", loss=line["loss"])
+        self.facts = {"loss": line["loss"], "epoch": line["epoch"], "images_per_second": line["images_per_second"]}
         self.progress.say(line, (self.total - self.done) * seconds / pace.steps)
 
     def _save(self, deadline: float) -> None:
@@ -298,10 +300,10 @@ class Trainer:
         self.saver.wait()
         return f"the last checkpoint is {self.saver.last}" if self.saver.last else "there is no checkpoint yet"
 
-    def _status(self, condition: str, **facts: object) -> None:
+    def _status(self, condition: str) -> None:
         if self.world.rank == 0:
             self.attempt.write_status(
-                condition, self.done, self.total, host=socket.gethostname(), pid=os.getpid(), **facts
+                condition, self.done, self.total, host=socket.gethostname(), pid=os.getpid(), **self.facts
             )
 
     def _end(self, condition: str, cause: str, **facts: object) -> None:

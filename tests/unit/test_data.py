@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import pickle
 import random
-import signal
-import subprocess
 import sys
-import time
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +20,7 @@ import golang.data
 from golang.config import Augment, Data
 from golang.data import coco, folder, sets
 from golang.data.images import ImageSet
-from golang.data.loader import close, train_loader
 from golang.data.multicrop import MultiCrop, collate
-from golang.data.sampler import StepSampler
 from golang.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,144 +253,3 @@ def test_collate_stacks_by_view(photos: Path) -> None:
     assert none[0, 0][1].shape == (0, 3, 16, 16)
     large, small = collate([none[0, i] for i in range(3)])
     assert torch.equal(large.flatten(0, 1), rows) and small.shape == (0, 3, 3, 16, 16)
-
-
-def test_workers_change_nothing(photos: Path) -> None:
-    dataset = MultiCrop(folder.read(photos), SMALL, seed=3)
-    batches = {}
-    for workers in (0, 2):
-        loader = train_loader(dataset, StepSampler(12, 4, 5, 3), workers, pin_memory=False)
-        iterator = iter(loader)
-        batches[workers] = list(iterator)
-        close(iterator)
-        assert len(loader) == len(batches[workers]) == 5
-    for here, there in zip(batches[0], batches[2], strict=True):
-        assert torch.equal(here[0], there[0]) and torch.equal(here[1], there[1])
-    resumed = next(iter(train_loader(dataset, StepSampler(12, 4, 5, 3, start_step=4), 0, pin_memory=False)))
-    assert torch.equal(resumed[0], batches[2][4][0])
-
-
-def test_an_unreadable_image_reaches_the_trainer(photos: Path) -> None:
-    images = ImageSet.of(photos, ["gone.jpg"])
-    iterator = iter(train_loader(MultiCrop(images, SMALL, 0), StepSampler(1, 1, 1, 0), 1, pin_memory=False))
-    with pytest.raises(DataError, match=r"gone\.jpg"):
-        next(iterator)
-    close(iterator)
-
-
-class Slow(MultiCrop):
-    """Takes as long as a stalled file server over every image after the first ones."""
-
-    def __getitem__(self, position):
-        if position[0] > 0:
-            time.sleep(60)
-        return super().__getitem__(position)
-
-
-def test_close_does_not_wait_for_a_batch_in_the_making(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    dataset = Slow(folder.read(photos), SMALL, seed=3)
-    iterator = iter(train_loader(dataset, StepSampler(12, 6, 10, 3), 2, pin_memory=False))
-    next(iterator), next(iterator)
-    workers = list(iterator._workers)
-    time.sleep(0.3)
-    start = time.monotonic()
-    close(iterator)
-    assert time.monotonic() - start < 2
-    assert not any(worker.is_alive() for worker in workers)
-    close(iterator)
-    assert capfd.readouterr() == ("", "")
-    close(iter(train_loader(dataset, StepSampler(12, 6, 10, 3), 0, pin_memory=False)))
-
-
-TRAINER = """
-import os, signal, sys, time
-from pathlib import Path
-import golang
-from golang.config import Augment
-from golang.data import folder, loader
-from golang.data.multicrop import MultiCrop
-from golang.data.sampler import StepSampler
-
-class Slow(MultiCrop):
-    def __getitem__(self, position):
-        time.sleep(0.02)
-        return super().__getitem__(position)
-
-read, write = os.pipe()
-os.set_blocking(write, False)
-signal.set_wakeup_fd(write)
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-    signal.signal(number, lambda *_: None)
-dataset = Slow(folder.read(Path(sys.argv[1])), Augment(large_size=16, small_count=0), 0)
-print("starting", flush=True)
-iterator = iter(loader.train_loader(dataset, StepSampler(12, 4, 1000, 0), 2, pin_memory=False))
-next(iterator)
-print(*(worker.pid for worker in iterator._workers), flush=True)
-for _ in range(20):
-    next(iterator)
-print("done", flush=True)
-# The iterator is left open: the interpreter has to end its workers by itself.
-"""
-
-
-def gone(pid: int, within: float) -> bool:
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True  # dead; whoever adopted it has not looked yet
-        except OSError:
-            return True
-        time.sleep(0.02)
-    return False
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="signals of a process group, /proc")
-def test_signals_to_the_group_stop_no_worker_and_the_interpreter_still_ends(photos: Path) -> None:
-    trainer = subprocess.Popen(
-        [sys.executable, "-c", TRAINER, str(photos)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-    try:
-        assert trainer.stdout is not None and trainer.stdout.readline() == "starting\n"
-        for number in numbers * 20:  # while the workers start, and while they work
-            os.killpg(trainer.pid, number)
-            time.sleep(0.003)
-        workers = [int(pid) for pid in trainer.stdout.readline().split()]
-        assert len(workers) == 2
-        for number in numbers:
-            os.killpg(trainer.pid, number)
-        assert trainer.stdout.readline() == "done\n"
-        _, errors = trainer.communicate(timeout=5)
-        assert trainer.returncode == 0 and errors == ""
-        assert all(gone(pid, 1) for pid in workers)
-    finally:
-        trainer.kill()
-        trainer.communicate()
-
-
-def train_for_ever(photos: Path, pids) -> None:
-    dataset = MultiCrop(folder.read(photos), SMALL, seed=3)
-    iterator = iter(train_loader(dataset, StepSampler(12, 4, 10, 3), 2, pin_memory=False))
-    next(iterator)
-    pids.send([worker.pid for worker in iterator._workers])
-    time.sleep(60)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
-def test_workers_die_with_a_killed_trainer(photos: Path) -> None:
-    fork = multiprocessing.get_context("fork")
-    pids, theirs = fork.Pipe(duplex=False)
-    trainer = fork.Process(target=train_for_ever, args=(photos, theirs))
-    trainer.start()
-    try:
-        workers = pids.recv()
-    finally:
-        trainer.kill()
-    assert len(workers) == 2 and all(gone(pid, 1) for pid in workers)
-    trainer.join()
