@@ -27,6 +27,12 @@ class RunBusyError(GolangError):
     exit_status = 73
 
 
+class PeerLostError(GolangError):
+    """Another rank is gone, so nothing can be computed together any more."""
+
+    exit_status = 76
+
+
 class NonFiniteError(GolangError):
     """The loss or a gradient stopped being a number."""
 

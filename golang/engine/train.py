@@ -100,7 +100,9 @@ def _log_file(path: Path) -> Iterator[None]:
     logger.addHandler(handler)
     try:
         yield
-    except GolangError:
+    except GolangError as error:
+        # To the file alone: whoever catches it says it on the terminal.
+        handler.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, str(error), (), None))
         raise
     except Exception:
         logger.exception("this rank failed")

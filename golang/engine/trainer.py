@@ -32,7 +32,7 @@ from golang.engine.progress import Progress
 from golang.engine.runfolder import Attempt, now, write_atomically
 from golang.engine.step import TrainStep
 from golang.engine.tracking import MetricsLog
-from golang.errors import GolangError, NonFiniteError
+from golang.errors import GolangError, NonFiniteError, PeerLostError
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
@@ -41,6 +41,14 @@ from golang.validation import local_queue_length, local_views, queue_length
 log = logging.getLogger(__name__)
 GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
 PATIENCE = 600.0  # seconds for a periodic save
+# What gloo and NCCL say when the process at the other end no longer answers.
+LOST = (
+    "onnection closed by peer",
+    "onnection reset by peer",
+    "remote process exited",
+    "Broken pipe",
+    "ncclRemoteError",
+)
 HEARTBEAT = 5.0  # seconds between status files
 
 
@@ -109,11 +117,12 @@ class Trainer:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
         metrics = MetricsLog(self.folder.metrics_file, self.done) if self.world.rank == 0 else None
         try:
-            stop = self._loop(metrics)
+            with self._peers():
+                stop = self._loop(metrics)
         except BaseException as error:
             if self.world.rank == 0:
-                cause = "non-finite" if isinstance(error, NonFiniteError) else "error"
-                self._end("failed", cause, message=str(error))
+                causes = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
+                self._end("failed", causes.get(type(error), "error"), message=str(error))
             raise
         finally:
             self.saver.wait()
@@ -151,6 +160,16 @@ class Trainer:
         heard = self.listener.heard or time.monotonic()
         self._save(time.monotonic() + PATIENCE if not stop else heard + GRACE)
         return stop
+
+    @contextlib.contextmanager
+    def _peers(self) -> Iterator[None]:
+        """Says plainly that another rank is gone, where a collective would end in its transport's own words."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world.size == 1 or not any(word in str(error) for word in LOST):
+                raise
+            raise PeerLostError(f"another rank is gone since step {self.done}; {self._stands()}") from error
 
     def _train_on(self, large: Tensor, small: Tensor) -> None:
         config, step = self.config, self.step

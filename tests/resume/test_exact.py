@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from golang.config import Checkpoint, Config
-from golang.engine.checkpoint import CheckpointError, entries, lineage, read
+from golang.engine.checkpoint import CheckpointError, encode, entries, lineage, read, write
 from golang.engine.runfolder import RunFolder
 from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics, settings
 
@@ -116,6 +116,28 @@ def test_damaged_checkpoints(config: Config, undisturbed: Path, tmp_path: Path) 
     start = json.loads((run / "attempts/01/start.json").read_text())
     assert start["resumed_from"] == oldest.path.name
     assert_same_but_settings(run, undisturbed)
+
+
+def test_one_rank_killed(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    """The other says so, without a traceback, and leaves; the run goes on from the last save."""
+    run = tmp_path / "run"
+    frequent = replace(config, checkpoint=Checkpoint(60.0, every_steps=4, keep_last=2, keep_every_epochs=0))
+    assert launch(frequent, run, ranks=2, fault=Fault(10, signal.SIGKILL, rank=1)) == [76, -signal.SIGKILL]
+    said = (run / "attempts/00/rank0.log").read_text()
+    assert "another rank is gone since step 1" in said and "step_00000008" in said and "Traceback" not in said
+    assert launch(frequent, run, ranks=2) == [0, 0]
+    assert_same_but_settings(run, undisturbed)
+
+
+def test_other_versions_are_warned_of(config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert launch(config, run, ranks=1, fault=Fault(2)) == [75]
+    path = lineage(RunFolder(run))[0].path
+    state = read(path)
+    state["versions"]["torch"] = "1.0"
+    write(path, encode(state))
+    assert launch(config, run, ranks=1, fault=Fault(5)) == [75]
+    assert "torch changed from 1.0 to" in (run / "attempts/01/rank0.log").read_text()
 
 
 def test_retention(config: Config, tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""`python -m launch status|logs|cancel [SWEEP|RUN]`: looking after runs. None of it waits for torch."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from golang.engine.runfolder import RunFolder
+from golang.errors import GolangError
+from launch import ledger
+from launch.find import find, find_one
+from launch.logs import follow, log_file
+from launch.queue import ask
+from launch.status import as_json, render, standings, stop_here
+
+TARGET = "a folder, a sweep's name, a run's id or its beginning, or a Slurm job"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+    except GolangError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """A table of runs, or JSON."""
+    lines, trouble = standings(find(options.target, options.runs_dir))
+    if options.json:
+        print(as_json(lines))
+        if trouble:
+            print(trouble, file=sys.stderr)
+        return 0
+    from rich.console import Console
+
+    Console().print(render(lines, trouble))
+    return 0
+
+
+def show_logs(options: argparse.Namespace) -> int:
+    """One rank's log."""
+    run = find_one(options.target, options.runs_dir)
+    if not options.follow:
+        sys.stdout.write(log_file(run, options.rank, options.attempt).read_text(errors="replace"))
+        return 0
+    folder = RunFolder(run.path)
+    for text in follow(run, options.rank, ended=lambda: folder.done):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    return 0
+
+
+def cancel(options: argparse.Namespace) -> int:
+    """Ends runs for good, after listing them and asking. Each saves first, as far as its time allows."""
+    runs = find(options.target, options.runs_dir)
+    answer = ask({run.job for run in runs if run.job})
+    queued = [run for run in runs if run.job in answer.jobs and answer.jobs[run.job].active]
+    here = [run for run in runs if not run.job]
+    lines, _ = standings(runs)
+    alive = {line.run for line in lines if line.state == "running"}
+    here = [run for run in here if run.path.name in alive]
+    if not queued and not here:
+        print(f"nothing to cancel: no run of {options.target} is queued or running")
+        return 0
+    for run in [*queued, *here]:
+        print(f"  {run.path.name}  {'job ' + run.job if run.job else 'on this machine'}")
+    if not options.yes:
+        try:
+            answered = input(f"cancel these {len(queued) + len(here)} runs? [y/N] ")
+        except EOFError:
+            answered = ""
+        if answered.strip().lower() not in ("y", "yes"):
+            print("nothing was cancelled; --yes answers in advance")
+            return 1
+    if queued:
+        result = subprocess.run(["scancel", *(run.job for run in queued)], capture_output=True, text=True)
+        if result.returncode != 0:
+            print(f"scancel failed: {result.stderr.strip()}", file=sys.stderr)
+            return 1
+    for run in queued:
+        ledger.append(run.sweep, "cancelled", run=run.identity, folder=run.path.name, job=run.job)
+    for run in here:
+        stop_here(run)
+    print(f"cancelled {len(queued) + len(here)}; the same command starts them again where they stood")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m launch", description="Looks after the runs below runs/.")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the sweeps are (default: runs)")
+    commands = parser.add_subparsers(required=True, metavar="status|logs|cancel")
+    status = commands.add_parser("status", parents=[common], help="how runs stand")
+    status.add_argument("target", nargs="?", help=TARGET)
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(command=show_status)
+    logs = commands.add_parser("logs", parents=[common], help="what a rank said")
+    logs.add_argument("target", help=TARGET)
+    logs.add_argument("--rank", type=int, default=0)
+    logs.add_argument("--attempt", type=int, help="default: the newest")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows, into the next attempt too")
+    logs.set_defaults(command=show_logs)
+    cancelling = commands.add_parser("cancel", parents=[common], help="end runs for good")
+    cancelling.add_argument("target", help=TARGET)
+    cancelling.add_argument("--yes", action="store_true", help="don't ask")
+    cancelling.set_defaults(command=cancel)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""How runs stand: each run's folder, set against what Slurm says of its job."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from golang.engine.runfolder import RunFolder, read_json
+from launch import ledger
+from launch.find import Run
+from launch.queue import Answer, Job, ask
+
+COLOURS = {
+    "finished": "green", "running": "cyan", "waiting": "yellow", "stopped": "magenta", "cancelled": "magenta",
+    "failed": "red", "died": "red", "not submitted": "dim",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One run, in a line."""
+
+    sweep: str
+    run: str  # the folder's name
+    state: str
+    step: int
+    total: int
+    loss: float | None
+    attempts: int
+    last: str  # the last event, with what to do if that is up to the person
+    node: str
+    job: str
+    updated: str
+
+
+def standings(runs: Sequence[Run]) -> tuple[list[Standing], str]:
+    """How each run stands, and what of Slurm could not be asked ('' if all is well)."""
+    answer = ask({run.job for run in runs if run.job})
+    events: dict[Path, dict[str, dict[str, Any]]] = {}
+    for sweep in {run.sweep for run in runs}:
+        events[sweep] = {line["folder"]: line for line in ledger.read(sweep) if line["folder"]}
+    return [_standing(run, answer, events[run.sweep].get(run.path.name)) for run in runs], answer.trouble
+
+
+def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standing:
+    folder = RunFolder(run.path)
+    numbers = folder.attempt_numbers()
+    newest = folder.attempts / f"{numbers[-1]:02d}" if numbers else None
+    status = (read_json(newest / "status.json") if newest else None) or {}
+    cause = (read_json(newest / "cause.json") if newest else None) or {}
+    state, last = _state(folder, answer.jobs.get(run.job), status, cause, event)
+    job = answer.jobs.get(run.job)
+    return Standing(
+        sweep=run.sweep.name,
+        run=run.path.name,
+        state=state,
+        step=int(status.get("step", 0)),
+        total=int(status.get("total", 0)),
+        loss=status.get("loss"),
+        attempts=len(numbers),
+        last=last,
+        node=(job.nodes if job and job.active else "") or str(status.get("host", "")),
+        job=run.job,
+        updated=str(status.get("updated", "")),
+    )
+
+
+def _state(
+    folder: RunFolder, job: Job | None, status: dict[str, Any], cause: dict[str, Any], event: dict[str, Any] | None
+) -> tuple[str, str]:
+    """The run's state in one word, and the last event."""
+    said = str(cause.get("cause", ""))
+    if folder.done:
+        return "finished", ""
+    if job is not None and job.active:
+        if job.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD"):
+            return "waiting", " · ".join(filter(None, [said, job.reason]))
+        if job.state == "RUNNING":
+            return "running", said if status.get("state") != "running" else ""
+        return job.state.lower(), said
+    if held(folder):
+        return "running", ""
+    if event is not None and event["event"] == "cancelled":
+        return "cancelled", said
+    if job is not None and job.state.startswith("CANCELLED"):
+        return "cancelled", said
+    if cause.get("cause") in ("error", "non-finite") or status.get("state") == "failed":
+        return "failed", str(cause.get("message", "")) or said
+    if status.get("state") == "stopped":
+        return "stopped", f"{said}; needs resubmission: type the same command"
+    if status.get("state") == "running":
+        word = f"{job.state.lower().replace('_', ' ')}; " if job else ""
+        return "died", f"{word}type the same command to go on"
+    if event is not None and event["event"] == "intent":
+        return "not submitted", "type the same command"
+    return ("failed", job.state.lower()) if job else ("not submitted", "type the same command")
+
+
+def held(folder: RunFolder) -> bool:
+    """Whether a process on a machine that shares the folder's locks is training the run now."""
+    try:
+        with (folder.path / "lock").open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    except OSError:
+        return False
+    return False
+
+
+def differing(runs: Sequence[str]) -> dict[str, str]:
+    """Short names: what distinguishes each run's label, with its id."""
+    split = {name: name.rpartition("-")[0].split(",") for name in runs}
+    common = set.intersection(*(set(parts) for parts in split.values())) if len(split) > 1 else set()
+    short = {}
+    for name, parts in split.items():
+        own = ",".join(part for part in parts if part not in common)
+        short[name] = f"{own} {name.rpartition('-')[2]}".strip()
+    return short
+
+
+def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a rich renderable
+    """A compact table for each sweep."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Any] = []
+    for sweep in dict.fromkeys(line.sweep for line in lines):
+        own = [line for line in lines if line.sweep == sweep]
+        counts = ", ".join(f"{count} {state}" for state, count in Counter(line.state for line in own).items())
+        table = Table(title=f"{sweep}: {counts}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table.add_column("run", overflow="fold")
+        table.add_column("state", no_wrap=True)
+        for column in ("step", "loss", "att."):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("node", overflow="ellipsis", no_wrap=True, max_width=12)
+        table.add_column("last event", overflow="fold")
+        names = differing([line.run for line in own])
+        for line in own:
+            progress = f"{line.step}/{line.total}" if line.total else "–"
+            loss = "–" if line.loss is None else f"{line.loss:.3f}"
+            state = Text(line.state, style=COLOURS.get(line.state, ""))
+            table.add_row(names[line.run], state, progress, loss, str(line.attempts), line.node, line.last)
+        parts.append(table)
+    if trouble:
+        parts.append(Text(trouble, style="yellow"))
+    return Group(*parts)
+
+
+def as_json(lines: Sequence[Standing]) -> str:
+    return json.dumps([asdict(line) for line in lines], indent=1)
+
+
+def stop_here(run: Run) -> bool:
+    """Asks a run that trains on this machine without Slurm to save and stop; False if there is none."""
+    numbers = RunFolder(run.path).attempt_numbers()
+    status = read_json(run.path / "attempts" / f"{numbers[-1]:02d}" / "status.json") if numbers else None
+    if status is None or status.get("host") != socket.gethostname() or not held(RunFolder(run.path)):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(status["pid"]), 15)
+        return True
+    return False

@@ -1,0 +1,133 @@
+"""Finding runs and saying how they stand, from the folders alone (no Slurm on this PATH)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from golang.config import Config
+from golang.engine.runfolder import RunFolder
+from launch import ledger
+from launch.__main__ import main
+from launch.find import NotFoundError, find, find_one
+from launch.logs import follow
+from launch.status import differing
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs that finished, stopped, failed, died, and never started, and one that is being trained."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "100")
+    sweep = tmp_path / "runs/mine"
+    for number, state in enumerate(["finished", "stopped", "failed", "running", "running", None]):
+        run = RunFolder.create(sweep / f"epochs={number},group_heads=4-{number}bcdef01", Config())
+        if state is None:
+            continue
+        attempt = run.start_attempt(1, {}, None)
+        attempt.write_status(state, 10 * number, 100, host="n1", loss=2.5)
+        (attempt.path / "rank0.log").write_text(f"hello from {number}\n")
+        if state == "finished":
+            run.done_file.touch()
+        if state in ("stopped", "failed"):
+            attempt.write_cause({"stopped": "terminated", "failed": "error"}[state], 10, message="no room")
+    ledger.append(sweep, "submitted", run="1bcdef01", folder="epochs=1,group_heads=4-1bcdef01", job="77_3")
+    return sweep
+
+
+def states(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, str]:
+    capsys.readouterr()
+    assert main(["status", "--json", *arguments]) == 0
+    return {line["run"][7]: line["state"] for line in json.loads(capsys.readouterr().out)}
+
+
+def test_states(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = {"0": "finished", "1": "stopped", "2": "failed", "3": "died", "4": "died", "5": "not submitted"}
+    assert states(capsys) == expected
+    with RunFolder(sweep / "epochs=4,group_heads=4-4bcdef01").hold():
+        assert states(capsys, "mine") == {**expected, "4": "running"}
+
+
+def test_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 0
+    shown = capsys.readouterr().out
+    assert "epochs=1 1bcdef01" in shown and "group_heads" not in shown, "what is common is not repeated"
+    assert "10/100" in shown and "2.500" in shown and "no room" in shown and "type the same command" in shown
+    assert "squeue is not on the PATH" in shown
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("target", ["1bcd", "1bcdef01", "77_3", "77", "epochs=1", "epochs=1,group_heads=4-1bcdef01"])
+def test_a_run_by_any_name(sweep: Path, target: str) -> None:
+    assert find_one(target, Path("runs")).path.name == "epochs=1,group_heads=4-1bcdef01"
+    assert find_one(str(sweep / "epochs=1,group_heads=4-1bcdef01"), Path("nowhere")).job == "77_3"
+
+
+def test_what_is_not_there(sweep: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"'yours' is no path, sweep, run, id or job here; sweeps .* are: mine"):
+        find("yours", Path("runs"))
+    with pytest.raises(NotFoundError, match="names 6 runs; choose one"):
+        find_one("mine", Path("runs"))
+    with pytest.raises(NotFoundError, match="no runs below empty"):
+        find(None, Path("empty"))
+
+
+def test_logs(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["logs", "1bcd"]) == 0
+    assert capsys.readouterr().out == "hello from 1\n"
+    assert main(["logs", "1bcd", "--attempt", "3"]) == 2
+    assert "has no attempt 3; there are 0" in capsys.readouterr().err
+    assert main(["logs", "1bcd", "--rank", "5"]) == 2
+    assert "has no log of rank 5; there are ranks 0" in capsys.readouterr().err
+    assert main(["logs", "5bcd"]) == 2
+    assert "has not started yet" in capsys.readouterr().err
+
+
+def test_logs_followed_into_the_next_attempt(sweep: Path) -> None:
+    run = find_one("3bcd", Path("runs"))
+    done, seen = threading.Event(), []
+    reader = threading.Thread(target=lambda: seen.extend(follow(run, 0, done.is_set)))
+    reader.start()
+    time.sleep(0.5)
+    attempt = RunFolder(run.path).start_attempt(1, {}, None)
+    (attempt.path / "rank0.log").write_text("again\n")
+    time.sleep(0.5)
+    done.set()
+    reader.join(5)
+    assert "".join(seen) == "hello from 3\n--- attempt 01 ---\nagain\n"
+
+
+def test_cancel_asks(sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["cancel", "mine"]) == 0
+    assert "nothing to cancel" in capsys.readouterr().out
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    with RunFolder(sweep / "epochs=4,group_heads=4-4bcdef01").hold():
+        assert main(["cancel", "mine"]) == 1
+    assert "nothing was cancelled" in capsys.readouterr().out
+
+
+def test_a_damaged_ledger_line_is_passed_over(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (sweep / "ledger.jsonl").open("a") as file:
+        file.write('{"event": "submi')
+    ledger.append(sweep, "note", run="x", folder="y")
+    assert states(capsys)["1"] == "stopped" and ledger.damaged(sweep) == [2]
+
+
+def test_short_names() -> None:
+    assert differing(["a=1,b=2-00000000", "a=1,b=3-11111111"]) == {
+        "a=1,b=2-00000000": "b=2 00000000", "a=1,b=3-11111111": "b=3 11111111",
+    }  # fmt: skip
+
+
+def test_no_torch(sweep: Path) -> None:
+    script = "import sys; from launch.__main__ import main; main(['status']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
