@@ -121,7 +121,7 @@ class Trainer:
                 stop = self._loop(metrics)
         except BaseException as error:
             if self.world.rank == 0:
-                causes = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
+                causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
                 self._end("failed", causes.get(type(error), "error"), message=str(error))
             raise
         finally:
