@@ -14,7 +14,7 @@ from torch import Tensor
 from golang.collectives import rank, world_size
 from golang.config import Config
 from golang.engine.distributed import ControlGroup
-from golang.engine.health import Meter
+from golang.engine.health import Meter, Sentinel
 from golang.engine.step import TrainStep
 from golang.errors import CheckpointError
 from golang.identity import run_id
@@ -31,9 +31,14 @@ def fingerprint(config: Config, images: int) -> dict[str, Any]:
     return {"format": FORMAT, "run": run_id(config), "images": images}
 
 
-def rank_state(step: TrainStep, meter: Meter) -> dict[str, Tensor]:
+def rank_state(step: TrainStep, meter: Meter, sentinel: Sentinel) -> dict[str, Tensor]:
     """This rank's own part of a run, as CPU tensors whose shapes are equal on all ranks."""
-    parts = {"meter": meter.sums.cpu().clone(), "rng": torch.get_rng_state()}
+    parts = {
+        "meter": meter.sums.to("cpu", copy=True),
+        "non_finite": sentinel.first.to("cpu", copy=True),
+        "skipped": sentinel.skipped.to("cpu", copy=True),
+        "rng": torch.get_rng_state(),
+    }
     if step.device.type == "cuda":
         parts["rng_cuda"] = torch.cuda.get_rng_state(step.device)
     for name, queue in (("queue", step.queue), ("local_queue", step.local_queue)):
@@ -85,7 +90,7 @@ def pack(step: TrainStep, iteration: int, gathered: dict[str, Tensor], images: i
     }
 
 
-def restore(state: dict[str, Any], step: TrainStep, meter: Meter, images: int) -> int:
+def restore(state: dict[str, Any], step: TrainStep, meter: Meter, sentinel: Sentinel, images: int) -> int:
     """Puts a run back as `pack` saw it; returns the steps it had done.
 
     With another number of ranks the queues are cut anew and each rank goes on from the mean of the meters. Raises
@@ -111,6 +116,7 @@ def restore(state: dict[str, Any], step: TrainStep, meter: Meter, images: int) -
     step.local_queue = _restored_queue(state.get("local_queue"), rows[1], step)
     ranks = state["ranks"]
     same = len(ranks["meter"]) == world_size()
+    sentinel.skipped.copy_(ranks["skipped"][0])
     meter.sums.copy_(ranks["meter"][rank()] if same else ranks["meter"].mean(0))
     if same:
         torch.set_rng_state(

@@ -103,7 +103,9 @@ class Trainer:
         self.meter, self.sentinel = Meter(device), Sentinel.on(device)
         self.done = 0  # steps
         if start.resume is not None:
-            self.done = state.restore(checkpoint.read(start.resume), self.step, self.meter, len(self.images))
+            self.done = state.restore(
+                checkpoint.read(start.resume), self.step, self.meter, self.sentinel, len(self.images)
+            )
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
@@ -243,12 +245,12 @@ class Trainer:
 
     def _save(self, deadline: float) -> None:
         """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
-        parts = state.rank_state(self.step, self.meter) | {"non_finite": self.sentinel.first.cpu().view(1)}
+        parts = state.rank_state(self.step, self.meter, self.sentinel)
         gathered = state.gather(parts, self.control, deadline)
         if gathered is None:
             log.error("the ranks could not be gathered for a save at step %d; %s", self.done, self._stands())
             return
-        first = int(gathered.pop("non_finite").max())
+        first = int(gathered["non_finite"].max())
         if first != NEVER:
             raise self._non_finite(first)
         if self.world.rank == 0:

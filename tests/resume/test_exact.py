@@ -118,6 +118,16 @@ def test_damaged_checkpoints(config: Config, undisturbed: Path, tmp_path: Path) 
     assert_same_but_settings(run, undisturbed)
 
 
+def test_fp16_with_its_scaler(data_root: Path, tmp_path: Path) -> None:
+    """Scale, growth counter and skipped steps go on too: the first step overflows at the initial scale."""
+    config = settings(data_root, precision="fp16")
+    assert launch(config, tmp_path / "whole", ranks=1) == [0]
+    assert launch(config, tmp_path / "run", ranks=1, fault=Fault(6)) == [75]
+    assert launch(config, tmp_path / "run", ranks=1) == [0]
+    assert metrics(tmp_path / "whole")[-1]["skipped_steps"] > 0
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_one_rank_killed(config: Config, undisturbed: Path, tmp_path: Path) -> None:
     """The other says so, without a traceback, and leaves; the run goes on from the last save."""
     run = tmp_path / "run"
