@@ -142,6 +142,7 @@ class Saver:
         self.keep_last = keep_last
         self.milestone = milestone
         self.last: Path | None = None
+        self.last_step: int | None = None
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
         for leftover in attempt.run.checkpoints.glob(".step_*.tmp"):
@@ -172,7 +173,7 @@ class Saver:
         except OSError as error:
             self._error = error
             return
-        self.last = path
+        self.last, self.last_step = path, step
         self._retain()
 
     def _retain(self) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,14 +22,13 @@ from golang.data.sampler import StepSampler
 from golang.data.sets import open_train
 from golang.engine import checkpoint, state
 from golang.engine.distributed import ControlGroup, World, data_parallel
-from golang.engine.health import NEVER, Meter, Sentinel, mean_losses, uniform_losses
+from golang.engine.health import NEVER, Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
 from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
-from golang.engine.progress import Progress
-from golang.engine.runfolder import Attempt, now, write_atomically
+from golang.engine.report import Pace, Reporter
+from golang.engine.runfolder import Attempt
 from golang.engine.step import TrainStep
-from golang.engine.tracking import MetricsLog
-from golang.errors import GolangError, NonFiniteError, PeerLostError
+from golang.errors import CheckpointError, GolangError, NonFiniteError, PeerLostError
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
@@ -64,15 +60,6 @@ class Start:
 
     attempt: Attempt
     resume: Path | None
-
-
-@dataclass
-class Pace:
-    """Time and steps since the last log line."""
-
-    steps: int = 0
-    waited: float = 0.0  # seconds for data
-    since: float = field(default_factory=time.monotonic)
 
 
 class Trainer:
@@ -109,59 +96,52 @@ class Trainer:
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
+        self.saver.last_step = self.done if start.resume else None
         self.saved_at = time.monotonic()
-        self.facts: dict[str, float] = {}  # the last metrics, for the status file
-        self.progress = Progress(self.total, show_progress)
+        self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
-        self._announce(start.resume)
+        self.report.begin(self.done, len(self.images), device, start.resume)
 
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
-        metrics = MetricsLog(self.folder.metrics_file, self.done) if self.world.rank == 0 else None
         try:
             with self._peers():
-                stop = self._loop(metrics)
+                stop = self._loop()
+                self._save_last(stop)
         except BaseException as error:
-            if self.world.rank == 0:
-                causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
-                self._end("failed", causes.get(type(error), "error"), message=str(error))
+            causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
+            self.report.end("failed", causes.get(type(error), "error"), self.done, message=str(error))
             raise
         finally:
             self.saver.wait()
-            if metrics is not None:
-                metrics.close()
         return self._leave(stop)
 
-    def _loop(self, metrics: MetricsLog | None) -> int:
+    def _loop(self) -> int:
         """Steps until all are done or all ranks agree to stop; returns the signal that stopped them, or 0."""
-        agreement, pace, heartbeat, stop = Agreement(self.control), Pace(), 0.0, 0
-        with self.progress, self._batches() as batches:
+        agreement, pace = Agreement(self.control), Pace()
+        with self.report, self._batches() as batches:
             asked = time.monotonic()
             for large, small in batches:
                 pace.waited += time.monotonic() - asked
                 self._train_on(large, small)
                 pace.steps += 1
                 if self.done % self.config.log_every_steps == 0 or self.done == self.total:
-                    self._log(pace, metrics)
+                    self._log(pace)
                     pace = Pace()
+                self.report.step(self.done)
                 due = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.every_minutes
                 stop, due = agreement.exchange(self.listener.signal, due and self.world.rank == 0)
-                if stop or self.done == self.total:
+                if self.done == self.total:
                     break
+                if stop:
+                    agreement.drain()
+                    return stop
                 every = self.config.checkpoint.every_steps
                 if due or self._milestone(self.done) or (every and self.done % every == 0):
                     self._save(time.monotonic() + PATIENCE)
-                if time.monotonic() - heartbeat > HEARTBEAT:
-                    heartbeat = time.monotonic()
-                    self._status("running")
-                self.progress.step(self.done)
                 asked = time.monotonic()
             agreement.drain()
-        if self.done == self.total:
-            stop = 0
-        heard = self.listener.heard or time.monotonic()
-        self._save(time.monotonic() + PATIENCE if not stop else heard + GRACE)
-        return stop
+        return 0
 
     @contextlib.contextmanager
     def _peers(self) -> Iterator[None]:
@@ -213,7 +193,7 @@ class Trainer:
                 local_queue_length(config) // self.world.size, features, self.device, dtype
             )
 
-    def _log(self, pace: Pace, metrics: MetricsLog | None) -> None:
+    def _log(self, pace: Pace) -> None:
         """A line of metrics: the means over ranks and steps since the last. The one place that waits for the device."""
         first = torch.tensor([int(self.sentinel.first)])
         work = self.control.maximum(first)
@@ -222,26 +202,7 @@ class Trainer:
         if int(first) != NEVER:
             raise self._non_finite(int(first))
         sums = self.control.mean(self.meter.read())
-        if metrics is None:
-            return
-        seconds = time.monotonic() - pace.since
-        line: dict[str, Any] = {
-            "step": self.done,
-            "epoch": (self.done - 1) // self.steps_per_epoch,
-            **mean_losses(sums, self.config),
-            "lr": self.step.learning_rates[self.done - 1],
-            "queue_fill": self.step.queue.filled / self.step.queue.rows.shape[1] if self.step.queue else 0.0,
-            "samples": self.done * self.config.optim.batch_size,
-            "skipped_steps": int(self.sentinel.skipped),
-            "attempt": self.attempt.number,
-            "time": now(),
-            "images_per_second": pace.steps * self.config.optim.batch_size / seconds,
-            "step_seconds": seconds / pace.steps,
-            "data_wait_seconds": pace.waited / pace.steps,
-        }
-        metrics.write(line)
-        self.facts = {"loss": line["loss"], "epoch": line["epoch"], "images_per_second": line["images_per_second"]}
-        self.progress.say(line, (self.total - self.done) * seconds / pace.steps)
+        self.report.line(self.done, sums, int(self.sentinel.skipped), self.step, pace)
 
     def _save(self, deadline: float) -> None:
         """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
@@ -258,25 +219,31 @@ class Trainer:
             self.saver.submit(self.done, checkpoint.snapshot(packed))
         self.saved_at = time.monotonic()
 
+    def _save_last(self, stop: int) -> None:
+        """The save that ends an attempt. A run whose last checkpoint can't be written is not finished."""
+        heard = self.listener.heard or time.monotonic()
+        self._save(heard + GRACE if stop else time.monotonic() + PATIENCE)
+        self.saver.wait()
+        if not stop and self.world.rank == 0 and self.saver.last_step != self.done:
+            raise CheckpointError(
+                f"all {self.done} steps are done, but the last checkpoint could not be written; {self._stands()}. "
+                "Make room, and type the same command again"
+            )
+
     def _leave(self, stop: int) -> Outcome:
         """All ranks wait for rank 0's last duties, so that none that leaves early cuts it short; rank 0 goes last."""
-        if self.world.rank == 0 and stop:
-            log.info(
-                "stopped by %s at step %d of %d; %s. The same command continues.",
-                STOP_SIGNALS[stop],
-                self.done,
-                self.total,
-                self._stands(),
-            )
-            self._end("stopped", STOP_SIGNALS[stop], saved=self.saver.last.name if self.saver.last else None)
-            if self.before_leaving is not None:
-                self.before_leaving(STOP_SIGNALS[stop])
-        elif self.world.rank == 0:
-            self._end("finished", "finished")
-            write_atomically(self.folder.done_file, f"step {self.done}, {now()}\n")
-            log.info("finished: %d steps; %s", self.done, self.folder.path)
-        with contextlib.suppress(RuntimeError):  # a peer that died has nothing left to wait for
-            self.control.barrier()
+        try:
+            if self.world.rank == 0 and stop:
+                stopped = f"stopped by {STOP_SIGNALS[stop]} at step {self.done} of {self.total}"
+                log.info("%s; %s. The same command continues.", stopped, self._stands())
+                self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
+                if self.before_leaving is not None:
+                    self.before_leaving(STOP_SIGNALS[stop])
+            elif self.world.rank == 0:
+                self.report.end("finished", "finished", self.done)
+        finally:
+            with contextlib.suppress(RuntimeError):  # a peer that died has nothing left to wait for
+                self.control.barrier()
         if self.world.rank == 0 and self.world.size > 1:
             time.sleep(0.3)
         return Outcome.STOPPED if stop else Outcome.FINISHED
@@ -320,32 +287,3 @@ class Trainer:
     def _stands(self) -> str:
         self.saver.wait()
         return f"the last checkpoint is {self.saver.last}" if self.saver.last else "there is no checkpoint yet"
-
-    def _status(self, condition: str) -> None:
-        if self.world.rank == 0:
-            self.attempt.write_status(
-                condition, self.done, self.total, host=socket.gethostname(), pid=os.getpid(), **self.facts
-            )
-
-    def _end(self, condition: str, cause: str, **facts: object) -> None:
-        self._status(condition)
-        self.attempt.write_cause(cause, self.done, **facts)
-
-    def _announce(self, resumed: Path | None) -> None:
-        if self.world.rank != 0:
-            return
-        uniform = ", ".join(f"{name} {value:.3f}" for name, value in uniform_losses(self.config).items())
-        log.info(
-            "run %s, attempt %d: %d images, %d steps in %d epochs, on %d × %s",
-            self.folder.path,
-            self.attempt.number,
-            len(self.images),
-            self.total,
-            self.config.optim.epochs,
-            self.world.size,
-            self.device,
-        )
-        log.info("a collapsed network would show %s", uniform)
-        log.info("a crash loses at most the work since the last save: %g min", self.config.checkpoint.every_minutes)
-        if resumed is not None:
-            log.info("continuing after step %d of %d from %s", self.done, self.total, resumed.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from golang.config import Config
 from golang.engine.distributed import read_world
-from golang.engine.preemption import STOPPED, watch_parent
+from golang.engine.preemption import INTERRUPTED, STOPPED, watch_parent
 from golang.engine.runfolder import RunFolder
 from golang.engine.train import train
 from golang.engine.trainer import Outcome
@@ -27,11 +27,20 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
     if PARENT_PIPE in os.environ:
         watch_parent(int(os.environ[PARENT_PIPE]), gone=lambda: os._exit(137))
     try:
-        return STOPPED if train(config, run_dir, before_leaving=before_leaving) is Outcome.STOPPED else 0
+        if train(config, run_dir, before_leaving=before_leaving) is Outcome.STOPPED:
+            return STOPPED
+        if config.evaluation.probe and (world is None or world.rank == 0):
+            from golang.demo import show_results  # what it needs beyond training is loaded only now
+
+            show_results(run_dir)
+        return 0
     except GolangError as error:
         if not str(error).startswith("rank 0: "):
             log.error("%s", error)
         return error.exit_status
+    except KeyboardInterrupt:
+        log.error("interrupted while evaluating; the training is done, and the same command evaluates again")
+        return INTERRUPTED
 
 
 def set_up_logging(rank: int) -> None:
