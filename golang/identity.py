@@ -46,7 +46,8 @@ def label(overrides: Sequence[str], longest: int = 80) -> str:
             continue
         if any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE):
             continue
-        parts.append(f"{key.split('.')[-1]}={value}")
+        plain = value.replace("'", "").replace('"', "")
+        parts.append(f"{key.split('.')[-1]}={plain}")
     text = re.sub(r"[^A-Za-z0-9=.,_+-]+", "_", ",".join(parts))[:longest].strip("._,")
     return text or "base"
 

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,7 @@ class Saver:
         self.milestone = milestone
         self.last: Path | None = None
         self.last_step: int | None = None
+        self.seconds: float | None = None  # that the last save took to be safe on disk
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
         for leftover in attempt.run.checkpoints.glob(".step_*.tmp"):
@@ -168,12 +170,13 @@ class Saver:
 
     def _save(self, step: int, state: Mapping[str, Any]) -> None:
         path = self.attempt.run.checkpoints / file_name(step, self.attempt.number)
+        began = time.monotonic()
         try:
             write(path, encode(state))
         except OSError as error:
             self._error = error
             return
-        self.last, self.last_step = path, step
+        self.last, self.last_step, self.seconds = path, step, time.monotonic() - began
         self._retain()
 
     def _retain(self) -> None:

@@ -45,7 +45,7 @@ class Reporter:
         self.active = world.rank == 0
         self._progress = Progress(self.total, shown and self.active)
         self._metrics: MetricsLog | None = None
-        self._facts: dict[str, object] = {"host": socket.gethostname(), "pid": os.getpid()}
+        self.facts: dict[str, object] = {"host": socket.gethostname(), "pid": os.getpid()}
         self._losses: dict[str, list[float]] = {}  # by name, of the log lines that can show a collapse
         self._warned = False
         self._beat = 0.0
@@ -106,13 +106,13 @@ class Reporter:
             "data_wait_seconds": pace.waited / pace.steps,
         }
         self._metrics.write(line)
-        self._facts |= {key: line[key] for key in ("loss", "epoch", "images_per_second")}
+        self.facts |= {key: line[key] for key in ("loss", "epoch", "images_per_second")}
         self._progress.say(line, (self.total - done) * seconds / pace.steps)
         self._watch_for_collapse(done, line)
 
     def status(self, condition: str, done: int) -> None:
         if self.active:
-            self.attempt.write_status(condition, done, self.total, **self._facts)
+            self.attempt.write_status(condition, done, self.total, **self.facts)
 
     def end(self, condition: str, cause: str, done: int, **facts: object) -> None:
         """How the attempt ended; a finished run is marked DONE."""

@@ -128,6 +128,7 @@ class Trainer:
                 if self.done % self.config.log_every_steps == 0 or self.done == self.total:
                     self._log(pace)
                     pace = Pace()
+                self.report.facts["save_seconds"] = self.saver.seconds
                 self.report.step(self.done)
                 due = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.every_minutes
                 stop, due = agreement.exchange(self.listener.signal, due and self.world.rank == 0)
@@ -236,6 +237,7 @@ class Trainer:
             if self.world.rank == 0 and stop:
                 stopped = f"stopped by {STOP_SIGNALS[stop]} at step {self.done} of {self.total}"
                 log.info("%s; %s. The same command continues.", stopped, self._stands())
+                self.report.facts["save_seconds"] = self.saver.seconds
                 self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
                 if self.before_leaving is not None:
                     self.before_leaving(STOP_SIGNALS[stop])
