@@ -64,15 +64,14 @@ def cancel(options: argparse.Namespace) -> int:
     runs = find(options.target, options.runs_dir)
     answer = ask({run.job for run in runs if run.job})
     queued = [run for run in runs if run.job in answer.jobs and answer.jobs[run.job].active]
-    here = [run for run in runs if not run.job]
     lines, _ = standings(runs)
     alive = {line.run for line in lines if line.state == "running"}
-    here = [run for run in here if run.path.name in alive]
+    here = [run for run in runs if run not in queued and run.path.name in alive]
     if not queued and not here:
         print(f"nothing to cancel: no run of {options.target} is queued or running")
         return 0
     for run in [*queued, *here]:
-        print(f"  {run.path.name}  {'job ' + run.job if run.job else 'on this machine'}")
+        print(f"  {run.path.name}  {'job ' + run.job if run in queued else 'on this machine'}")
     if not options.yes:
         try:
             answered = input(f"cancel these {len(queued) + len(here)} runs? [y/N] ")
@@ -89,7 +88,8 @@ def cancel(options: argparse.Namespace) -> int:
     for run in queued:
         ledger.append(run.sweep, "cancelled", run=run.identity, folder=run.path.name, job=run.job)
     for run in here:
-        stop_here(run)
+        if stop_here(run):
+            ledger.append(run.sweep, "cancelled", run=run.identity, folder=run.path.name, job=run.job)
     print(f"cancelled {len(queued) + len(here)}; the same command starts them again where they stood")
     return 0
 

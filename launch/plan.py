@@ -1,6 +1,6 @@
-"""From a command line to a run: Hydra composes, the trainer's own classes check, the run gets its folder.
+"""From a command line to runs: Hydra composes, the trainer's own classes check, every run gets its folder.
 
-The only module that knows Hydra.
+The only module that knows Hydra. It trains here (`cluster=none`) or hands a plan to launch.submit.
 """
 
 from __future__ import annotations
@@ -8,65 +8,131 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import hydra
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from golang.config import Config, build, keys, nearest
-from golang.engine.local import train_here
-from golang.engine.worker import set_up_logging
+from golang.config import Config, keys, nearest
 from golang.errors import ConfigError, GolangError
 from golang.identity import find_run, label, run_id
+from golang.validation import check_world
 from launch.config import Launch
+from launch.grid import Grid
+from launch.reader import Reader
+from launch.sweep import Plan, Planned, folders
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CLUSTERS = ("slurm", "local")  # where a grid can go
 log = logging.getLogger("golang")
+_status = 0  # what the app returns: Hydra's task functions have no way to
+_typed: tuple[str, ...] = ()  # the command as it was given
 
 
 def app(arguments: Sequence[str]) -> int:
     """What `python run.py ARGUMENTS` does; the exit status."""
+    global _status, _typed
+    _status, _typed = 0, (sys.argv[0], *arguments)
+    arguments = [_for_hydra(word) for word in arguments]
     try:
-        check_overrides(arguments)
+        overrides = check_overrides(arguments)
     except GolangError as error:
-        set_up_logging(0)
-        log.error("%s", error)
-        return error.exit_status
-    ConfigStore.instance().store("schema", Config().to_dict() | _launch_defaults())
-    status = 0
+        return _fail(error)
+    store = ConfigStore.instance()
+    store.store("schema", Config().to_dict() | asdict(Launch()))
+    for override in overrides:
+        if override.key_or_group == "sweep" and override.value() not in _grids():
+            # Any other name is one for the folder of runs; to Hydra it has to be a member of the group.
+            name = str(override.value())
+            store.store(name, {"sweep": name}, group="sweep", package="_global_")
+
+    sys.argv[1:] = arguments
 
     @hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")
     def compose(settings: DictConfig) -> None:
-        nonlocal status
-        status = run(settings, list(HydraConfig.get().overrides.task))
+        global _status
+        _status = run(settings, list(HydraConfig.get().overrides.task))
 
     compose()
-    return status
+    return _status
 
 
 def run(settings: DictConfig, overrides: Sequence[str]) -> int:
     """Freezes one composed run and trains it here; the exit status."""
     try:
-        config, launch = split(settings)
+        values = OmegaConf.to_container(settings, resolve=True)
+        assert isinstance(values, dict)
+        config, launch = Reader().read({str(key): value for key, value in values.items()})
+        if launch.dry_run:
+            raise ConfigError("dry_run=true shows what would be submitted, and cluster=none submits nothing; "
+                              "choose cluster=slurm or cluster=local")  # fmt: skip
         folder = run_folder(config, launch, overrides)
-        return train_here(config, folder, processes(launch), launch.cluster.gpus_per_node)
+        from golang.engine.local import train_here
+
+        return train_here(config, folder, launch.cluster.tasks_per_node, launch.cluster.gpus_here)
     except GolangError as error:
-        set_up_logging(0)
-        log.error("%s", error)
-        return error.exit_status
+        return _fail(error)
 
 
-def split(settings: DictConfig) -> tuple[Config, Launch]:
-    """The trainer's settings and the launcher's. Raises ConfigError for anything wrong in either."""
-    values: dict[str, Any] = OmegaConf.to_container(settings, resolve=True)  # type: ignore[assignment]
-    own = set(keys(Launch))
-    launch = build(Launch, {key: value for key, value in values.items() if key in own})
-    return Config.from_dict({key: value for key, value in values.items() if key not in own}), launch
+def launch_cells(loader: ConfigLoader, master: DictConfig, cells: Sequence[Sequence[str]]) -> list[str]:
+    """Plans and submits the cells of a sweep, each given by its overrides; the ids of Slurm's jobs."""
+    global _status
+    logging.basicConfig(format="%(message)s")
+    try:
+        chosen = plan(loader, list(OmegaConf.to_container(master.hydra.overrides.hydra)), cells)  # type: ignore[arg-type]
+        from launch import show, submit
+
+        if chosen.dry_run:
+            show.plan(chosen, submit.script_of(chosen))
+            return []
+        fates = submit.submit(chosen)
+        show.fates(chosen, fates)
+        return [fate.job for fate in fates]
+    except GolangError as error:
+        _status = _fail(error)
+    return []
+
+
+def plan(loader: ConfigLoader, hydra_overrides: list[str], cells: Sequence[Sequence[str]]) -> Plan:
+    """The runs of a sweep, checked. Raises ConfigError for the first setting that cannot work."""
+
+    def compose(overrides: list[str]) -> DictConfig:
+        config = loader.load_configuration("config", [*hydra_overrides, *overrides], run_mode=RunMode.RUN)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        return config
+
+    grid, reader = Grid(compose, _groups()), Reader()
+    there: dict[Path, dict[str, Path]] = {}
+    runs: dict[str, Planned] = {}
+    for cell in cells:
+        config, launch = reader.read(grid.settings(cell))
+        if launch.run_dir is not None:
+            raise ConfigError(
+                f"run_dir={launch.run_dir} is for one run here; with a cluster, runs_dir={launch.runs_dir} and "
+                f"sweep={config.sweep} say where the runs go"
+            )
+        check_world(config, launch.cluster.nodes * launch.cluster.tasks)
+        sweep = Path(launch.runs_dir).expanduser().absolute() / config.sweep
+        if sweep not in there:
+            there[sweep] = folders(sweep)
+        identity = run_id(config)
+        own = tuple(cell)
+        folder = there[sweep].get(identity) or sweep / f"{label([o for o in own if not _beside(o)])}-{identity}"
+        runs.setdefault(identity, Planned(identity, config, own, launch.cluster, folder))
+    if len(there) != 1:
+        names = ", ".join(path.name for path in there)
+        raise ConfigError(f"a command fills one sweep, this one would fill {names}; add sweep=NAME")
+    return Plan(next(iter(there)), _typed, tuple(runs.values()), launch.code, launch.dry_run)
 
 
 def run_folder(config: Config, launch: Launch, overrides: Sequence[str]) -> Path:
@@ -78,44 +144,71 @@ def run_folder(config: Config, launch: Launch, overrides: Sequence[str]) -> Path
     return find_run(sweep, identity) or sweep / f"{label(overrides)}-{identity}"
 
 
-def processes(launch: Launch) -> int | None:
-    """How many ranks to start here; None for the default."""
-    cluster = launch.cluster
-    if cluster.tasks_per_node is not None and cluster.tasks_per_node < 1:
-        raise ConfigError(f"cluster.tasks_per_node={cluster.tasks_per_node} must be at least 1")
-    return cluster.tasks_per_node
-
-
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Raises ConfigError for a key that doesn't exist (naming the nearest) and for a grid without a cluster."""
+def check_overrides(arguments: Sequence[str]) -> list[Override]:
+    """The overrides. Raises ConfigError for a key that doesn't exist (naming the nearest) and for a grid without a
+    cluster."""
     words = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    try:
-        overrides = OverridesParser.create().parse_overrides(words)
-    except HydraException as error:
-        raise ConfigError(f"can't read {' '.join(words)!r}: {error}") from error
-    groups = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir()}
+    parser, overrides = OverridesParser.create(), []
+    for word in words:
+        try:
+            overrides.append(parser.parse_override(word))
+        except HydraException as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"can't read {word!r}: {reason}; quote odd text twice, as in \"key='a[b'\"") from error
+    groups = _groups()
     known = [*keys(), *keys(Launch), *sorted(groups)]
+    submits = any(o.key_or_group == "cluster" and o.value() in CLUSTERS for o in overrides)
     for override in overrides:
         key = override.key_or_group
-        if key.split(".")[0].split("/")[0] == "hydra":
+        if key.split(".")[0].split("/")[0] == "hydra" or key.startswith(("cluster.env.", "cluster.extra.")):
             continue
         if key not in known:
             raise ConfigError(f"unknown setting {override.input_line}{nearest(key, known)}")
-        if key in groups and isinstance(override.value(), str):
+        value = override.value()
+        if key in groups and key != "sweep" and isinstance(value, str):
             there = sorted(path.stem for path in (CONFIGS / key).glob("*.yaml"))
-            if override.value() not in there:
+            if value not in there:
                 raise ConfigError(f"{override.input_line}: there is no such {key}; choose one of {', '.join(there)}")
-        if override.is_sweep_override():
+        if not submits and (override.is_sweep_override() or (key == "sweep" and value in _grids())):
             raise ConfigError(
-                f"{override.input_line} is a grid of several runs, and this machine trains one at a time; give one "
-                "value, or quote a value that contains a comma"
+                f"{override.input_line} is a grid of several runs: say where they go with cluster=slurm or "
+                "cluster=local, or give one value (quote one that contains a comma)"
             )
+        if override.is_sweep_override() and key in ("cluster", "sweep", "runs_dir", "dry_run", "code"):
+            raise ConfigError(f"{override.input_line}: {key} is the same for all runs of a command; give one value")
+    return overrides
 
 
-def _launch_defaults() -> dict[str, Any]:
-    from dataclasses import asdict
+def _for_hydra(word: str) -> str:
+    """A word in Hydra's grammar where Slurm's own notation is another: n[1-4,7] is text, and so are node lists with
+    commas. Names below env and extra are in no schema, which Hydra wants to be told."""
+    key, _, value = word.partition("=")
+    if key.startswith(("cluster.env", "cluster.extra")):
+        return f"++{word}"
+    if key in _TEXTS and value and value[0] not in "'\"[" and value != "null":
+        return f"{key}='{value}'"
+    return word
 
-    return asdict(Launch())
+
+_TEXTS = {f"cluster.{name}" for name in ("nodelist", "exclude", "gres", "constraint", "dependency")}
+
+
+def _groups() -> set[str]:
+    return {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir()}
+
+
+def _grids() -> set[str]:
+    return {path.stem for path in (CONFIGS / "sweep").glob("*.yaml")}
+
+
+def _beside(override: str) -> bool:
+    """Whether an override says nothing of what the run is, so that the folder's name leaves it out."""
+    return override.lstrip("+~").partition("=")[0] == "code"
+
+
+def _fail(error: GolangError) -> int:
+    print(error, file=sys.stderr)
+    return error.exit_status
 
 
 def main() -> None:

@@ -88,8 +88,13 @@ def _state(
         return job.state.lower(), said
     if held(folder):
         return "running", ""
-    if event is not None and event["event"] == "cancelled":
+    word = event["event"] if event is not None else ""
+    if word == "cancelled":
         return "cancelled", said
+    if word == "failed":
+        return "failed", str(event.get("reason", "") if event else "") or str(cause.get("message", "")) or said
+    if word in ("submitted", "adopted") and _controlled_here(event):
+        return "waiting", "for its turn on this machine"
     if job is not None and job.state.startswith("CANCELLED"):
         return "cancelled", said
     if cause.get("cause") in ("error", "non-finite") or status.get("state") == "failed":
@@ -97,11 +102,15 @@ def _state(
     if status.get("state") == "stopped":
         return "stopped", f"{said}; needs resubmission: type the same command"
     if status.get("state") == "running":
-        word = f"{job.state.lower().replace('_', ' ')}; " if job else ""
-        return "died", f"{word}type the same command to go on"
-    if event is not None and event["event"] == "intent":
-        return "not submitted", "type the same command"
+        slurm = f"{job.state.lower().replace('_', ' ')}; " if job else ""
+        return "died", f"{slurm}type the same command to go on"
     return ("failed", job.state.lower()) if job else ("not submitted", "type the same command")
+
+
+def _controlled_here(event: dict[str, Any] | None) -> bool:
+    """Whether the process that submitit's local executor left in charge of the run is alive."""
+    kind, _, pid = str(event["job"] if event else "").partition(":")
+    return kind == "local" and pid.isdecimal() and Path(f"/proc/{pid}").exists()
 
 
 def held(folder: RunFolder) -> bool:

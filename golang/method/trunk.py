@@ -36,7 +36,9 @@ class Trunk(nn.Sequential):
 def build_trunk(name: str) -> Trunk:
     """The trunk of that name, freshly initialised (kaiming fan-out, batch norm 1/0, no zero-init residual)."""
     if name == "small":
-        return small_resnet(torchvision.models.resnet.BasicBlock, width=16, stem=_stem(16, kernel=3, pool=False))
+        # 16 channels keep a processor waiting for memory, so the map shrinks early: 64 pixels → 32 → 16 → 8 → 4 → 4.
+        stem = _stem(16, kernel=3, pool=False)
+        return small_resnet(torchvision.models.resnet.BasicBlock, width=16, stem=stem, strides=(2, 2, 2, 1))
     whole = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm)
     channels = whole.fc.in_features
     return Trunk({key: child for key, child in whole.named_children() if key not in ("avgpool", "fc")}, channels)
@@ -47,15 +49,16 @@ def small_resnet(
     width: int,
     stem: dict[str, nn.Module] | None = None,
     base_width: int = 64,
+    strides: tuple[int, int, int, int] = (1, 2, 2, 2),
 ) -> Trunk:
-    """A ResNet of one block a stage; stage s has width·2^s planes (times the block's expansion).
+    """A ResNet of one block a stage; stage s has width·2^s planes (times the block's expansion) and stride strides[s].
 
     The default stem is torchvision's (7×7 with stride 2, then a pool with stride 2).
     """
     layers = dict(stem or _stem(width, kernel=7, pool=True))
     channels = width
-    for stage in range(4):
-        planes, stride = width * 2**stage, 1 if stage == 0 else 2
+    for stage, stride in enumerate(strides):
+        planes = width * 2**stage
         expanded = planes * block.expansion
         downsample = None
         if stride != 1 or channels != expanded:

@@ -1,0 +1,138 @@
+"""What frozen trunks make of a set of images: average-pooled features, computed once and kept.
+
+Images are seen as SS-PRL's linear evaluation sees its test images (arXiv 2208.14439): the shorter side resized to 256,
+the middle 224 × 224 cut out, normalised as in training (red's deviation .228). Generated images smaller than that are
+taken whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from golang.compat import torchvision
+from golang.config import Data
+from golang.data.augment import normalise
+from golang.data.images import ImageSet
+from golang.data.loader import worker_init_fn
+
+F = torchvision.transforms.functional
+
+RESIZE, CROP = 256, 224  # pixels
+BATCH = 256  # images
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a training and a validation set, with the labels they are probed for."""
+
+    train: npt.NDArray[np.float32]  # [N, C]
+    train_labels: npt.NDArray[np.uint8]  # [N, classes] in {0, 1, 255}; 255 is ignored
+    val: npt.NDArray[np.float32]  # [M, C]
+    val_labels: npt.NDArray[np.uint8]  # [M, classes]
+
+
+def takes_whole(data: Data) -> bool:
+    """Whether images are seen as they are: the generated ones, where they are smaller than the usual crop."""
+    return data.name == "toy" and data.toy.size < CROP
+
+
+def view(image: Image.Image, whole: bool) -> Tensor:
+    """What an evaluation sees of an RGB image: uint8 [3, 224, 224], or [3, height, width] of the `whole` image."""
+    if not whole:
+        resized = F.resize(image, [RESIZE], F.InterpolationMode.BILINEAR, antialias=True)
+        image = F.center_crop(resized, [CROP, CROP])
+    pixels: Tensor = F.pil_to_tensor(image)
+    return pixels
+
+
+def pooled_features(
+    trunks: Sequence[nn.Module], images: ImageSet, device: torch.device, whole: bool, workers: int = 0
+) -> list[npt.NDArray[np.float32]]:
+    """Features of every image, averaged over the positions of the trunk's map: float32 [N, C] a trunk, in the order
+    of `images`. Images are decoded once for all trunks.
+
+    The trunks, on `device`, are in evaluation mode meanwhile (the running statistics of batch norm are used and stay
+    as they are). Raises DataError for an image that cannot be read.
+
+    Args:
+        workers: processes that decode; 0 decodes here.
+    """
+    loader: DataLoader[Tensor] = DataLoader(
+        _Views(images, whole),
+        batch_size=BATCH,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=worker_init_fn if workers else None,
+    )
+    found: list[list[Tensor]] = [[] for _ in trunks]
+    with evaluating(*trunks), torch.inference_mode():
+        for batch in loader:
+            pixels = normalise(batch.to(device, non_blocking=True), torch.float32)
+            for trunk, pieces in zip(trunks, found, strict=True):
+                pieces.append(trunk(pixels).mean((2, 3)).float().cpu())
+    return [torch.cat(pieces).numpy() for pieces in found]
+
+
+@contextlib.contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Puts modules into evaluation mode while entered."""
+    before = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.train(training)
+
+
+def save(path: Path, features: Features, origin: str) -> None:
+    """Writes features to one .npz file, whole or not at all; `origin` says which trunk they are of."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    try:
+        np.savez(
+            temporary,
+            origin=np.array(origin),
+            train=features.train,
+            train_labels=features.train_labels,
+            val=features.val,
+            val_labels=features.val_labels,
+        )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, origin: str) -> Features | None:
+    """The features saved with the same `origin`; None if the file is missing, damaged or of another trunk."""
+    try:
+        with np.load(path) as stored:
+            if str(stored["origin"]) != origin:
+                return None
+            return Features(stored["train"], stored["train_labels"], stored["val"], stored["val_labels"])
+    except Exception:  # a damaged archive raises nearly anything; features can always be computed anew
+        return None
+
+
+class _Views(Dataset[Tensor]):
+    def __init__(self, images: ImageSet, whole: bool) -> None:
+        self.images = images
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return view(self.images.load(index), self.whole)

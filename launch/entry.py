@@ -1,0 +1,163 @@
+"""What every task of a run runs: `python -m launch.entry RUN_DIR`. The one place where launch/ reaches the trainer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from golang.engine.runfolder import RunFolder, read_json
+from golang.errors import GolangError
+from launch.rendezvous import Place, meet
+from launch.requeue import Requeue, job_id, say
+
+STOPPED = 75  # as golang.engine.preemption has it, which would import torch
+FOR_GOOD = (2, 74)  # exit statuses that another try cannot mend: wrong settings, numbers that are none
+log = logging.getLogger("golang")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What submitit pickles: the folder of a run, which is the whole truth about it."""
+
+    path: str
+
+    def __call__(self) -> int:
+        status = main(self.path)
+        if status:
+            sys.exit(status)
+        return status
+
+    def checkpoint(self) -> Any:  # noqa: ANN401 - submitit has no types
+        """submitit's protocol: the same call again continues the run from its folder."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def main(path: str) -> int:
+    """Takes this task's place among its peers and trains; the exit status."""
+    if folder := os.environ.get("GOLANG_CWD"):
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+    run = RunFolder(path)
+    place = Place.find()
+    marks = _Marks(run, place)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, marks.heard_early)
+    try:
+        config = run.config()
+        with _turn(run, place):
+            # First the seconds of importing, then the port: it should not be taken in between.
+            from golang.engine.worker import work
+
+            if place is not None:
+                _tell_trainer(place, *meet(run.path, place, 1e9 if place.key.startswith("local") else 900.0))
+            if place is None or place.rank == 0:
+                _announce(run)
+            status = work(config, run.path, before_leaving=Requeue(run.path))
+    except GolangError as error:
+        print(error, file=sys.stderr)
+        status = error.exit_status
+    if status in FOR_GOOD:
+        marks.write("final", f"exit status {status}: see {run.path}/logs")
+    if place is None or place.rank == 0:
+        if run.done:
+            say(run.path, "finished")
+        elif status in FOR_GOOD or (status not in (0, STOPPED) and not job_id()):
+            say(run.path, "failed", status=status)  # else the batch script says what becomes of it
+    return status
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """Notes for the batch script, which sees one exit status for all ranks."""
+
+    run: RunFolder
+    place: Place | None
+
+    def write(self, kind: str, text: str) -> None:
+        if self.place is None or not self.place.key.startswith("slurm."):
+            return
+        _, job, restarts, _ = self.place.key.split(".")
+        with contextlib.suppress(OSError):
+            (self.run.attempts / f"{kind}.{job}.{restarts}").write_text(text)
+
+    def heard_early(self, number: int, frame: FrameType | None) -> None:
+        """A stop signal before the trainer listens. A warning of the time limit is passed on once it does, so that
+        even an attempt that started slowly gets a step further; otherwise there is no time, and nothing to save."""
+        if number == signal.SIGUSR2:
+            threading.Thread(target=self._pass_on, args=(number,), daemon=True).start()
+            return
+        self.write("stopped", signal.Signals(number).name)
+        os._exit(STOPPED)
+
+    def _pass_on(self, number: int) -> None:
+        while signal.getsignal(number) == self.heard_early:
+            time.sleep(0.1)
+        os.kill(os.getpid(), number)
+
+
+def _tell_trainer(place: Place, address: str, port: int) -> None:
+    os.environ |= {
+        "RANK": str(place.rank),
+        "WORLD_SIZE": str(place.size),
+        "LOCAL_RANK": str(place.local_rank),
+        "LOCAL_WORLD_SIZE": str(place.local_size),
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(port),
+    }
+    # DDP would warn that it found no unused parameters: we ask it to look for the sake of its bucket order.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def _announce(run: RunFolder) -> None:
+    """The attempt that begins, and what the one before had done that will be done again."""
+    numbers = run.attempt_numbers()
+    before = (read_json(run.attempts / f"{numbers[-1]:02d}" / "status.json") or {}) if numbers else {}
+    saved = [int(path.name[5:13]) for path in run.checkpoints.glob("step_*.pt") if path.name[5:13].isdecimal()]
+    say(
+        run.path,
+        "attempt",
+        attempt=numbers[-1] + 1 if numbers else 0,
+        resumes=max(saved, default=0),
+        reached=before.get("step", 0),
+        node=os.environ.get("SLURM_JOB_NODELIST", ""),
+    )
+
+
+@contextlib.contextmanager
+def _turn(run: RunFolder, place: Place | None) -> Iterator[None]:
+    """On this machine: waits until fewer runs of the sweep than its limit are under way. Slurm counts by itself."""
+    slots = int(os.environ.get("GOLANG_LOCAL_SLOTS", "0"))
+    if not slots or place is None or place.rank != 0:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        files = [held.enter_context((run.path.parent / f".turn{number}.lock").open("a")) for number in range(slots)]
+        while not any(_locked(file) for file in files):
+            time.sleep(0.5)
+        yield
+
+
+def _locked(file: Any) -> bool:  # noqa: ANN401 - any open file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m launch.entry RUN_DIR")
+    sys.exit(main(sys.argv[1]))

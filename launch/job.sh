@@ -1,0 +1,89 @@
+# What the batch script of a run does around its tasks; sourced by it. Needs RUN_DIR, MAX_RETRIES, GOLANG_SUBMISSION.
+#
+# `run_tasks COMMAND…` runs the tasks. When they have left, however they did, the script's EXIT trap asks Slurm what
+# to do next, as the tasks do themselves (launch/requeue.py): this is for tasks that were killed or had no scontrol.
+
+GOLANG_JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+export GOLANG_JOB=${GOLANG_JOB:-$SLURM_JOB_ID} GOLANG_SUBMISSION
+_restarts=${SLURM_RESTART_COUNT:-0}
+_status=1
+
+_ledger() { # EVENT REASON: one line, in one write
+  local folder=${RUN_DIR##*/}
+  printf '{"time": "%(%Y-%m-%dT%H:%M:%S%z)T", "event": "%s", "run": "%s", "folder": "%s", "submission": "%s", "job": "%s", "restarts": %d, "reason": "%s", "by": "batch script"}\n' \
+    -1 "$1" "${folder##*-}" "$folder" "$GOLANG_SUBMISSION" "$GOLANG_JOB" "$_restarts" "$2" >>"${RUN_DIR%/*}/ledger.jsonl"
+  echo "job $GOLANG_JOB: $1: $2" >&2
+}
+
+_field() { # NAME: a field of the record that scontrol gave
+  [[ " $_record " =~ \ $1=([^ ]*)\  ]] && printf %s "${BASH_REMATCH[1]}"
+}
+
+_verdict() { # requeue, already, ended, or silent
+  local try
+  for try in 1 2 3; do
+    _record=$(timeout 15 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
+    [ -n "$_record" ] && break
+    sleep 2
+  done
+  local state restarts
+  state=$(_field JobState) restarts=$(_field Restarts)
+  case $state in
+  "") echo silent ;;
+  PENDING | REQUEUED) echo already ;;
+  *)
+    if [ "${restarts:-0}" -gt "$_restarts" ]; then echo already
+    elif [ "$state" = RUNNING ] || [ "$state" = PREEMPTED ]; then echo requeue
+    elif [ "$state" = COMPLETING ] && [ "$(_field EndTime)" = Unknown ]; then echo already
+    else echo ended; fi ;;
+  esac
+}
+
+_deaths() { # how often in a row this job's tasks died with nothing newly saved in between, this time included
+  local newest notes=$RUN_DIR/attempts/deaths
+  newest=$(cd "$RUN_DIR/checkpoints" 2>/dev/null && ls -1 2>/dev/null | grep '^step_.*\.pt$' | sort | tail -n 1)
+  printf '%s %s %s\n' "$GOLANG_JOB" "${newest:-none}" "$_status" >>"$notes"
+  tac "$notes" | awk -v job="$GOLANG_JOB" -v newest="${newest:-none}" \
+    '$1 != job || $2 != newest { exit } { count++ } END { print count + 0 }'
+}
+
+_leave() {
+  trap - EXIT
+  local verdict deaths final=$RUN_DIR/attempts/final.$SLURM_JOB_ID.$_restarts stopped=$RUN_DIR/attempts/stopped.$SLURM_JOB_ID.$_restarts
+  [ -e "$RUN_DIR/DONE" ] && exit 0
+  verdict=$(_verdict)
+  [ "$verdict" = already ] && exit 0
+  if [ "$verdict" = ended ]; then
+    [ "$_status" = 75 ] || _ledger cancelled "ended by Slurm or by scancel (srun left with $_status)"
+    exit "$_status"
+  fi
+  if [ -e "$final" ]; then
+    _ledger failed "$(head -c 300 "$final" | tr -d '\\"' | tr '[:cntrl:]' ' ')"
+    exit "$_status"
+  fi
+  if [ "$_status" != 75 ] && [ ! -e "$stopped" ]; then
+    deaths=$(_deaths)
+    if [ "$deaths" -gt "$MAX_RETRIES" ]; then
+      _ledger failed "its processes died $deaths times in a row with nothing newly saved in between (srun left with $_status); see $RUN_DIR/logs, then type the same command again"
+      exit "$_status"
+    fi
+  fi
+  if [ "$verdict" = silent ]; then
+    _ledger stopped "Slurm did not answer; type the same command again to continue"
+    exit "$_status"
+  fi
+  _ledger requeued "srun left with $_status"
+  if ! timeout 30 scontrol requeue "$GOLANG_JOB"; then
+    _ledger stopped "scontrol requeue was refused; type the same command again to continue"
+  fi
+  exit "$_status"
+}
+
+run_tasks() {
+  "$@"
+  _status=$?
+  exit "$_status"
+}
+
+trap : TERM USR1 USR2 # wait for the tasks, which save; a trap with a command is not inherited by them
+trap _leave EXIT

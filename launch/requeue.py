@@ -1,0 +1,94 @@
+"""What becomes of a run that was stopped: Slurm's word, not a guess.
+
+launch/job.sh holds the same table for a batch script whose tasks could not ask.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from launch import ledger, slurm
+from launch.errors import SlurmError
+
+log = logging.getLogger("golang")
+PATIENCE = 10.0  # seconds for an answer: the grace after a signal may be short
+
+
+class Verdict(enum.Enum):
+    REQUEUE = "requeue"  # it is ours to put back
+    ALREADY = "already"  # Slurm has put it back
+    ENDED = "ended"  # cancelled, or at its end: never put it back
+
+
+def decide(record: Mapping[str, str], restarts: int) -> Verdict:
+    """From `scontrol show job` while the job ends; `restarts` is what this attempt began with."""
+    state = record.get("JobState", "")
+    if int(record.get("Restarts", "0")) > restarts or state in ("PENDING", "REQUEUED"):
+        return Verdict.ALREADY
+    if state == "RUNNING":
+        return Verdict.REQUEUE  # preempted (PreemptTime is set), near its limit, or someone sent a signal
+    if state == "PREEMPTED":
+        return Verdict.REQUEUE  # PreemptMode=CANCEL
+    if state == "COMPLETING" and record.get("EndTime", "Unknown") == "Unknown":
+        return Verdict.ALREADY
+    # COMPLETING with an end, CANCELLED, COMPLETED: scontrol requeue would revive it against its owner's will.
+    return Verdict.ENDED
+
+
+def job_id(environ: Mapping[str, str] = os.environ) -> str:
+    """This job as scontrol wants it: an array's element by array and index, whose raw id may be the array's own."""
+    if "SLURM_ARRAY_JOB_ID" in environ and "SLURM_ARRAY_TASK_ID" in environ:
+        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return environ.get("SLURM_JOB_ID", "")
+
+
+class Requeue:
+    """Rank 0's last duty before all ranks leave: `Requeue(run_dir)(cause)`."""
+
+    def __init__(self, run_dir: Path, environ: Mapping[str, str] = os.environ) -> None:
+        self.run_dir, self.environ = run_dir, environ
+
+    def __call__(self, cause: str) -> None:
+        """Puts the job back in the queue if Slurm's word allows it. Never raises: the batch script tries again."""
+        job, restarts = job_id(self.environ), int(self.environ.get("SLURM_RESTART_COUNT", "0"))
+        if not job:
+            say(self.run_dir, "stopped", cause=cause)
+            return
+        try:
+            verdict = decide(slurm.record(job, PATIENCE), restarts)
+            if verdict is Verdict.REQUEUE:
+                # Before asking: once Slurm has heard it, this process may have no time left.
+                say(self.run_dir, "requeued", cause=cause)
+                slurm.run(["scontrol", "requeue", job], PATIENCE)
+                log.info("job %s is in the queue again", job)
+            elif verdict is Verdict.ALREADY:
+                say(self.run_dir, "requeued", cause=cause, by="slurm")
+                log.info("Slurm has put job %s in the queue again", job)
+            else:
+                say(self.run_dir, "cancelled", cause=cause)
+                log.info("job %s was cancelled; it will not come back by itself", job)
+        except SlurmError as error:
+            log.warning("%s. The run is saved; the batch script will try again to put job %s in the queue", error, job)
+
+
+def say(run_dir: Path, event: ledger.Event, **facts: object) -> None:
+    """A line in the sweep's ledger about this run; a full disk must not stop a run."""
+    try:
+        ledger.append(
+            run_dir.parent,
+            event,
+            run=run_dir.name.rpartition("-")[2],
+            folder=run_dir.name,
+            submission=os.environ.get("GOLANG_SUBMISSION", ""),
+            job=os.environ.get("GOLANG_JOB", "") or job_id(),
+            restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            at=round(time.time(), 2),
+            **facts,
+        )
+    except ledger.LedgerError as error:
+        log.warning("%s", error)

@@ -1,0 +1,77 @@
+"""The code as it is now, kept beside the runs: what queued jobs run, whatever happens to the working tree."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from launch.errors import SubmitError
+
+ROOT = Path(__file__).resolve().parent.parent
+_PARTS = ("golang", "launch")  # what a task imports
+_KINDS = ("*.py", "*.yaml", "*.yml", "*.sh", "*.json", "*.txt", "*.toml", "*.ttf")
+_SECRETS = ("*.pem", ".env*", "*key*", "*secret*", "*credential*", "*token*", ".netrc", "id_rsa*", "*wandb/*")
+_LARGEST = 4 * 2**20  # bytes of a file that is still code
+
+
+def take(sweep: Path, root: Path = ROOT) -> Path:
+    """The folder `sweep/code/<sha>` that holds the code at `root`; written unless it is there.
+
+    Raises SubmitError if it can't be written.
+    """
+    files = [(name, (root / name).read_bytes()) for name in code_files(root)]
+    digest = hashlib.sha256()
+    for name, data in files:
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
+    folder = sweep / "code" / digest.hexdigest()[:12]
+    if folder.is_dir():
+        return folder
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        for name, data in files:
+            target = temporary / name
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target.write_bytes(data)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(temporary, ignore_errors=True)  # another launcher was faster
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise SubmitError(
+            f"can't keep a copy of the code in {folder.parent}: {error.strerror}; make room or choose another folder "
+            "with runs_dir=PATH"
+        ) from error
+    return folder
+
+
+def code_files(root: Path = ROOT) -> list[str]:
+    """Paths below `root` that a run may need: what git has or would take, or all code where there is no git."""
+    command = ["git", "-C", str(root), "ls-files", "-t", "--cached", "--others", "--exclude-standard", "-z", *_PARTS]
+    listed = subprocess.run(command, capture_output=True, check=False) if shutil.which("git") else None
+    if listed is not None and listed.returncode == 0 and listed.stdout:
+        lines = [line for line in listed.stdout.decode(errors="surrogateescape").split("\0") if line]
+        tracked = {line[2:] for line in lines if not line.startswith("?")}
+        names = {line[2:] for line in lines}
+    else:
+        names = {str(path.relative_to(root)) for part in _PARTS for path in (root / part).rglob("*")}
+        tracked = names
+    return sorted(name for name in names if _is_code(root / name) and not _may_be_secret(name, name in tracked))
+
+
+def _is_code(path: Path) -> bool:
+    kind = any(fnmatch.fnmatch(path.name, kind) for kind in _KINDS)
+    return kind and "__pycache__" not in path.parts and path.is_file() and path.stat().st_size <= _LARGEST
+
+
+def _may_be_secret(name: str, tracked: bool) -> bool:
+    if tracked and name.endswith(".py"):
+        return False  # a module that is about keys
+    parts = (Path(name).name.lower(), name.lower())
+    return any(fnmatch.fnmatch(part, secret) for part in parts for secret in _SECRETS)

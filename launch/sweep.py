@@ -1,0 +1,147 @@
+"""A sweep: the folder that holds its runs, its code and its ledger; and the runs that a command line plans for it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from golang.config import Config
+from golang.engine.runfolder import RunFolder, now, read_json, write_atomically, yaml_text
+from golang.errors import ConfigError, GolangError
+from launch.config import Cluster
+from launch.errors import LaunchBusyError, SubmitError
+
+LOCK_PATIENCE = 5.0  # seconds for a launcher that is about to end
+_FOLDER = re.compile(r".+-([0-9a-f]{8})")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a plan, frozen: where it will live and what it is."""
+
+    id: str
+    config: Config
+    overrides: tuple[str, ...]
+    cluster: Cluster
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one command line asks for, in one sweep."""
+
+    sweep: Path
+    command: tuple[str, ...]
+    runs: tuple[Planned, ...]
+    code: str = "current"  # or frozen
+    dry_run: bool = False
+
+
+def folders(sweep: Path) -> dict[str, Path]:
+    """The run folders of a sweep by id. Raises ConfigError for an id that is there twice."""
+    found: dict[str, Path] = {}
+    with contextlib.suppress(OSError):  # there is none yet, or it will be said when it is written to
+        for entry in os.scandir(sweep):
+            if (match := _FOLDER.fullmatch(entry.name)) and entry.is_dir():
+                if (other := found.get(match[1])) is not None:
+                    raise ConfigError(
+                        f"{sweep} holds run {match[1]} twice: {other.name}, {entry.name}; move one of them elsewhere"
+                    )
+                found[match[1]] = sweep / entry.name
+    return found
+
+
+def describe(plan: Plan) -> None:
+    """Writes what was typed to sweep.yaml. Raises SubmitError."""
+    values = {"command": list(plan.command), "cwd": str(Path.cwd()), "typed": now()}
+    try:
+        write_atomically(plan.sweep / "sweep.yaml", yaml_text(values))
+    except OSError as error:
+        raise unwritable(plan.sweep, error) from error
+
+
+def freeze(run: Planned, code: Path) -> None:
+    """Makes the run's folder: config.yaml, overrides.yaml. Raises ConfigError if another run lives there, SubmitError
+    if it can't be written."""
+    values = {"overrides": list(run.overrides), "code": code.name, "frozen": now()}
+    try:
+        if (run.folder / "config.yaml").exists():
+            RunFolder.create(run.folder, run.config)
+            (run.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        else:
+            # As RunFolder.create, without its waiting for the disk: a thousand runs are made at once, and of a file
+            # that a power cut takes the trainer says that it is damaged.
+            for part in ("", "checkpoints", "attempts", "logs"):
+                (run.folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace(run.folder / "config.yaml", yaml_text(run.config.to_dict()))
+        replace(run.folder / "overrides.yaml", yaml_text(values))
+    except OSError as error:
+        raise unwritable(run.folder, error) from error
+
+
+def replace(path: Path, text: str) -> None:
+    """Puts a file there whole, or not at all if this process is killed; not proof against a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def frozen_code(folder: Path) -> str:
+    """The name of the snapshot that the run was last submitted with; "" if there is none."""
+    return str((read_json(folder / "overrides.yaml") or {}).get("code", ""))
+
+
+@contextlib.contextmanager
+def hold(sweep: Path) -> Iterator[int]:
+    """Owns the sweep's submissions while entered; the lock's descriptor. Raises LaunchBusyError, SubmitError."""
+    try:
+        sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (sweep / "lock").open("a+")
+    except OSError as error:
+        raise unwritable(sweep, error) from error
+    with lock:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    lock.seek(0)
+                    raise LaunchBusyError(
+                        f"another launcher is at work in {sweep}: {lock.read().strip() or 'it has not said which'}; "
+                        "wait until it is done, then type the same command again"
+                    ) from None
+                time.sleep(0.1)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {now()}\n")
+        lock.flush()
+        yield lock.fileno()
+
+
+def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]:
+    """The overrides that all runs share, and for each run those that it does not share, by key."""
+    split = [dict(_pair(override) for override in run.overrides) for run in runs]
+    shared = {key for key in split[0] if all(cells.get(key) == split[0][key] for cells in split)} if split else set()
+    common = [f"{key}={value}" for key, value in split[0].items() if key in shared] if split else []
+    return common, [{key: value for key, value in cells.items() if key not in shared} for cells in split]
+
+
+def _pair(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    return key, value
+
+
+def unwritable(path: Path, error: OSError) -> GolangError:
+    return SubmitError(
+        f"can't write to {path}: {error.strerror}; nothing was submitted for it. Make room, or choose another folder "
+        "with runs_dir=PATH, then type the same command again"
+    )

@@ -1,0 +1,38 @@
+"""`cluster=local`: a grid on this machine, in the folders and by the code path that Slurm's runs have."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from golang.config import Toy
+from golang.data.toy import write
+from launch import ledger
+from tests.cli.command import command, run
+
+
+def test_a_grid_here(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", Toy(classes=5, size=32, train=44, val=4, seed=1), workers=1)
+    typed = command(
+        root, "cluster=local", "cluster.tasks_per_node=2", "cluster.env={OMP_NUM_THREADS: 1}", "optim.epochs=2,3",
+        "optim.warmup_epochs=0", "sweep=here",
+    )  # fmt: skip
+    sweep = tmp_path / "runs/here"
+    code, output = run(tmp_path, typed)
+    assert code == 0 and "2 submitted" in output, output
+    code, output = run(tmp_path, typed)
+    assert code == 0 and "2 running" in output, output
+    deadline = time.monotonic() + 240
+    while len(list(sweep.glob("*/DONE"))) < 2:
+        logs = "".join(file.read_text() for file in sweep.glob("submissions/*/*/*_log.*"))
+        assert time.monotonic() < deadline, logs
+        time.sleep(0.2)
+    code, output = run(tmp_path, typed)
+    assert code == 0 and "2 finished" in output, output
+    lines = ledger.read(sweep)
+    events = [line["event"] for line in lines]
+    assert sorted(events) == ["attempt"] * 2 + ["finished"] * 2 + ["intent"] * 2 + ["submitted"] * 2
+    assert all(re.fullmatch(r"local:\d+", line["job"]) for line in lines if line["event"] == "submitted")
+    begins = [events.index("attempt"), events.index("finished"), len(events) - 1 - events[::-1].index("attempt")]
+    assert begins == sorted(begins), "one run at a time"

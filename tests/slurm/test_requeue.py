@@ -1,0 +1,192 @@
+"""Every way Slurm stops a run, on two nodes with two tasks each: it comes back by itself and ends bit for bit as a run
+that nobody stopped. The causes share one cluster and go on side by side; each test waits for its own.
+
+The ranks are held (SIGSTOP) at the step where a cause is to strike, so that neither a fast machine has finished by then
+nor a slow one needs thousands of steps; Slurm's own signals, or SIGCONT, let them go on.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from golang.config import Config
+from golang.data.toy import write
+from tests.resume.harness import differences, final_state, launch, metrics, settings
+
+from .cluster import Cluster
+from .conftest import _running
+from .runs import NODES, TASKS, Seen, Typist, flat, preempt
+
+KILL_WAIT = 5
+EVERY = 3  # steps between saves
+Scenario = Callable[[Typist], Seen]
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Room for two runs at once; partition `low` gives 10 s of grace, `now` none."""
+    now = "PartitionName=now Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0"
+    with _running(request, nodes=2 * NODES, cpus=TASKS, kill_wait=KILL_WAIT, extra=(now,)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = tmp_path_factory.mktemp("data") / "toy"
+    config = settings(
+        root,
+        log_every_steps=1,
+        data={"workers": 0},
+        checkpoint={"every_steps": EVERY},
+    )
+    write(root, config.data.toy, workers=1)
+    return config
+
+
+@pytest.fixture(scope="module")
+def outcomes(cluster: Cluster, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
+    """What becomes of each cause, and of the run that nobody stops."""
+    typist = Typist(cluster, tmp_path_factory.mktemp("typed"), flat(config.to_dict()))
+    undisturbed = tmp_path_factory.mktemp("undisturbed") / "run"
+    scenarios: list[Scenario] = [time_limit, grace, no_grace, cancelled]
+    with ThreadPoolExecutor(len(scenarios) + 3) as pool:
+        futures = {scenario.__name__: pool.submit(scenario, typist) for scenario in scenarios}
+        # Two runs of one array that differ in their names alone.
+        first, second = typist.submit("name=killed_rank,array_element", sweep="array")
+        assert (first.job, second.job) == (f"{first.job.partition('_')[0]}_0", f"{first.job.partition('_')[0]}_1")
+        futures["killed_rank"] = pool.submit(killed_rank, typist, first)
+        futures["array_element"] = pool.submit(array_element, typist, second)
+        futures["undisturbed"] = pool.submit(_undisturbed, config, undisturbed)
+        yield futures
+
+
+def _undisturbed(config: Config, path: Path) -> Path:
+    assert launch(config, path, ranks=NODES * TASKS, timeout=300) == [0] * NODES * TASKS
+    return path
+
+
+def time_limit(typist: Typist) -> Seen:
+    """Two minutes, warned 60 s and up to 30 s more before their end: the ranks are held until then."""
+    (run,) = typist.submit("cluster.time=2", "cluster.lead=60", sweep="time_limit")
+    run.hold_at(2)
+    begun = time.mktime(time.strptime(run.record()["StartTime"], "%Y-%m-%dT%H:%M:%S"))
+    time.sleep(max(0.0, begun + 62 - time.time()))
+    run.signal(signal.SIGCONT)
+    return run.wait_done()
+
+
+def grace(typist: Typist) -> Seen:
+    (run,) = typist.submit("cluster.partition=low", sweep="grace")
+    run.hold_at(4)
+    preempt(typist.cluster, run)
+    return run.wait_done()
+
+
+def no_grace(typist: Typist) -> Seen:
+    (run,) = typist.submit("cluster.partition=now", sweep="no_grace")
+    run.hold_at(8)
+    preempt(typist.cluster, run)
+    return run.wait_done()
+
+
+def killed_rank(typist: Typist, run: Seen) -> Seen:
+    ranks = run.hold_at(2 * EVERY + 1)
+    assert sorted(ranks) == [0, 1, 2, 3]
+    (typist.folder / "reached").write_text(str(run.step))
+    typist.cluster.run("kill", "-KILL", str(ranks[2]))
+    run.signal(signal.SIGCONT)
+    killed = time.monotonic()
+    run.wait(lambda run: not set(run.ranks().values()) & set(ranks.values()), 30, "without its first ranks")
+    (typist.folder / "seconds").write_text(f"{time.monotonic() - killed:.2f}")
+    return run.wait_done()
+
+
+def array_element(typist: Typist, run: Seen) -> Seen:
+    run.hold_at(9)
+    preempt(typist.cluster, run)
+    return run.wait_done()
+
+
+def cancelled(typist: Typist) -> Seen:
+    """Ends for good; typed again, the command continues."""
+    (run,) = typist.submit(sweep="cancelled")
+    run.hold_at(5)
+    typist.cluster.run("scancel", run.job)
+    begun = time.monotonic()
+    run.wait(lambda run: not run.ranks(), 2 * KILL_WAIT, "without ranks after scancel")
+    assert time.monotonic() - begun < KILL_WAIT + 1
+    fields = typist.cluster.wait_job(run.job, "CANCELLED")
+    assert fields["Restarts"] == "0"
+    time.sleep(7)  # longer than a requeued job would stay away
+    assert run.record()["JobState"] == "CANCELLED"
+    assert run.words()[-1] == "cancelled"
+    assert list(run.path.glob("checkpoints/step_*.pt"))
+    assert final_state(run.path)["step"] >= 5
+    (again,) = typist.submit(sweep="cancelled")
+    assert again.path == run.path and again.job != run.job
+    return again.wait_done()
+
+
+def check(outcomes: dict[str, Future], name: str, quiet: bool = True) -> Seen:
+    """The run's end: bit for bit the undisturbed one's, in two or more attempts, and without a word too many."""
+    run, undisturbed = outcomes[name].result(), outcomes["undisturbed"].result()
+    state, golden = final_state(run.path), final_state(undisturbed)
+    for each in (state, golden):
+        each["config"].pop("sweep"), each["config"].pop("name")
+    assert differences(state, golden) == []
+    assert metrics(run.path) == metrics(undisturbed)
+    assert len(run.attempts) >= 2
+    if quiet:
+        assert "Traceback" not in run.text()
+        assert "Error" not in run.text()
+    print(f"{name}: {len(run.attempts)} attempts, steps repeated {run.repeated()}, {run.words()}")
+    return run
+
+
+def test_time_limit(outcomes: dict[str, Future]) -> None:
+    run = check(outcomes, "time_limit")
+    assert run.record()["Restarts"] != "0"
+    assert next(line["cause"] for line in run.events() if line["event"] == "requeued") == "time limit ahead"
+    assert sum(run.repeated()) == 0
+
+
+def test_preemption_with_grace(outcomes: dict[str, Future]) -> None:
+    run = check(outcomes, "grace")
+    assert run.record()["Restarts"] == "1"
+    assert sum(run.repeated()) == 0
+
+
+def test_preemption_without_grace(outcomes: dict[str, Future]) -> None:
+    run = check(outcomes, "no_grace")
+    assert run.record()["Restarts"] == "1"
+    assert sum(run.repeated()) == 0
+
+
+def test_one_rank_killed(outcomes: dict[str, Future]) -> None:
+    run = check(outcomes, "killed_rank", quiet=False)
+    folder = run.path.parents[2]
+    reached, seconds = int((folder / "reached").read_text()), float((folder / "seconds").read_text())
+    resumed = [line["resumes"] for line in run.events() if line["event"] == "attempt"][1]
+    print(f"killed_rank: all ranks gone after {seconds} s; reached {reached}, resumed at {resumed}")
+    assert seconds <= 10
+    assert resumed >= 2 * EVERY and reached - resumed <= EVERY + 1
+    assert [line["by"] for line in run.events() if line["event"] == "requeued"] == ["batch script"]
+
+
+def test_one_element_of_an_array_preempted(outcomes: dict[str, Future]) -> None:
+    run = check(outcomes, "array_element")
+    assert run.record()["Restarts"] == "1"
+    other = outcomes["killed_rank"].result()
+    assert other.job.partition("_")[0] == run.job.partition("_")[0] and run.job.endswith("_1")
+    assert (len(run.attempts), len(other.attempts)) == (2, 2)  # each came back for its own cause
+
+
+def test_cancelled_for_good(outcomes: dict[str, Future]) -> None:
+    run = check(outcomes, "cancelled")
+    assert sum(run.repeated()) == 0

@@ -1,0 +1,333 @@
+"""What the launcher hands to a real Slurm: arrays, once each, whatever happens to the launcher. Jobs are held, so that
+nothing trains here unless a test says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from golang.data.toy import write
+from launch import ledger
+from tests.resume.harness import differences, final_state, metrics, settings
+
+from .cluster import Cluster
+from .conftest import _running
+from .runs import ROOT, Typist, flat
+
+HOLD = "cluster.extra={hold: true}"
+
+
+@pytest.fixture(scope="module")
+def small(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster whose arrays have at most five elements."""
+    with _running(request, max_array_size=5) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def typist(small: Cluster, tmp_path: Path) -> Iterator[Typist]:
+    config = settings(tmp_path / "data" / "toy", data={"workers": 0})
+    write(tmp_path / "data" / "toy", config.data.toy, workers=1)
+    yield Typist(small, tmp_path, flat(config.to_dict()))
+    small.reset()
+
+
+def queue(cluster: Cluster) -> list[tuple[str, str]]:
+    """Every job and array element: id, state."""
+    lines = cluster.run("squeue", "--noheader", "--array", "--format=%i %T").stdout.split("\n")
+    return sorted((line.split()[0], line.split()[1]) for line in lines if line)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr
+
+
+def test_a_grid_is_cut_into_arrays_and_submitted_once(typist: Typist) -> None:
+    grid = ["optim.epochs=1,2,3,4", "queue.start_epoch=range(1,4)", HOLD, "cluster.parallelism=2", "sweep=grid"]
+    done = typist.type(*grid)
+    assert done.returncode == 0, said(done)
+    jobs = [job for job, _ in queue(typist.cluster)]
+    arrays = {job.partition("_")[0] for job in jobs}
+    assert len(jobs) == 12 and len(arrays) == 3
+    assert max(int(job.partition("_")[2]) for job in jobs) == 4
+    assert typist.cluster.job(jobs[0])["ArrayTaskThrottle"] == "2"
+    assert "12 submitted" in done.stdout and "python -m launch status" in done.stdout
+
+    again = typist.type(*grid)
+    assert "12 waiting" in again.stdout, said(again)
+    assert [job for job, _ in queue(typist.cluster)] == jobs
+
+    folders = sorted((typist.folder / "runs/grid").glob("*-????????"))
+    assert len(folders) == 12
+    (folders[0] / "DONE").touch()
+    gone = typist.runs("grid")[-1]
+    typist.cluster.run("scancel", gone.job)
+    longer = typist.type(*[word.replace("1,2,3,4", "1,2,3,4,5") for word in grid])
+    assert "1 finished" in longer.stdout and "10 waiting" in longer.stdout and "4 submitted" in longer.stdout, longer
+    assert gone.job not in [job for job, _ in queue(typist.cluster)]
+
+
+def test_cells_whose_resources_differ_go_in_arrays_of_their_own(typist: Typist) -> None:
+    done = typist.type("optim.epochs=10,20", "seed=1,2", "cluster.time=${optim.epochs}", HOLD, "sweep=resources")
+    assert done.returncode == 0, said(done)
+    jobs = [job for job, _ in queue(typist.cluster)]
+    assert len(jobs) == 4 and len({job.partition("_")[0] for job in jobs}) == 2
+    assert {typist.cluster.job(job)["TimeLimit"] for job in jobs} == {"00:10:00", "00:20:00"}
+
+
+def test_the_scripts_options_reach_slurm_as_they_were_written(typist: Typist) -> None:
+    done = typist.type(
+        HOLD, "sweep=odd", "cluster.time=1-00:30:00", "cluster.nodelist=n[1-2]", "cluster.exclude=[n3]",
+        "cluster.mem=1G", "cluster.gpus_per_node=2", "cluster.cpus_per_task=2", "cluster.partition=low",
+        "cluster.extra.nice=7",
+        "cluster.env={TEXT: \"it's $HOME\"}",
+    )  # fmt: skip
+    assert done.returncode == 0, said(done)
+    (run,) = typist.runs("odd")
+    fields = run.record()
+    assert fields["TimeLimit"] == "1-00:30:00" and fields["ReqNodeList"] == "n[1-2]" and fields["ExcNodeList"] == "n3"
+    assert fields["TresPerNode"] == "gres:gpu:2" and fields["CPUs/Task"] == "2" and fields["Requeue"] == "1"
+    assert "export TEXT='it'\"'\"'s $HOME'" in (run.path / "job.sbatch").read_text()
+
+
+@pytest.mark.parametrize("quoted", ["two words", 'say "hi"', "back\\slash", "it's", "$(false) ; # %j"])
+def test_values_are_quoted_for_sbatch(typist: Typist, quoted: str) -> None:
+    from launch.sbatch import _quote
+
+    script = typist.folder / "quoted.sbatch"
+    script.write_text(f"#!/bin/bash\n#SBATCH --hold\n#SBATCH --comment={_quote(quoted)}\n#SBATCH --nice=3\n")
+    job = typist.cluster.run("sbatch", "--parsable", script).stdout.strip()
+    assert f"Comment={quoted}" in typist.cluster.run("scontrol", "show", "job", job).stdout
+    assert typist.cluster.job(job)["Nice"] == "3"
+
+
+STEPS = {
+    "before the snapshot": "launch.snapshot.take",
+    "while freezing": "launch.submit.freeze",
+    "before the intent": "launch.submit.ledger.append_all#intent",
+    "after the intent": "launch.executors.slurm.run#sbatch",
+    "after sbatch": "launch.submit.ledger.append_all#submitted",
+    "after all": "launch.show.fates",
+}
+KILLER = """
+import importlib, os, signal, sys
+sys.path.insert(0, {root!r})
+target, _, word = {target!r}.partition("#")
+module, _, name = target.rpartition(".")
+parts = module.split(".")
+holder = importlib.import_module(".".join(parts[:2]))
+for part in parts[2:]:
+    holder = getattr(holder, part)
+real, calls = getattr(holder, name), []
+def deadly(*arguments, **more):
+    if word in ("intent", "submitted"):
+        hit = arguments[1][0]["event"] == word
+    elif word == "sbatch":
+        hit = arguments[0][0] == "sbatch" and "--version" not in arguments[0]
+    else:
+        hit = True
+    calls.append(hit)
+    if sum(calls) == {after}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **more)
+setattr(holder, name, deadly)
+sys.argv = {argv!r}
+from launch.plan import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "after"),
+    [*((step, 1) for step in STEPS), ("while freezing", 4), ("after the intent", 2), ("after sbatch", 2)],
+)
+def test_a_launcher_killed_anywhere_loses_and_doubles_nothing(typist: Typist, step: str, after: int) -> None:
+    grid = ["optim.epochs=1,2,3,4,5,6,7", HOLD, "sweep=killed"]  # two arrays
+    argv = typist.command(*grid)[1:]
+    code = KILLER.format(root=str(ROOT), target=STEPS[step], after=after, argv=argv)
+    died = subprocess.run([sys.executable, "-c", code], **typist.options(), timeout=60)
+    assert died.returncode == -signal.SIGKILL, said(died)
+    before = queue(typist.cluster)
+    again = typist.type(*grid)
+    assert again.returncode == 0, said(again)
+    jobs = queue(typist.cluster)
+    assert set(before) <= set(jobs) and len(jobs) == 7
+    lines = ledger.read(typist.folder / "runs/killed")
+    owners = {(line["run"]): line["job"] for line in lines if line["event"] in ("submitted", "adopted")}
+    assert sorted(owners.values()) == [job for job, _ in jobs]
+
+
+def test_two_launchers_at_once(typist: Typist) -> None:
+    grid = ["optim.epochs=1,2,3", HOLD, "sweep=two"]
+    slow = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from launch import submit\nreal = submit.freeze\n"
+        "submit.freeze = lambda *a: (time.sleep(2.2), real(*a))\n"
+        f"sys.argv = {typist.command(*grid)[1:]!r}\nfrom launch.plan import main\nmain()"
+    )
+    with subprocess.Popen([sys.executable, "-c", slow], **typist.options()) as first:
+        lock = typist.folder / "runs/two/lock"
+        while not (lock.exists() and "process" in lock.read_text()):
+            assert first.poll() is None
+        second = typist.type(*grid)
+        out, err = first.communicate(timeout=60)
+    assert first.returncode == 0, out + err
+    assert second.returncode == 73
+    assert re.search(r"another launcher is at work in .*/two: process \d+ on ", second.stderr), said(second)
+    assert len(queue(typist.cluster)) == 3
+
+
+def test_job_sbatch_restarts_a_run_without_the_launcher(typist: Typist) -> None:
+    (run,) = typist.submit(HOLD, sweep="alone")
+    typist.cluster.run("scancel", run.job)
+    job = typist.cluster.run("sbatch", "--parsable", run.path / "job.sbatch").stdout.strip()
+    again = typist.type(HOLD, "sweep=alone")
+    assert "1 waiting" in again.stdout and job in again.stdout, said(again)
+    assert [identifier for identifier, _ in queue(typist.cluster)] == [job]
+
+
+def test_a_broken_working_tree_changes_nothing_for_a_queued_run(typist: Typist) -> None:
+    """Two runs of the same settings: one from a tree that is broken while it waits and, in between, installed editable;
+    one from a tree that is left in peace."""
+    tree = typist.folder / "tree"
+    tree.mkdir()
+    for part in ("golang", "launch", "configs", "hydra_plugins"):
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "run.py", tree)
+    (tree / "launch" / "server.pem").write_text("secret")
+    (tree / "golang" / "api_key.json").write_text("{}")
+    editable = typist.folder / "site"
+    editable.mkdir()
+    (editable / "sitecustomize.py").write_text(f"import sys; sys.path.append({str(tree)!r})\n")
+    environment = {"PYTHONPATH": f"{editable}:{tree}"}
+    other = Typist(typist.cluster, typist.folder, typist.settings, root=tree)
+    small = ["optim.epochs=2", "cluster.tasks_per_node=1"]
+    done = other.type(HOLD, *small, "sweep=broken", environment=environment)
+    assert done.returncode == 0, said(done)
+    (broken,) = typist.runs("broken")
+    for file in [*tree.glob("golang/**/*.py"), *tree.glob("launch/*.py")]:
+        file.write_text("raise RuntimeError('this tree is broken')\n")
+    typist.cluster.run("scontrol", "release", broken.job)
+    (whole,) = typist.submit(*small, sweep="whole")
+    broken.wait_done()
+    whole.wait_done()
+    states = [final_state(run.path) for run in (broken, whole)]
+    for state in states:
+        state["config"].pop("sweep")
+    assert differences(*states) == []
+    assert metrics(broken.path) == metrics(whole.path)
+    kept = [path.name for path in (typist.folder / "runs/broken/code").rglob("*")]
+    assert "entry.py" in kept and "server.pem" not in kept and "api_key.json" not in kept
+
+
+def test_a_failed_run_takes_todays_code_and_says_so(typist: Typist) -> None:
+    (run,) = typist.submit(HOLD, sweep="code")
+    typist.cluster.run("scancel", run.job)
+    overrides = json.loads((run.path / "overrides.yaml").read_text())
+    kept = run.path.parent / "code" / overrides["code"]
+    old = kept.rename(kept.with_name("0123456789ab"))
+    (run.path / "overrides.yaml").write_text(json.dumps(overrides | {"code": old.name}))
+    frozen = typist.type(HOLD, "sweep=code", "code=frozen")
+    assert "1 submitted" in frozen.stdout and "its code of before (0123456789ab)" in frozen.stdout, said(frozen)
+    assert "code/0123456789ab" in (run.path / "job.sbatch").read_text()
+    typist.cluster.run("scancel", typist.runs("code")[0].job)
+    current = typist.type(HOLD, "sweep=code", "cluster.time=30")
+    assert "today's code" in current.stdout and "was 0123456789ab" in current.stdout, said(current)
+    text = (run.path / "job.sbatch").read_text()
+    assert "code/0123456789ab" not in text and "--time=30" in text
+
+
+# -- bad input and bad weather ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["cluster.partition=nowhere"], "partition.*cluster.partition=nowhere.*sinfo"),
+        (["cluster.dependency=someday"], "dependency.*cluster.dependency=someday"),
+        (["cluster.cpus_per_task=64"], "type the same command again"),
+        (["cluster.gpus_per_node=9"], "type the same command again"),
+        (["cluster.partitoin=low"], "unknown setting cluster.partitoin.*did you mean cluster.partition"),
+        (["cluster.time=soon"], "cluster.time='soon'"),
+        (["run_dir=here"], "run_dir=here is for one run"),
+        (["optim.batch_size=6"], "does not divide by"),
+        (["cluster=local,slurm"], "same for all runs|no such cluster"),
+    ],
+)
+def test_refusals(typist: Typist, overrides: list[str], words: str) -> None:
+    done = typist.type(*overrides, "sweep=refused")
+    assert done.returncode not in (0, 1), said(done)
+    assert re.search(words, done.stderr.replace("\n", " "), re.IGNORECASE), said(done)
+    assert "Traceback" not in said(done)
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert queue(typist.cluster) == []
+
+
+def test_after_a_refusal_the_same_command_submits(typist: Typist) -> None:
+    refused = typist.type("cluster.partition=nowhere", "sweep=mended", HOLD)
+    assert refused.returncode == 69
+    done = typist.type("sweep=mended", HOLD)
+    assert "1 submitted" in done.stdout, said(done)
+
+
+def test_a_folder_that_cannot_be_written(typist: Typist) -> None:
+    (typist.folder / "taken").write_text("a file")
+    done = typist.type("runs_dir=taken")
+    assert done.returncode == 2 and re.search("can't write to .*taken.*runs_dir=PATH", done.stderr), said(done)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a full disk")
+def test_a_full_disk(typist: Typist) -> None:
+    full = typist.folder / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
+    try:
+        done = typist.type(f"runs_dir={full}", HOLD)
+        assert done.returncode == 2 and re.search("No space left on device; make room", done.stderr), said(done)
+    finally:
+        subprocess.run(["umount", full], check=True)
+    assert queue(typist.cluster) == []
+
+
+def test_a_damaged_ledger_line(typist: Typist) -> None:
+    typist.submit(HOLD, sweep="damaged")
+    file = typist.folder / "runs/damaged/ledger.jsonl"
+    file.write_text("\x00garbage{\n" + file.read_text() + '{"event": "half')
+    done = typist.type(HOLD, "sweep=damaged")
+    assert done.returncode == 0 and "1 waiting" in done.stdout, said(done)
+    assert "damaged" in said(done)
+    more = typist.type(HOLD, "sweep=damaged", "optim.epochs=3")
+    assert "1 submitted" in more.stdout, said(more)
+
+
+def test_without_slurm(typist: Typist) -> None:
+    done = typist.type("sweep=none", environment={"PATH": "/nowhere"})
+    assert done.returncode == 69 and "no Slurm on this machine" in done.stderr and "cluster=local" in done.stderr
+
+
+def test_a_controller_that_does_not_answer(typist: Typist) -> None:
+    (run,) = typist.submit(HOLD, sweep="silent")
+    box = typist.cluster._box("slurmctld")
+    box.signal(signal.SIGSTOP)
+    try:
+        done = typist.type(HOLD, "sweep=silent", environment={"GOLANG_SLURM_PATIENCE": "3"})
+    finally:
+        box.signal(signal.SIGCONT)
+    assert done.returncode == 69 and re.search("did not answer within 3 s.*nothing was lost", done.stderr), said(done)
+    assert typist.cluster.wait_job(run.job, "PENDING")
+    assert "1 waiting" in typist.type(HOLD, "sweep=silent").stdout
+
+
+def test_dry_run_submits_and_writes_nothing(typist: Typist) -> None:
+    done = typist.type("optim.epochs=1,2", "dry_run=true", "sweep=dry")
+    assert done.returncode == 0 and "#SBATCH --requeue" in done.stdout and "Nothing was submitted" in done.stdout
+    assert not (typist.folder / "runs").exists() and queue(typist.cluster) == []

@@ -1,0 +1,340 @@
+"""The launcher's parts, without a cluster: grids, scripts, verdicts, snapshots, rendezvous, ledger."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from golang.config import Config
+from golang.errors import ConfigError
+from launch import ledger, snapshot
+from launch.config import Cluster, Launch, seconds
+from launch.entry import Run
+from launch.grid import Grid
+from launch.plan import CONFIGS, _groups, check_overrides
+from launch.rendezvous import Place, _tasks_of, ephemeral_range, free_port, meet
+from launch.requeue import Verdict, decide, job_id
+from launch.sbatch import Script, lead_time
+from launch.slurm import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = Path(__file__).with_name("job.sbatch")
+
+
+# -- grids ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hydra() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    ConfigStore.instance().store("schema", Config().to_dict() | asdict(Launch()))
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    settings = compose("config", overrides, return_hydra_config=True)
+    with open_dict(settings):
+        del settings["hydra"]
+    return settings
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [[f"optim.epochs={e}", f"seed={s}"] for e, s in itertools.product((10, 200), (1, 2))],
+        [["experiment=coco2014", f"model.group_heads={h}", "optim.base_lr=1e-3"] for h in (1, 4)],
+        [[f"experiment={name}", "name='a,b'"] for name in ("coco2014", "swav_coco2014", "demo")],
+        [["queue={length: 256}", f"queue.start_epoch={q}"] for q in (1, 2)],
+        [["queue.length=128", f"queue={{length: {q}}}"] for q in (256, 512)],
+        [["augment.large_scale=[0.2,1.0]", f"data.root={root}"] for root in ("null", "/a/b", "'x y'")],
+        [[f"name=run-${{seed}}-{e}", f"seed={e}"] for e in (1, 2)],
+        [["data=toy", f"data.toy.size={size}"] for size in (32, 64)],
+        [["seed=1", "seed=2"]],
+        [["cluster=slurm", "++cluster.env={A: b}", f"cluster.nodes={n}"] for n in (1, 2)],
+    ],
+)
+def test_a_cell_is_what_hydra_composes(hydra: None, cells: list[list[str]]) -> None:
+    grid = Grid(composed, _groups())
+    for cell in cells:
+        assert grid.settings(cell) == OmegaConf.to_container(composed(cell), resolve=True)
+
+
+def test_a_value_grid_is_composed_once(hydra: None) -> None:
+    grid = Grid(composed, _groups())
+    cells = [["experiment=coco2014", f"seed={seed}", f"optim.epochs={e}"] for seed in range(20) for e in (1, 2, 3)]
+    assert len({str(grid.settings(cell)) for cell in cells}) == 60
+    assert grid.compositions == 1
+
+
+@pytest.mark.parametrize(
+    "grid", ["optim.epochs=1,2", "seed=range(3)", "model=choice(small,resnet18)", "sweep=standard"]
+)
+def test_a_grid_without_a_cluster_names_the_choices(grid: str) -> None:
+    with pytest.raises(ConfigError, match=r"cluster=slurm or cluster=local"):
+        check_overrides([grid])
+    check_overrides([grid, "cluster=slurm"])
+
+
+# -- settings ------------------------------------------------------------------------
+
+
+def test_slurms_values_may_be_numbers_and_lists() -> None:
+    values = {"name": "slurm", "time": 90, "exclude": ["n1", "n[3-5]"], "gpus_per_node": 4, "env": {"N": 1}, "mem": 0}
+    cluster = Launch.from_dict({"cluster": values}).cluster
+    assert (cluster.time, cluster.exclude, cluster.gpus_per_node) == ("90", "n1,n[3-5]", "4")
+    assert cluster.tasks == 4 and cluster.env == {"N": "1"}
+    assert Cluster(gres="gpu:a100:8,fs:1").tasks == 8
+    assert Cluster(gpus_per_node="a100:2").tasks == 2 and Cluster(gpus_per_task="1", tasks_per_node=3).tasks == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"partion": "x"}, r"unknown setting cluster.partion='x'.*did you mean cluster.partition"),
+        ({"nodes": 0}, r"cluster.nodes=0 must be at least 1"),
+        ({"time": "soon"}, r"cluster.time='soon' is no time limit"),
+        ({"partition": "a\n#SBATCH --uid=0"}, r"must be one line"),
+        ({"extra": {"array": "0-3"}}, r"launcher sets --array itself; see cluster.parallelism"),
+        ({"extra": {"x y": "1"}}, r"write the option as sbatch has it"),
+        ({"env": {"A-B": "1"}}, r"no name for an environment variable"),
+        ({"gpus_per_node": "many"}, r"number of GPUs"),
+        ({"setup": {"a": 1}}, r"must be a list"),
+        ({"name": "local", "nodes": 2}, r"this machine alone"),
+    ],
+)
+def test_wrong_cluster_settings(values: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Launch.from_dict({"cluster": values})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5", 300), ("1:30", 90), ("2:00:05", 7205), ("1-2", 93600), ("1-02:03", 93780), ("1-00:00:01", 86401)],
+)
+def test_time_limits(text: str, expected: int) -> None:
+    assert seconds(text) == expected
+
+
+def test_the_lead_is_measured_and_fits_the_limit() -> None:
+    assert lead_time(Cluster(), None) == 120
+    assert lead_time(Cluster(), 30.0) == 180
+    assert lead_time(Cluster(lead=33), 30.0) == 33
+    assert lead_time(Cluster(time="2"), None) == 60
+
+
+# -- scripts -------------------------------------------------------------------------
+
+
+def script() -> Script:
+    cluster = Cluster(
+        name="slurm", partition="gpu", account="lab", qos="long", time="1-00:00:00", nodes=4, gpus_per_node="a100:4",
+        cpus_per_task=12, mem="120G", constraint="a100&nvlink", exclude="n[1-3,7]", python="python", parallelism=8,
+        setup=["module load cuda/12.4", "source ~/venv/bin/activate"],
+        env={"NCCL_DEBUG": "WARN", "NOTE": "it's $HOME"}, container=["--container-image=a b.sqsh"],
+        extra={"mail-type": "END", "hold": "true", "reservation": 'my "res"'},
+    )  # fmt: skip
+    return Script(cluster, Path("/runs/grid/code/0123456789ab"), "golang-grid", Path("/home/me"), 120)
+
+
+def test_the_golden_batch_script() -> None:
+    text = script().for_run(Path("/runs/grid/epochs=100-a6cec0e8"), "run-a6cec0e8-00000000")
+    if os.environ.get("GOLANG_WRITE_GOLDEN"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+def test_an_arrays_script_differs_in_where_its_run_is() -> None:
+    single = script().for_run(Path("/runs/grid/x-a6cec0e8"), "s").splitlines()
+    array = script().for_array(Path("/runs/grid/submissions/s"), "s", 5).splitlines()
+    differing = [line for line in array if line not in single]
+    assert differing == [
+        "#SBATCH --array=0-4%5",
+        "#SBATCH --output=/runs/grid/submissions/s/%A_%a.log",
+        'RUN_DIR=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" /runs/grid/submissions/s/runs)',
+    ]
+    assert "%" not in next(
+        line
+        for line in Script(replace(script().cluster, parallelism=None), *list(vars(script()).values())[1:])
+        .for_array(Path("/s"), "s", 5)
+        .splitlines()
+        if "--array" in line
+    )
+
+
+def test_the_environment_hides_a_surrounding_job() -> None:
+    around = {"SLURM_JOB_ID": "3", "SLURM_CONF": "/c", "SBATCH_PARTITION": "p", "SBATCH_TIMELIMIT": "1", "HOME": "/h"}
+    assert environment(around, ["partition", "time"]) == {"SLURM_CONF": "/c", "HOME": "/h"}
+    assert "SBATCH_PARTITION" in environment(around, ["time"])
+
+
+# -- verdicts ------------------------------------------------------------------------
+
+RECORDS = [
+    ("JobState=RUNNING Restarts=0 PreemptTime=None EndTime=2030-01-01T00:00:00", 0, Verdict.REQUEUE),
+    ("JobState=RUNNING Restarts=2 PreemptTime=2026-01-01T00:00:00 EndTime=Unknown", 2, Verdict.REQUEUE),
+    ("JobState=COMPLETING Restarts=1 PreemptTime=None EndTime=Unknown", 0, Verdict.ALREADY),
+    ("JobState=COMPLETING Restarts=3 EndTime=Unknown", 2, Verdict.ALREADY),
+    ("JobState=PENDING Restarts=1 EndTime=Unknown", 0, Verdict.ALREADY),
+    ("JobState=COMPLETING Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.ENDED),
+    ("JobState=COMPLETING Restarts=2 EndTime=2026-01-01T00:00:00", 2, Verdict.ENDED),
+    ("JobState=CANCELLED Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.ENDED),
+    ("JobState=PREEMPTED Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.REQUEUE),
+    ("JobState=TIMEOUT Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.ENDED),
+]
+
+
+@pytest.mark.parametrize(("record", "restarts", "verdict"), RECORDS)
+def test_verdicts_of_the_task_and_of_the_batch_script_agree(
+    record: str, restarts: int, verdict: Verdict, tmp_path: Path
+) -> None:
+    assert decide(dict(field.split("=", 1) for field in record.split()), restarts) is verdict
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho JobId=7 {record} Partition=low\n")
+    scontrol.chmod(0o755)
+    code = f"RUN_DIR={tmp_path}; . {ROOT}/launch/job.sh; trap - EXIT; _verdict"
+    told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.run(["bash", "-c", code], env=told, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == verdict.value
+
+
+def test_the_batch_script_gives_up_after_its_retries(tmp_path: Path) -> None:
+    """Deaths in a row with nothing newly saved count; a new checkpoint starts the count anew."""
+    run = tmp_path / "sweep" / "x-a6cec0e8"
+    for part in ("checkpoints", "attempts"):
+        (run / part).mkdir(parents=True)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\n[ "$1" = requeue ] && echo again >> {tmp_path}/requeued\n'
+                        "echo JobId=7 JobState=RUNNING Restarts=${SLURM_RESTART_COUNT:-0} Partition=low\n")  # fmt: skip
+    scontrol.chmod(0o755)
+
+    def die(restarts: int) -> int:
+        code = (
+            f"RUN_DIR={shlex.quote(str(run))} MAX_RETRIES=2 GOLANG_SUBMISSION=s; "
+            f". {ROOT}/launch/job.sh; run_tasks sh -c 'exit 137'"
+        )
+        told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        return subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False).returncode
+
+    assert [die(0), die(1)] == [137, 137]
+    (run / "checkpoints/step_00000010.a01.pt").touch()
+    assert [die(2), die(3), die(4)] == [137] * 3
+    lines = ledger.read(run.parent)
+    assert [line["event"] for line in lines] == ["requeued"] * 4 + ["failed"]
+    assert "3 times in a row" in lines[-1]["reason"]
+    assert (tmp_path / "requeued").read_text().count("again") == 4
+
+
+def test_an_arrays_element_is_named_by_array_and_index() -> None:
+    assert job_id({"SLURM_JOB_ID": "9"}) == "9"
+    assert job_id({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}) == "7_2"
+
+
+# -- rendezvous ----------------------------------------------------------------------
+
+
+def test_tasks_of_every_node() -> None:
+    assert _tasks_of("2(x3),1") == [2, 2, 2, 1]
+    assert _tasks_of("4") == [4]
+
+
+def test_ports_are_free_and_not_the_kernels() -> None:
+    low, high = ephemeral_range()
+    ports = {free_port() for _ in range(20)}
+    assert len(ports) > 15
+    assert not any(low <= port <= high for port in ports)
+
+
+def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
+    (tmp_path / "attempts").mkdir()
+    step = {"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3",
+            "SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_LOCALID": "0"}  # fmt: skip
+    first = [Place.find(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "0"}) for rank in range(3)]
+    second = [
+        Place.find(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "1", "SLURM_RESTART_COUNT": "1"})
+        for rank in range(3)
+    ]
+    assert first[0] is not None and (first[0].size, first[0].local_size, first[0].nodes) == (3, 2, 2)
+    assert second[1] is not None and second[1].local_size == 1
+    old = meet(tmp_path, first[0])
+    assert meet(tmp_path, first[1]) == old
+    found: list[tuple[str, int]] = []
+    waiting = threading.Thread(target=lambda: found.append(meet(tmp_path, second[1])))
+    waiting.start()
+    waiting.join(0.3)
+    assert found == []
+    new = meet(tmp_path, second[0])
+    waiting.join(10)
+    assert found == [new]
+
+
+# -- what is kept ------------------------------------------------------------------------
+
+
+def test_the_pickle_holds_a_path_and_nothing_else() -> None:
+    data = pickle.dumps(Run("/runs/x-a6cec0e8"))
+    assert len(data) < 200 and b"launch.entry" in data
+    assert Run("/a").checkpoint().function == Run("/a")
+
+
+def test_a_snapshot_has_code_and_no_secrets(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    (root / "golang/wandb").mkdir(parents=True)
+    (root / "launch").mkdir()
+    for name in ("golang/a.py", "golang/keys.py", "launch/job.sh", "golang/new.yaml"):
+        (root / name).write_text(name)
+    for name in (
+        "golang/x.pem",
+        ".env",
+        "golang/.env",
+        "golang/api_key.yaml",
+        "golang/wandb/settings.yaml",
+        "other.py",
+    ):
+        (root / name).write_text("secret")
+    expected = ["golang/a.py", "golang/keys.py", "golang/new.yaml", "launch/job.sh"]
+    assert snapshot.code_files(root) == expected
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (root / ".gitignore").write_text("launch/ignored.py\n")
+    (root / "launch/ignored.py").write_text("")
+    subprocess.run([*git, "add", "golang/a.py", "golang/keys.py"], check=True)
+    assert snapshot.code_files(root) == expected
+    first = snapshot.take(tmp_path / "sweep", root)
+    assert snapshot.take(tmp_path / "sweep", root) == first
+    (root / "golang/a.py").write_text("changed")
+    assert snapshot.take(tmp_path / "sweep", root) != first
+    assert (first / "golang/a.py").read_text() == "golang/a.py"
+
+
+def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
+    ledger.append(tmp_path, "intent", run="a6cec0e8", submission="s")
+    with (tmp_path / ledger.FILE).open("a") as file:
+        file.write('{"event": "submi')
+    ledger.append(tmp_path, "submitted", run="a6cec0e8", job="7")
+    assert [line["event"] for line in ledger.read(tmp_path)] == ["intent", "submitted"]
+    assert ledger.damaged(tmp_path) == [2]
+    assert ledger.read(tmp_path / "nowhere") == []
+
+
+def test_the_launcher_never_imports_torch() -> None:
+    code = (
+        "import sys; import launch.plan, launch.submit, launch.show, launch.entry, hydra_plugins.golang_launcher; "
+        "sys.exit(int('torch' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
