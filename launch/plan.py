@@ -207,7 +207,7 @@ def _beside(override: str) -> bool:
 
 
 def _fail(error: GolangError) -> int:
-    print(error, file=sys.stderr)
+    print(error)
     return error.exit_status
 
 

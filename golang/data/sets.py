@@ -45,7 +45,7 @@ def _open(config: Data, split: coco.Split) -> ImageSet:
     if config.name == "toy":
         import golang.data.toy as toy  # only the toy set needs what draws it
 
-        root = toy.write(Path(config.root) if config.root else toy.default_root(config.toy), config.toy)
+        root = toy.provide(Path(config.root).expanduser() if config.root else toy.default_root(config.toy), config.toy)
     else:
         root = _root(config)
     return coco.read(root, split, _YEARS[config.name])

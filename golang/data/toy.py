@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import secrets
@@ -39,6 +40,7 @@ MARK = "toy.json"  # the specification a finished folder was written by
 CHUNK = 64  # images a task
 QUALITY = 90  # JPEG
 
+log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
@@ -262,7 +264,12 @@ def _processes(spec: Toy) -> int:
     return max(1, min(available, (spec.train + spec.val) // 512))
 
 
-# --- command line ----------------------------------------------------------------------------------------------------
+def provide(root: Path, spec: Toy) -> Path:
+    """As `write`, with its progress shown if the set has yet to be drawn."""
+    if _is_finished(root, spec):
+        return root
+    with _bar() as progress:
+        return write(root, spec, progress=progress)
 
 
 def sheet(spec: Toy, columns: int = 12, rows: int = 6, cell: int = 128) -> Image.Image:
@@ -307,12 +314,13 @@ def _tenths() -> Progress:
         nonlocal shown
         if 10 * done // total > shown:
             shown = 10 * done // total
-            print(f"drawing scenes: {done} of {total}", flush=True)
+            log.info("drawing scenes: %d of %d", done, total)
 
     return line
 
 
 def main(arguments: list[str] | None = None) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m golang.data.toy", description="Generate the set of data=toy.")
     parser.add_argument("--root", type=Path, help="where to write it (default: a folder of its own in datasets/)")
     parser.add_argument("--sheet", type=Path, metavar="PATH.png", help="also draw 72 validation images as one picture")
@@ -321,8 +329,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     spec = Toy(**{setting.name: getattr(options, setting.name) for setting in dataclasses.fields(Toy)})
     try:
-        with _bar() as progress:
-            print(write(options.root or default_root(spec), spec, progress=progress))
+        print(provide(options.root or default_root(spec), spec))
         if options.sheet:
             options.sheet.parent.mkdir(parents=True, exist_ok=True)
             sheet(spec).save(options.sheet)

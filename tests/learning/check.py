@@ -121,7 +121,7 @@ def picture(table: Table, path: Path, set_seed: int) -> None:
         axes.text(max(values) + 1, place, f"{mean:.1f}", va="center", fontsize=9)
     axes.set_yticks(range(len(table)), list(table))
     axes.set_xlabel("mAP on validation images (bar: mean, dots: seeds)")
-    axes.set_title(f"What a linear map reads off frozen features (set {set_seed})", loc="left", fontsize=11)
+    axes.set_title(f"Frozen features, linear probe; supervised: all labels (set {set_seed})", loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
 

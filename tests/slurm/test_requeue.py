@@ -30,9 +30,9 @@ Scenario = Callable[[Typist], Seen]
 
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Room for two runs at once; partition `low` gives 10 s of grace, `now` none."""
+    """Room for three runs at once; partition `low` gives 10 s of grace, `now` none."""
     now = "PartitionName=now Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0"
-    with _running(request, nodes=2 * NODES, cpus=TASKS, kill_wait=KILL_WAIT, extra=(now,)) as cluster:
+    with _running(request, nodes=3 * NODES, cpus=TASKS, kill_wait=KILL_WAIT, extra=(now,)) as cluster:
         yield cluster
 
 
@@ -54,14 +54,14 @@ def outcomes(cluster: Cluster, config: Config, tmp_path_factory: pytest.TempPath
     """What becomes of each cause, and of the run that nobody stops."""
     typist = Typist(cluster, tmp_path_factory.mktemp("typed"), flat(config.to_dict()))
     undisturbed = tmp_path_factory.mktemp("undisturbed") / "run"
-    scenarios: list[Scenario] = [time_limit, grace, no_grace, cancelled]
+    scenarios: list[Scenario] = [time_limit, no_grace, cancelled]
     with ThreadPoolExecutor(len(scenarios) + 3) as pool:
         futures = {scenario.__name__: pool.submit(scenario, typist) for scenario in scenarios}
         # Two runs of one array that differ in their names alone.
-        first, second = typist.submit("name=killed_rank,array_element", sweep="array")
+        first, second = typist.submit("name=killed_rank,grace", "cluster.partition=low", sweep="array")
         assert (first.job, second.job) == (f"{first.job.partition('_')[0]}_0", f"{first.job.partition('_')[0]}_1")
         futures["killed_rank"] = pool.submit(killed_rank, typist, first)
-        futures["array_element"] = pool.submit(array_element, typist, second)
+        futures["grace"] = pool.submit(grace, typist, second)
         futures["undisturbed"] = pool.submit(_undisturbed, config, undisturbed)
         yield futures
 
@@ -78,11 +78,12 @@ def time_limit(typist: Typist) -> Seen:
     begun = time.mktime(time.strptime(run.record()["StartTime"], "%Y-%m-%dT%H:%M:%S"))
     time.sleep(max(0.0, begun + 62 - time.time()))
     run.signal(signal.SIGCONT)
+    run.wait(lambda run: run.record()["JobState"] == "PENDING", 60, "in the queue again")
+    typist.cluster.run("scontrol", "update", f"JobId={run.job}", "TimeLimit=30")  # once is enough
     return run.wait_done()
 
 
-def grace(typist: Typist) -> Seen:
-    (run,) = typist.submit("cluster.partition=low", sweep="grace")
+def grace(typist: Typist, run: Seen) -> Seen:
     run.hold_at(4)
     preempt(typist.cluster, run)
     return run.wait_done()
@@ -104,12 +105,6 @@ def killed_rank(typist: Typist, run: Seen) -> Seen:
     killed = time.monotonic()
     run.wait(lambda run: not set(run.ranks().values()) & set(ranks.values()), 30, "without its first ranks")
     (typist.folder / "seconds").write_text(f"{time.monotonic() - killed:.2f}")
-    return run.wait_done()
-
-
-def array_element(typist: Typist, run: Seen) -> Seen:
-    run.hold_at(9)
-    preempt(typist.cluster, run)
     return run.wait_done()
 
 
@@ -138,7 +133,7 @@ def check(outcomes: dict[str, Future], name: str, quiet: bool = True) -> Seen:
     run, undisturbed = outcomes[name].result(), outcomes["undisturbed"].result()
     state, golden = final_state(run.path), final_state(undisturbed)
     for each in (state, golden):
-        each["config"].pop("sweep"), each["config"].pop("name")
+        each["config"].pop("sweep"), each["config"].pop("name"), each["fingerprint"].pop("run")
     assert differences(state, golden) == []
     assert metrics(run.path) == metrics(undisturbed)
     assert len(run.attempts) >= 2
@@ -156,10 +151,14 @@ def test_time_limit(outcomes: dict[str, Future]) -> None:
     assert sum(run.repeated()) == 0
 
 
-def test_preemption_with_grace(outcomes: dict[str, Future]) -> None:
+def test_preemption_with_grace_of_one_element_of_an_array(outcomes: dict[str, Future]) -> None:
     run = check(outcomes, "grace")
     assert run.record()["Restarts"] == "1"
     assert sum(run.repeated()) == 0
+    assert [line.get("cause") for line in run.events() if line["event"] == "requeued"] == ["terminated"]
+    other = outcomes["killed_rank"].result()
+    assert other.job.partition("_")[0] == run.job.partition("_")[0] and run.job.endswith("_1")
+    assert (len(run.attempts), len(other.attempts)) == (2, 2)  # each came back for its own cause
 
 
 def test_preemption_without_grace(outcomes: dict[str, Future]) -> None:
@@ -177,14 +176,6 @@ def test_one_rank_killed(outcomes: dict[str, Future]) -> None:
     assert seconds <= 10
     assert resumed >= 2 * EVERY and reached - resumed <= EVERY + 1
     assert [line["by"] for line in run.events() if line["event"] == "requeued"] == ["batch script"]
-
-
-def test_one_element_of_an_array_preempted(outcomes: dict[str, Future]) -> None:
-    run = check(outcomes, "array_element")
-    assert run.record()["Restarts"] == "1"
-    other = outcomes["killed_rank"].result()
-    assert other.job.partition("_")[0] == run.job.partition("_")[0] and run.job.endswith("_1")
-    assert (len(run.attempts), len(other.attempts)) == (2, 2)  # each came back for its own cause
 
 
 def test_cancelled_for_good(outcomes: dict[str, Future]) -> None:

@@ -152,7 +152,7 @@ def test_a_root_is_asked_for(name: str) -> None:
 def test_toy_is_written_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = types.ModuleType("golang.data.toy")
     fake.default_root = lambda spec: tmp_path / f"default-{spec.size}"  # type: ignore[attr-defined]
-    fake.write = lambda root, spec: write_coco(root, 2017)  # type: ignore[attr-defined]
+    fake.provide = lambda root, spec: write_coco(root, 2017)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "golang.data.toy", fake)
     monkeypatch.setattr(golang.data, "toy", fake, raising=False)
     sets.check_root(Data(name="toy"))
