@@ -29,7 +29,9 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
     try:
         if train(config, run_dir, before_leaving=before_leaving) is Outcome.STOPPED:
             return STOPPED
-        if config.evaluation.probe and (world is None or world.rank == 0):
+        if config.evaluation.probe and config.data.name == "folder":
+            log.info("a folder of images has no labels, so there is nothing to probe")
+        elif config.evaluation.probe and (world is None or world.rank == 0):
             from golang.demo import show_results  # what it needs beyond training is loaded only now
 
             show_results(run_dir)
