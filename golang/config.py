@@ -207,12 +207,6 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
             raise ConfigError(f"{path}={value!r} must be a list of {len(arguments)} numbers")
         return tuple(_coerce(kind, item, path) for kind, item in zip(arguments, value, strict=True))
-    if origin in (list, dict):
-        if not isinstance(value, origin):
-            raise ConfigError(f"{path}={value!r} must be {_NAMES[origin]}")
-        if origin is list:
-            return [_coerce(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
-        return {str(key): _coerce(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _coerce(arguments[0], value, path)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -222,11 +216,4 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type
     return value
 
 
-_NAMES: dict[type[Any], str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    list: "a list",
-    dict: "a group of names and values",
-}
+_NAMES: dict[type[Any], str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

@@ -116,8 +116,6 @@ def _tell_trainer(place: Place, address: str, port: int) -> None:
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
     }
-    # DDP would warn that it found no unused parameters: we ask it to look for the sake of its bucket order.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _announce(run: RunFolder) -> None:
