@@ -23,7 +23,7 @@ from .cluster import Cluster
 from .conftest import _running
 from .runs import NODES, TASKS, Seen, Typist, flat, preempt
 
-KILL_WAIT = 5
+KILL_WAIT = 10  # a third of Slurm's own default: three runs of four ranks share two cores here
 EVERY = 3  # steps between saves
 Scenario = Callable[[Typist], Seen]
 
