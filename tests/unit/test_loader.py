@@ -25,7 +25,6 @@ from tests.unit.test_data import save
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = replace(Augment(), large_size=32, small_size=16, small_count=2)
-CATEGORIES = [(1, "person"), (90, "toothbrush"), (3, "car")]  # gaps, and not in the order of their ids
 
 
 @pytest.fixture(scope="module")
