@@ -235,7 +235,7 @@ class Trainer:
         """All ranks wait for rank 0's last duties, so that none that leaves early cuts it short; rank 0 goes last."""
         try:
             if self.world.rank == 0 and stop:
-                stopped = f"stopped by {STOP_SIGNALS[stop]} at step {self.done} of {self.total}"
+                stopped = f"stopped ({STOP_SIGNALS[stop]}) at step {self.done} of {self.total}"
                 log.info("%s; %s. The same command continues.", stopped, self._stands())
                 self.report.facts["save_seconds"] = self.saver.seconds
                 self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
