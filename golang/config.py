@@ -33,7 +33,7 @@ class Toy:
 
 @dataclass(frozen=True)
 class Data:
-    name: Literal["coco2014", "coco2017", "folder", "toy"] = "coco2014"
+    name: Literal["coco2014", "coco2017", "folder", "imagenet", "toy", "voc2007", "voc2012"] = "coco2014"
     root: str | None = None  # folder that holds the images; for toy: where to write them
     workers: int = 8  # loader processes a rank
     toy: Toy = field(default_factory=Toy)

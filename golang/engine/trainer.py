@@ -17,9 +17,9 @@ from golang.config import Config
 from golang.data import loader as loading
 from golang.data.augment import normalise
 from golang.data.images import ImageSet
-from golang.data.multicrop import MultiCrop
+from golang.data.multicrop import Crops, MultiCrop
 from golang.data.sampler import StepSampler
-from golang.data.sets import open_train
+from golang.data.sets import open_train, place
 from golang.engine import checkpoint, state
 from golang.engine.distributed import ControlGroup, World, data_parallel
 from golang.engine.health import NEVER, Meter, Sentinel
@@ -28,7 +28,8 @@ from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
 from golang.engine.step import TrainStep
-from golang.errors import CheckpointError, GolangError, NonFiniteError, PeerLostError
+from golang.engine.unreadable import Unreadable
+from golang.errors import CheckpointError, DataError, GolangError, NonFiniteError, PeerLostError
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
@@ -88,11 +89,13 @@ class Trainer:
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
         self.meter, self.sentinel = Meter(device), Sentinel.on(device)
+        self.unreadable = Unreadable(self.images, place(config.data))
         self.done = 0  # steps
         if start.resume is not None:
-            self.done = state.restore(
-                checkpoint.read(start.resume), self.step, self.meter, self.sentinel, len(self.images)
-            )
+            saved = checkpoint.read(start.resume)
+            self.done = state.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
+            if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
+                self.unreadable.restore(saved["ranks"]["unreadable"])
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
@@ -121,8 +124,9 @@ class Trainer:
         agreement, pace = Agreement(self.control), Pace()
         with self.report, self._batches() as batches:
             asked = time.monotonic()
-            for large, small in batches:
+            for large, small, unreadable in batches:
                 pace.waited += time.monotonic() - asked
+                self.unreadable.note(unreadable)
                 self._train_on(large, small)
                 pace.steps += 1
                 if self.done % self.config.log_every_steps == 0 or self.done == self.total:
@@ -202,12 +206,13 @@ class Trainer:
             work.wait()
         if int(first) != NEVER:
             raise self._non_finite(int(first))
+        unreadable = self.unreadable.agree(self.control, name=self.world.rank == 0)
         sums = self.control.mean(self.meter.read())
-        self.report.line(self.done, sums, int(self.sentinel.skipped), self.step, pace)
+        self.report.line(self.done, sums, int(self.sentinel.skipped), self.step, pace, unreadable)
 
     def _save(self, deadline: float) -> None:
         """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
-        parts = state.rank_state(self.step, self.meter, self.sentinel)
+        parts = state.rank_state(self.step, self.meter, self.sentinel) | {"unreadable": self.unreadable.pack()}
         gathered = state.gather(parts, self.control, deadline)
         if gathered is None:
             log.error("the ranks could not be gathered for a save at step %d; %s", self.done, self._stands())
@@ -256,22 +261,24 @@ class Trainer:
         images: ImageSet | None = None
         if self.world.rank == 0:
             try:
-                images = open_train(self.config.data)
+                images = open_train(self.config.data, labelled=False)
             except GolangError as error:
                 failure = error
         failed = self.control.broadcast(str(failure) if failure else "")
         if failed:
             raise failure or GolangError(f"rank 0: {failed}")
-        return images or open_train(self.config.data)
+        return images or open_train(self.config.data, labelled=False)
 
     @contextlib.contextmanager
-    def _batches(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+    def _batches(self) -> Iterator[Iterator[Crops]]:
         self.sampler.start_step = self.done
         dataset = MultiCrop(self.images, self.config.augment, self.config.seed)
         loader = loading.train_loader(dataset, self.sampler, self.config.data.workers, self.device.type == "cuda")
         batches = iter(loader)
         try:
             yield batches
+        except DataError as error:
+            raise loading.own_words(error) from None
         finally:
             loading.close(batches)
 
