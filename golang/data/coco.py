@@ -13,7 +13,7 @@ from golang.data.images import ImageSet
 from golang.errors import DataError
 
 Split = Literal["train", "val"]
-_PROBE = 3  # files looked for before training starts; a missing one later on is named by ImageSet.load
+_PROBE = 3  # files looked for before training starts; one of several that is missing counts as unreadable
 
 
 CHUNK = 2**24  # bytes read at a time
@@ -76,12 +76,12 @@ def read(root: Path, split: Split, year: int) -> ImageSet:
             raise _malformed(annotations, f"an annotation of unknown category {category!r} (image {image!r})")
         labels[rows[image], columns[category]] = 1
     images = ImageSet.of(folder, names, labels, classes)
-    for index in range(min(_PROBE, len(images))):
-        if not images.path(index).is_file():
-            raise DataError(
-                f"COCO {year}: {images.path(index)} does not exist, but {annotations.name} lists it\n"
-                f"{layout(root, year)}"
-            )
+    first = [images.path(index) for index in range(min(_PROBE, len(images)))]
+    if not any(path.is_file() for path in first):
+        raise DataError(
+            f"COCO {year}: {first[0]} does not exist, nor the next ones that {annotations.name} lists\n"
+            f"{layout(root, year)}"
+        )
     return images
 
 

@@ -79,14 +79,21 @@ def decode(data: bytes, upright: bool = False) -> Image.Image:
     """
     if not data:
         raise UnreadableImageError("the file is empty")
+    with opened(io.BytesIO(data)) as image:
+        image.load()
+        return _scaled(_turned(image) if upright else image).convert("RGB")
+
+
+@contextlib.contextmanager
+def opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """An image of which only the header has been read. What fails while it is open raises as `decode` does."""
     try:
-        with _quiet(), Image.open(io.BytesIO(data)) as image:
+        with _quiet(), Image.open(source) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise UnreadableImageError(
                     f"{image.width} × {image.height} pixels are more than {MOST_PIXELS:,}; scale it down"
                 )
-            image.load()
-            return _scaled(_turned(image) if upright else image).convert("RGB")
+            yield image
     except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:

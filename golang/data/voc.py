@@ -29,9 +29,6 @@ _VALUES = {"1": 1, "-1": 0, "0": IGNORE}
 def layout(root: Path, year: int) -> str:
     """The files expected below `root`, as the tail of an error message."""
     base = root / "VOCdevkit" / f"VOC{year}"
-    archives = (
-        "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar" if year == 2007 else "VOCtrainval_11-May-2012.tar"
-    )
     return (
         f"expected (VOCdevkit itself, or VOC{year} in it, may be the root too):\n"
         f"  {base}/JPEGImages/*.jpg\n"

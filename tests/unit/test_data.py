@@ -104,7 +104,10 @@ def test_coco(tmp_path: Path, year: int) -> None:
         (lambda d: d["images"][1].update(file_name="C:\\b.jpg"), "leaves the folder"),
         (lambda d: d["images"][1].update(file_name="a\0b.jpg"), "leaves the folder"),
         (lambda d: d["images"][1].update(file_name=""), "leaves the folder"),
-        (lambda d: d["images"][1].update(file_name="gone.jpg"), "gone.jpg does not exist"),
+        (
+            lambda d: [image.update(file_name=f"gone{image['id']}.jpg") for image in d["images"]],
+            "gone100.jpg does not exist",
+        ),
         (lambda d: d["categories"].append({"id": 1, "name": "again"}), "category id 1 is listed twice"),
         (lambda d: d["categories"].append({"id": 4}), "category without id and name"),
         (lambda d: d["categories"].clear(), "list of categories is empty"),
