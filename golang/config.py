@@ -74,6 +74,8 @@ class Model:
     feature_dim: int = 128
     prototypes: int = 3000
     local_prototypes: int = 3000
+    init: str | None = None  # a checkpoint to start from, of any layout golang.convert knows
+    init_sha256: str = ""  # of that file; filled in when the settings are read
 
 
 @dataclass(frozen=True)
@@ -147,11 +149,12 @@ class Config:
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Checked settings from plain data. Raises ConfigError for an unknown key, a wrong type or a value that fails
         `golang.validation.check`."""
+        from golang.initial import pinned
         from golang.validation import check
 
         config: Config = build(cls, values)
         check(config)
-        return config
+        return pinned(config)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (dicts, lists, scalars) that `from_dict` reads back to an equal Config."""

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from golang import initial
 from golang.config import Config
 from golang.data import loader as loading
 from golang.data.augment import normalise
@@ -34,7 +36,9 @@ from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
 from golang.validation import local_queue_length, local_views, queue_length
+from golang.weights import load_into
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
 PATIENCE = 600.0  # seconds for a periodic save
@@ -85,6 +89,9 @@ class Trainer:
             len(self.images), config.optim.batch_size, self.total, config.seed, rank=world.rank, world=world.size
         )
         model = build_model(config).to(device, torch.float64 if config.precision == "fp64" else torch.float32)
+        if start.resume is None and config.model.init:
+            said = self._on_first_rank(lambda: load_into(model, initial.check(config)))
+            log.info("%s", said or load_into(model, initial.check(config)))
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
@@ -257,17 +264,22 @@ class Trainer:
 
     def _open_images(self) -> ImageSet:
         """Rank 0 first: it may have to write a generated set."""
+        images = self._on_first_rank(lambda: open_train(self.config.data, labelled=False))
+        return images or open_train(self.config.data, labelled=False)
+
+    def _on_first_rank(self, act: Callable[[], T]) -> T | None:
+        """What `act` gives on rank 0; None on the others, which wait. Its error is everyone's."""
         failure: GolangError | None = None
-        images: ImageSet | None = None
+        done: T | None = None
         if self.world.rank == 0:
             try:
-                images = open_train(self.config.data, labelled=False)
+                done = act()
             except GolangError as error:
                 failure = error
         failed = self.control.broadcast(str(failure) if failure else "")
         if failed:
             raise failure or GolangError(f"rank 0: {failed}")
-        return images or open_train(self.config.data, labelled=False)
+        return done
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterator[Crops]]:
