@@ -215,3 +215,24 @@ def test_pins_satisfy_pyproject() -> None:
 def test_every_key_is_documented_by_its_class() -> None:
     assert {"optim.epochs", "queue.start_epoch", "model.group_heads", "data.root"} <= set(keys())
     assert issubclass(ConfigError, GolangError)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_composes_and_names_its_source(path: Path) -> None:
+    config = composed(f"experiment={path.stem}")
+    assert config.sweep == path.stem and Config.from_dict(config.to_dict()) == config
+    comment = " ".join(line for line in path.read_text().splitlines()[1:] if line.startswith("#"))
+    assert path.stem == "demo" or re.search(r"arXiv \d{4}\.\d{5}|doi 10\.", comment), "a recipe names its source"
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_data_set_composes(path: Path) -> None:
+    assert composed(f"data={path.stem}", "data.root=/x").data.name == path.stem
+
+
+def test_the_baseline_differs_in_its_method_alone() -> None:
+    ours, theirs = composed("experiment=coco2014"), composed("experiment=swav_coco2014")
+    assert theirs.method.name == "swav"
+    assert replace(theirs, method=ours.method, sweep=ours.sweep) == ours
+    ssprl = composed("experiment=ssprl_coco2014")
+    assert not ssprl.cross_view.detach and ssprl.evaluation.probe and ssprl.data == ours.data

@@ -25,6 +25,8 @@ from golang.engine.distributed import ControlGroup, World
 from golang.engine.train import train
 from golang.engine.unreadable import Unreadable
 from golang.errors import DataError
+from golang.evaluation.features import pooled_features
+from golang.method.trunk import build_trunk
 from tests.resume.harness import Fault, differences, final_state, launch, metrics, settings
 from tests.unit.test_data import save, write_coco
 
@@ -213,3 +215,16 @@ def test_too_many_stop_the_run(tmp_path: Path) -> None:
         train(config, tmp_path / "run", show_progress=False)
     cause = json.loads((tmp_path / "run/attempts/00/cause.json").read_text())
     assert cause["cause"] == "error" and "golang.data check" in cause["message"]
+
+
+def test_evaluation_leaves_unreadable_images_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = photos(tmp_path, 101, damaged=(7,))
+    trunk, cpu = build_trunk("small"), torch.device("cpu")
+    (rows,), kept = pooled_features([trunk], images, cpu, whole=True)
+    assert kept.tolist() == [i for i in range(101) if i != 7] and len(rows) == 100
+    assert "1 of 101 images" in caplog.text and "golang.data check" in caplog.text
+    (again,), _ = pooled_features([trunk], ImageSet.of(tmp_path, ["008.jpg"]), cpu, whole=True)
+    np.testing.assert_allclose(rows[7], again[0], rtol=1e-5, atol=1e-6)
+    cut(tmp_path / "050.jpg")
+    with pytest.raises(DataError, match=r"2 of 101 images .* too many to evaluate on"):
+        pooled_features([trunk], images, cpu, whole=True)
