@@ -123,6 +123,7 @@ class Checkpoint:
 @dataclass(frozen=True)
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
+    probe_every_epochs: int = 0  # while training; 0: never
 
 
 @dataclass(frozen=True)

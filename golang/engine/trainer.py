@@ -32,6 +32,7 @@ from golang.engine.runfolder import Attempt
 from golang.engine.step import TrainStep
 from golang.engine.unreadable import Unreadable
 from golang.errors import CheckpointError, DataError, GolangError, NonFiniteError, PeerLostError
+from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
@@ -130,6 +131,7 @@ class Trainer:
         """Steps until all are done or all ranks agree to stop; returns the signal that stopped them, or 0."""
         agreement, pace = Agreement(self.control), Pace()
         with self.report, self._batches() as batches:
+            self._probe()
             asked = time.monotonic()
             for large, small, unreadable in batches:
                 pace.waited += time.monotonic() - asked
@@ -149,8 +151,11 @@ class Trainer:
                     agreement.drain()
                     return stop
                 every = self.config.checkpoint.every_steps
-                if due or self._milestone(self.done) or (every and self.done % every == 0):
+                probed = self._probed(self.done)
+                if due or probed or self._milestone(self.done) or (every and self.done % every == 0):
                     self._save(time.monotonic() + PATIENCE)
+                if probed:
+                    self._probe()
                 asked = time.monotonic()
             agreement.drain()
         return 0
@@ -297,6 +302,16 @@ class Trainer:
     def _milestone(self, step: int) -> bool:
         epochs = self.config.checkpoint.keep_every_epochs
         return step == self.total or (epochs > 0 and step % (epochs * self.steps_per_epoch) == 0)
+
+    def _probed(self, step: int) -> bool:
+        epochs = self.config.evaluation.probe_every_epochs
+        return epochs > 0 and step > 0 and step % (epochs * self.steps_per_epoch) == 0
+
+    def _probe(self) -> None:
+        """The linear probe, where one is due, unless it was taken before an interruption."""
+        if self.world.rank == 0 and self._probed(self.done):
+            probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
+            probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,10 @@ F = torchvision.transforms.functional
 log = logging.getLogger(__name__)
 RESIZE, CROP = 256, 224  # pixels
 BATCH = 256  # images
+
+
+class Interruption(Exception):  # noqa: N818 - no error
+    """Features were not wanted any more."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,19 @@ def view(image: Image.Image, whole: bool) -> Tensor:
 
 
 def pooled_features(
-    trunks: Sequence[nn.Module], images: ImageSet, device: torch.device, whole: bool, workers: int = 0
+    trunks: Sequence[nn.Module],
+    images: ImageSet,
+    device: torch.device,
+    whole: bool,
+    workers: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
     """Features of every readable image, averaged over the positions of the trunk's map: float32 [n, C] a trunk, in the
     order of `images`, and the indices of those images, int64 [n]. Images are decoded once for all trunks.
 
     The trunks, on `device`, are in evaluation mode meanwhile (the running statistics of batch norm are used and stay
-    as they are). Raises DataError when more images are unreadable than a set may hold.
+    as they are). Raises DataError when more images are unreadable than a set may hold, and Interruption as soon as
+    `stopped` says so.
 
     Args:
         workers: processes that decode; 0 decodes here.
@@ -77,12 +87,16 @@ def pooled_features(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=worker_init_fn if workers else None,
+        generator=torch.Generator(),  # what torch draws for its workers is not from the run's stream
     )
+    dtype = next(trunks[0].parameters()).dtype
     found: list[list[Tensor]] = [[] for _ in trunks]
     readable: list[Tensor] = []
     with evaluating(*trunks), torch.inference_mode():
         for batch, own in loader:
-            pixels = normalise(batch.to(device, non_blocking=True), torch.float32)
+            if stopped():
+                raise Interruption
+            pixels = normalise(batch.to(device, non_blocking=True), dtype)
             readable.append(own)
             for trunk, pieces in zip(trunks, found, strict=True):
                 pieces.append(trunk(pixels).mean((2, 3)).float().cpu())

@@ -84,9 +84,9 @@ def draw_attention(run_dir: Path | str) -> Path | None:
     if not isinstance(model, GOLANG):
         return None
     images = open_val(config.data)
-    chosen = _choose(images)
-    shown = [features.view(images.load(i), features.takes_whole(config.data)) for i in chosen]
-    names = [_names(images, i) for i in chosen]
+    chosen = [images.load_nearest(index) for index in _choose(images)]
+    shown = [features.view(image, features.takes_whole(config.data)) for image, _ in chosen]
+    names = [_names(images, index) for _, index in chosen]
     return attention_grid(
         model, shown, names, f"after {step} steps", evaluation_folder(run_dir) / "attention.png", device
     )

@@ -67,6 +67,28 @@ def test_there_and_back_bit_for_bit(tmp_path: Path, method: str) -> None:
     assert weights.read(tmp_path / "in.pth.tar").beside == ("epoch", "optimizer")
 
 
+def test_swav_without_wrapping(tmp_path: Path) -> None:
+    """Its published files hold the tensors alone, its training checkpoints wrap them."""
+    state = published(small("swav"))
+    torch.save(state, tmp_path / "bare.pth.tar")
+    torch.save({name.removeprefix("module."): value for name, value in state.items()}, tmp_path / "plain.pth.tar")
+    for name in ("bare", "plain"):
+        found = weights.read(tmp_path / f"{name}.pth.tar")
+        assert found.layout == "swav" and bits(found.arranged("swav")["state_dict"]) == bits(state)
+    with pytest.raises(IncompleteError, match="11 tensors of the layout published are missing: local_projection_head"):
+        convert(tmp_path / "bare.pth.tar", tmp_path / "out.pt", "published", allow=False)
+
+
+def test_a_damaged_checkpoint_of_our_own(tmp_path: Path) -> None:
+    torch.save({"state_dict": published(small())}, tmp_path / "in.pt")
+    convert(tmp_path / "in.pt", tmp_path / "own.pt", "own", allow=False)
+    data = bytearray((tmp_path / "own.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "own.pt").write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged: its checksum does not hold"):
+        weights.read(tmp_path / "own.pt")
+
+
 def test_the_published_keys(tmp_path: Path) -> None:
     """All 339 of ResNet-50, by name, shape and type."""
     listed = json.loads(KEYS.read_text())
