@@ -124,6 +124,10 @@ class Checkpoint:
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
     probe_every_epochs: int = 0  # while training; 0: never
+    # Once trained: SS-PRL's protocols, or nearest neighbours, on one device.
+    protocol: Literal["none", "linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn"] = "none"
+    published: bool = False  # semi-supervised evaluation leaves the trunk as it is
+    root: str | None = None  # folder of the protocol's images, if they are not below data.root
 
 
 @dataclass(frozen=True)

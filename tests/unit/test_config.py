@@ -225,14 +225,14 @@ def test_every_experiment_composes_and_names_its_source(path: Path) -> None:
     assert path.stem == "demo" or re.search(r"arXiv \d{4}\.\d{5}|doi 10\.", comment), "a recipe names its source"
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_data_set_composes(path: Path) -> None:
-    assert composed(f"data={path.stem}", "data.root=/x").data.name == path.stem
+@pytest.mark.parametrize("path", sorted((CONFIGS / "evaluation").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_evaluation_composes(path: Path) -> None:
+    evaluation = composed("experiment=coco2014", f"evaluation={path.stem}").evaluation
+    assert evaluation.protocol == ("none" if path.stem in ("none", "probe") else path.stem)
 
 
-def test_the_baseline_differs_in_its_method_alone() -> None:
-    ours, theirs = composed("experiment=coco2014"), composed("experiment=swav_coco2014")
-    assert theirs.method.name == "swav"
-    assert replace(theirs, method=ours.method, sweep=ours.sweep) == ours
-    ssprl = composed("experiment=ssprl_coco2014")
-    assert not ssprl.cross_view.detach and ssprl.evaluation.probe and ssprl.data == ours.data
+def test_recipes_with_ssprl() -> None:
+    ours, theirs = composed("experiment=coco2014"), composed("experiment=ssprl_coco2014")
+    assert not theirs.cross_view.detach and theirs.evaluation.protocol == "linear_coco"
+    assert replace(theirs, cross_view=ours.cross_view, sweep=ours.sweep, evaluation=ours.evaluation) == ours
+    assert composed("experiment=ssprl_voc2007").data.name == "voc2007"

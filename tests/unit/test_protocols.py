@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from golang.config import Data, Toy
+from golang.config import Config, Data, Evaluation, Toy
 from golang.data import sets
 from golang.data.images import ImageSet
 from golang.engine.checkpoint import read
+from golang.engine.worker import work
 from golang.errors import CheckpointError, ConfigError
 from golang.evaluation import __main__ as command
 from golang.evaluation import protocols
 from golang.evaluation.features import Features
 from golang.evaluation.knn import knn
+from golang.evaluation.metrics import average_precision
 from golang.evaluation.protocols import PROTOCOLS
+from golang.evaluation.run import data_of
 from golang.evaluation.supervised import Supervised
+from golang.identity import run_id
 from golang.method.trunk import Trunk, build_trunk
-from tests.resume.harness import differences
+from tests.resume.harness import differences, settings
 
 CPU = torch.device("cpu")
 TOY = Toy(classes=5, size=32, train=60, val=24, seed=4)
@@ -122,13 +126,17 @@ def test_neighbours() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random((200, 3)) < 0.4).astype(np.uint8)
     x = (2.0 * labels @ rng.normal(size=(3, 8)) + 0.05 * rng.normal(size=(200, 8)) + 1).astype(np.float32)
-    found = knn(Features(x[:150], labels[:150], x[150:], labels[150:]), CPU)
-    assert found.mean > 0.97
-    masked = labels.copy()
-    masked[:150, 0] = 255
-    assert knn(Features(x[:150], masked[:150], x[150:], labels[150:]), CPU).per_class[0] < 0.7, "no vote, no knowledge"
-    noise = rng.normal(size=x.shape).astype(np.float32)
-    assert knn(Features(noise[:150], labels[:150], noise[150:], labels[150:]), CPU).mean < 0.65
+
+    def score(rows: np.ndarray, votes: np.ndarray) -> np.ndarray:
+        return average_precision(
+            knn(Features(rows[:150], votes, rows[150:], labels[150:]), CPU), labels[150:]
+        ).per_class
+
+    assert score(x, labels[:150]).mean() > 0.97
+    masked = labels[:150].copy()
+    masked[:, 0] = 255
+    assert score(x, masked)[0] < 0.7, "no vote, no knowledge"
+    assert score(rng.normal(size=x.shape).astype(np.float32), labels[:150]).mean() < 0.65
 
 
 def test_command_line(
@@ -144,3 +152,33 @@ def test_command_line(
         assert 0 < result["mAP"] < 100 and result["checkpoint"].endswith("trunk.pt")
     assert command.main(["knn", str(tmp_path / "trunk.pt"), *common]) == 2
     assert "--out FOLDER" in capsys.readouterr().out
+
+
+def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch) -> None:
+    """The same command evaluates a run that is finished; its identity stays."""
+    monkeypatch.setitem(PROTOCOLS, "linear_coco", SHORT)
+    root = data[0].root.parent
+    toy = {"name": "toy", "workers": 0, "toy": asdict(TOY)}
+    config = settings(root, data=toy, optim={"epochs": 1}, queue={"length": 0, "local_length": 0})
+    asked = replace(config, evaluation=Evaluation(protocol="linear_coco"))
+    assert run_id(asked) == run_id(config)
+    assert work(config, tmp_path / "run") == 0 and not (tmp_path / "run" / "evaluation").exists()
+    assert work(asked, tmp_path / "run") == 0
+    result = json.loads((tmp_path / "run" / "evaluation" / "linear_coco" / "result.json").read_text())
+    assert len(result["history"]) == 3 and "step_" in result["checkpoint"]
+
+
+def test_where_a_protocol_finds_its_images(tmp_path: Path) -> None:
+    def of(protocol: str, name: str, root: str, elsewhere: str | None = None) -> Data:
+        evaluation = {"protocol": protocol, "root": elsewhere}
+        return data_of(Config.from_dict({"data": {"name": name, "root": root}, "evaluation": evaluation}))
+
+    found = of("linear_coco", "coco2017", "/coco")
+    assert (found.name, found.root) == ("coco2014", "/coco")
+    assert of("linear_voc", "coco2014", "/coco", "/voc").root == "/voc"
+    with pytest.raises(
+        ConfigError, match=r"measured on voc2007, and data=coco2014 is another set; set evaluation\.root"
+    ):
+        of("linear_voc", "coco2014", "/coco")
+    missing = Config.from_dict({"data": {"name": "folder", "root": str(tmp_path)}, "evaluation": {"protocol": "knn"}})
+    assert work(missing, tmp_path / "run") == 2 and not (tmp_path / "run").exists(), "said before training"
