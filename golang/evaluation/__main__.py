@@ -3,6 +3,7 @@
 python -m golang.evaluation RUN_DIR                                     the quick probe, pictures and a table
 python -m golang.evaluation PROTOCOL CHECKPOINT|RUN --root ROOT [...]   linear_coco, linear_voc, semisup_coco_1,
                                                                         semisup_coco_10 (SS-PRL's), or knn
+python -m golang.evaluation table FOLDER                                all results below it, as JSON and Markdown
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from golang.demo import show_results
 from golang.engine.distributed import pick_device
 from golang.engine.worker import set_up_logging
 from golang.errors import ConfigError, GolangError
+from golang.evaluation import table
 from golang.evaluation.protocols import PROTOCOLS
 from golang.evaluation.run import KNN_DATA, evaluate
 
@@ -26,6 +28,10 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) == 1 and not arguments[0].startswith("-"):
             show_results(arguments[0])
+            return 0
+        if len(arguments) == 2 and arguments[0] == "table":
+            data_file, text_file = table.write(Path(arguments[1]))
+            print(f"{text_file.read_text()}\n{data_file}\n{text_file}")
             return 0
         options = _parse(arguments)
         name: str = options.protocol

@@ -152,6 +152,15 @@ def test_command_line(
         assert 0 < result["mAP"] < 100 and result["checkpoint"].endswith("trunk.pt")
     assert command.main(["knn", str(tmp_path / "trunk.pt"), *common]) == 2
     assert "--out FOLDER" in capsys.readouterr().out
+    assert command.main(["table", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "evaluations.json").read_text())
+    assert [(row["run"], row["protocol"], row["images"]) for row in rows] == [
+        ("out", "knn", "60 / 24"),
+        ("out", "linear_coco", "60 / 24"),
+    ]
+    text = (tmp_path / "evaluations.md").read_text()
+    assert text in capsys.readouterr().out and f"| {rows[1]['mAP']:.2f} | {rows[1]['mAP_best']:.2f} | frozen" in text
+    assert command.main(["table", str(tmp_path / "nothing")]) == 2
 
 
 def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch) -> None:
