@@ -173,7 +173,7 @@ def test_two_launchers_at_once(typist: Typist) -> None:
     slow = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
         "from launch import submit\nreal = submit.freeze\n"
-        "submit.freeze = lambda *a: (time.sleep(4), real(*a))\n"
+        "submit.freeze = lambda *a: (time.sleep(2), real(*a))\n"
         f"sys.argv = {typist.command(*grid)[1:]!r}\nfrom launch.plan import main\nmain()"
     )
     with subprocess.Popen([sys.executable, "-c", slow], **typist.options()) as first:
