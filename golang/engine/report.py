@@ -86,7 +86,7 @@ class Reporter:
             self._beat = time.monotonic()
             self.status("running", done)
 
-    def line(self, done: int, sums: Tensor, skipped: int, step: TrainStep, pace: Pace) -> None:
+    def line(self, done: int, sums: Tensor, skipped: int, step: TrainStep, pace: Pace, unreadable: int) -> None:
         """One line of metrics, from the meters' sums averaged over ranks."""
         if self._metrics is None:
             return
@@ -99,6 +99,7 @@ class Reporter:
             "queue_fill": step.queue.filled / step.queue.rows.shape[1] if step.queue else 0.0,
             "samples": done * self.config.optim.batch_size,
             "skipped_steps": skipped,
+            "unreadable_images": unreadable,
             "attempt": self.attempt.number,
             "time": now(),
             "images_per_second": pace.steps * self.config.optim.batch_size / seconds,

@@ -22,6 +22,7 @@ from golang.engine.runfolder import Attempt, RunFolder
 from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
 from golang.errors import GolangError
+from golang.initial import pinned
 from golang.validation import check, check_world
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def train(
     `before_leaving(cause)` after the save, while all other ranks still wait.
     """
     check(config)
+    config = pinned(config)
     world = read_world() or World()
     check_world(config, world.size)
     check_root(config.data)
