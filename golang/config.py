@@ -36,6 +36,8 @@ class Data:
     name: Literal["coco2014", "coco2017", "folder", "imagenet", "toy", "voc2007", "voc2012"] = "coco2014"
     root: str | None = None  # folder that holds the images; for toy: where to write them
     workers: int = 8  # loader processes a rank
+    # Who changes pixels: Pillow; OpenCV, at a third of the time; or the device, which leaves the loader a fifth of it.
+    pipeline: Literal["pil", "opencv", "device"] = "pil"
     toy: Toy = field(default_factory=Toy)
 
 

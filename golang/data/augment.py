@@ -30,7 +30,7 @@ _DRAWS = 2 * _TRIES + 2 + 1 + 1 + 4 + 4 + 1 + 1 + 1
 
 _Adjust = Callable[[Image.Image, float], Image.Image]
 _COLOR: tuple[_Adjust, ...] = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
-_NEUTRAL = (1.0, 1.0, 1.0, 0.0)
+NEUTRAL = (1.0, 1.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,30 @@ def apply(image: Image.Image, parameters: ViewParameters, size: int) -> Tensor:
     if parameters.color is not None:
         for index in parameters.color.order:
             factor = parameters.color.factors[index]
-            if factor != _NEUTRAL[index]:  # a hue switched off must not be rounded through HSV and back
+            if factor != NEUTRAL[index]:  # a hue switched off must not be rounded through HSV and back
                 view = _COLOR[index](view, factor)
     if parameters.gray:
         view = F.to_grayscale(view, num_output_channels=3)
     if parameters.blur_radius is not None:
         view = view.filter(ImageFilter.GaussianBlur(parameters.blur_radius))
-    pixels: Tensor = F.pil_to_tensor(view)
-    return pixels
+    tensor: Tensor = F.pil_to_tensor(view)
+    return tensor
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 [1, 3, H, W], in memory as it was: what `resized` takes."""
+    tensor: Tensor = F.pil_to_tensor(image)
+    return tensor[None]
+
+
+def resized(image: Tensor, box: tuple[int, int, int, int], size: int) -> Tensor:
+    """A box (as in ViewParameters) of uint8 [1, 3, H, W] at uint8 [3, size, size], antialiased; Pillow's within a level.
+
+    Bytes all along: a third of Pillow's time.
+    """
+    top, left, height, width = box
+    part = image[:, :, top : top + height, left : left + width]
+    return torch.nn.functional.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
 
 
 def normalise(crops: Tensor, dtype: torch.dtype) -> Tensor:

@@ -17,9 +17,8 @@ from torch import Tensor
 from golang import initial
 from golang.config import Config
 from golang.data import loader as loading
-from golang.data.augment import normalise
 from golang.data.images import ImageSet
-from golang.data.multicrop import Crops, MultiCrop
+from golang.data.multicrop import Crops, MultiCrop, on_device
 from golang.data.sampler import StepSampler
 from golang.data.sets import open_train, place
 from golang.engine import checkpoint, state
@@ -133,10 +132,10 @@ class Trainer:
         with self.report, self._batches() as batches:
             self._probe()
             asked = time.monotonic()
-            for large, small, unreadable in batches:
+            for batch in batches:
                 pace.waited += time.monotonic() - asked
-                self.unreadable.note(unreadable)
-                self._train_on(large, small)
+                self.unreadable.note(batch.unreadable)
+                self._train_on(batch)
                 pace.steps += 1
                 if self.done % self.config.log_every_steps == 0 or self.done == self.total:
                     self._log(pace)
@@ -170,15 +169,12 @@ class Trainer:
                 raise
             raise PeerLostError(f"another rank is gone since step {self.done}; {self._stands()}") from error
 
-    def _train_on(self, large: Tensor, small: Tensor) -> None:
+    def _train_on(self, batch: Crops) -> None:
         config, step = self.config, self.step
         if self.done >= config.queue.start_epoch * self.steps_per_epoch:
             self._ensure_queues()
         dtype = torch.float64 if config.precision == "fp64" else torch.float32
-        crops = [
-            normalise(group.flatten(0, 1).to(self.device, non_blocking=True), dtype) if group.numel() else None
-            for group in (large, small)
-        ]
+        large, small = on_device(batch, self.device, dtype)
         permutations = None
         if config.method.name == "golang":
             share = config.optim.batch_size // self.world.size
@@ -193,8 +189,7 @@ class Trainer:
             # Only from page-locked memory is the copy one that the host does not wait for.
             pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
             permutations = pinned.to(self.device, non_blocking=True)
-        assert crops[0] is not None
-        losses = step(self.done, crops[0], crops[1], permutations)
+        losses = step(self.done, large, small, permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)
         self.meter.add(losses)
         self.done += 1
@@ -289,7 +284,7 @@ class Trainer:
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterator[Crops]]:
         self.sampler.start_step = self.done
-        dataset = MultiCrop(self.images, self.config.augment, self.config.seed)
+        dataset = MultiCrop(self.images, self.config.augment, self.config.seed, self.config.data.pipeline)
         loader = loading.train_loader(dataset, self.sampler, self.config.data.workers, self.device.type == "cuda")
         batches = iter(loader)
         try:

@@ -62,7 +62,7 @@ def test_odd_files_are_converted(tmp_path: Path) -> None:
     whole = np.asarray(by_name["suffix.jpg"])
     assert np.array_equal(whole, np.asarray(by_name["alpha.png"])), "told by its content, not by its suffix"
     pixel = next(i for i in range(7) if images.path(i).name == "pixel.png")
-    large, small, unreadable = MultiCrop(images, SMALL, 0)[0, pixel]
+    large, small, unreadable, _ = MultiCrop(images, SMALL, 0)[0, pixel]
     assert large.shape == (2, 3, 32, 32) and small.shape == (2, 3, 16, 16) and not len(unreadable)
 
 
@@ -118,7 +118,7 @@ def test_the_next_readable_image_stands_in(tmp_path: Path) -> None:
     for index, stand_in in ((7, 9), (8, 9), (199, 0)):
         image, nearest = images.load_nearest(index)
         assert nearest == stand_in and np.array_equal(np.asarray(image), np.asarray(images.load(stand_in)))
-        large, _, unreadable = dataset[4, index]
+        large, _, unreadable, _ = dataset[4, index]
         assert unreadable.tolist() == [index]
         assert torch.equal(large, dataset[4, index][0])
         assert not torch.equal(large, dataset[4, stand_in][0]), "its own crops of the neighbour's pixels"

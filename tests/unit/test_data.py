@@ -212,7 +212,7 @@ def test_names_stay_small() -> None:
 def test_crops_depend_on_seed_epoch_index_and_view_alone(photos: Path) -> None:
     images = folder.read(photos)
     dataset = MultiCrop(images, SMALL, seed=3)
-    large, small, unreadable = dataset[2, 5]
+    large, small, unreadable, _ = dataset[2, 5]
     assert unreadable.tolist() == []
     assert large.shape == (2, 3, 32, 32) and small.shape == (2, 3, 16, 16)
     assert large.dtype == small.dtype == torch.uint8 and len(dataset) == 12
@@ -229,7 +229,7 @@ def test_crops_depend_on_seed_epoch_index_and_view_alone(photos: Path) -> None:
 def test_collate_stacks_by_view(photos: Path) -> None:
     dataset = MultiCrop(folder.read(photos), SMALL, seed=3)
     items = [dataset[0, i] for i in range(3)]
-    large, small, unreadable = collate(items)
+    large, small, unreadable, _ = collate(items)
     assert unreadable.tolist() == []
     assert large.shape == (2, 3, 3, 32, 32) and small.shape == (2, 3, 3, 16, 16)
     assert large.is_contiguous() and small.is_contiguous()
@@ -237,5 +237,5 @@ def test_collate_stacks_by_view(photos: Path) -> None:
     assert all(torch.equal(rows[v * 3 + i], items[i][0][v]) for v in range(2) for i in range(3))
     none = MultiCrop(dataset.images, replace(SMALL, small_count=0), seed=3)
     assert none[0, 0][1].shape == (0, 3, 16, 16)
-    large, small, _ = collate([none[0, i] for i in range(3)])
+    large, small, *_ = collate([none[0, i] for i in range(3)])
     assert torch.equal(large.flatten(0, 1), rows) and small.shape == (0, 3, 3, 16, 16)

@@ -1,0 +1,88 @@
+"""A loader process's work an image, from a file's bytes to a batch's crops: `python -m benchmarks.data`.
+
+The textbook pipeline (torchvision and Pillow, streamed draws, floats) beside the trainer's three, on generated photos
+of COCO's sizes, in CPU time of one thread, taken in turns. Before that, equal parameters must give equal levels: the
+table says how far each pipeline is from Pillow's. The limit is decoding alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from benchmarks import textbook, timing
+from benchmarks.photos import photos
+from golang.config import Augment
+from golang.data import augment, decode
+from golang.data.images import ImageSet
+from golang.data.multicrop import MultiCrop, collate, on_device
+
+PIPELINES = ("pil", "opencv", "device")
+TOLERANCE = {"pil": 0.02, "opencv": 1.0, "device": 0.5}  # mean levels; Pillow's own is exact up to fp32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=__doc__)
+    parser.add_argument("--images", type=int, default=8, help="images a batch (8)")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of every way (15)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    files, settings, cpu = photos(options.images), Augment(), torch.device("cpu")
+    with TemporaryDirectory() as folder:
+        for number, data in enumerate(files):
+            (Path(folder) / f"{number}.jpg").write_bytes(data)
+        images = ImageSet.of(Path(folder), [f"{number}.jpg" for number in range(len(files))])
+        sets = {name: MultiCrop(images, settings, 0, name) for name in PIPELINES}
+        differences = {name: compare(dataset) for name, dataset in sets.items()}
+        views = textbook.Views(files, settings)
+        random.seed(0), torch.manual_seed(0)
+
+        def ours(name: str) -> timing.Way:
+            return lambda: collate([sets[name][0, index] for index in range(len(files))])
+
+        ways: dict[str, timing.Way] = {
+            "textbook": lambda: default_collate([views[index] for index in range(len(files))]),
+            **{name: ours(name) for name in PIPELINES},
+            "decoding": lambda: [decode.decode(data) for data in files],
+        }
+        seconds = timing.interleaved(ways, cpu, options.rounds, cpu=True)
+    base, rows = seconds["textbook"], []
+    for name, taken in seconds.items():
+        mean, worst = differences.get(name, ("", ""))
+        rows.append((name, 1e3 * taken / len(files), base / taken, seconds["decoding"] / taken, mean, worst))
+    columns = ("pipeline", "CPU ms an image", "× textbook", "share of the limit", "mean level off", "worst")
+    result: dict[str, object] = {
+        "bench": "data",
+        "ratio": base / seconds["opencv"],
+        "limit_share": seconds["decoding"] / seconds["opencv"],
+        "ratio_pil": base / seconds["pil"],
+        "ratio_device": base / seconds["device"],
+        "ms_textbook": 1e3 * base / len(files),
+    }
+    timing.show(f"{len(files)} photos, 2 × 224 + 6 × 96 pixels each", columns, rows, result, cpu)
+
+
+def compare(dataset: MultiCrop) -> tuple[float, float]:
+    """Mean and worst difference in levels from the textbook's rendering of the same parameters, over all crops."""
+    offs: list[Tensor] = []
+    for index in range(len(dataset)):
+        image, _ = dataset.images.load_nearest(index)
+        large, small = on_device(collate([dataset[0, index]]), torch.device("cpu"), torch.float32)
+        crops = [*large, *(small if small is not None else ())]
+        for crop, parameters in zip(crops, dataset.parameters((0, index), *image.size), strict=True):
+            expected = textbook.rendered(image, parameters, crop.shape[-1])
+            offs.append(((crop - expected).abs() * torch.tensor(augment.STD).view(3, 1, 1) * 255).flatten())
+    mean, worst = float(torch.cat(offs).mean()), float(torch.cat(offs).max())
+    if mean > TOLERANCE[dataset.pipeline]:
+        raise SystemExit(f"{dataset.pipeline}: off by {mean:.3g} levels on average from Pillow's")
+    return mean, worst
+
+
+if __name__ == "__main__":
+    main()
