@@ -114,7 +114,7 @@ def device_name(device: torch.device) -> str:
 
 def check_equal(what: str, ours: torch.Tensor, textbook: torch.Tensor, tolerance: float) -> float:
     """The greatest difference. Ends the benchmark if it is above `tolerance`: a fast wrong result is no result."""
-    off = float((ours.double() - textbook.double()).abs().max())
+    off = float((ours.detach().double() - textbook.detach().double()).abs().max())
     if not off <= tolerance:
         raise SystemExit(f"{what}: ours and the textbook's differ by {off:.3g}, more than {tolerance:g}")
     return off

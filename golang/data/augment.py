@@ -109,7 +109,8 @@ def resized(image: Tensor, box: tuple[int, int, int, int], size: int) -> Tensor:
     Bytes all along: a third of Pillow's time.
     """
     top, left, height, width = box
-    part = image[:, :, top : top + height, left : left + width]
+    # Copied in the image's own layout: torch's kernel is faster on it, and its result lies as OpenCV wants it.
+    part = image[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
     return torch.nn.functional.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
 
 

@@ -6,13 +6,15 @@ docs/performance.md). No operation depends on a value on the device: nothing wai
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from golang.data.augment import ViewParameters
 
 # Columns of packed parameters.
-_FLIP, _ORDER, _FACTORS, _GRAY, _BLUR = 0, slice(1, 5), slice(5, 9), 9, 10
+_FLIP, _ORDER, _FACTORS, _GRAY, _BOX = 0, slice(1, 5), slice(5, 9), 9, 10
 COLUMNS = 11
 _CONTRAST, _SATURATION, _HUE = 1, 2, 3  # as `augment.Color` counts
 _NO_COLOR = (0, 1, 2, 3, 1.0, 1.0, 1.0, 0.0)
@@ -23,7 +25,7 @@ def pack(parameters: ViewParameters) -> list[float]:
     """What `adjust` needs of a view's parameters: COLUMNS numbers."""
     color = parameters.color
     colored = _NO_COLOR if color is None else (*color.order, *color.factors)
-    return [float(parameters.flip), *colored, float(parameters.gray), parameters.blur_radius or 0.0]
+    return [float(parameters.flip), *colored, float(parameters.gray), box_radius(parameters.blur_radius or 0.0)]
 
 
 def adjust(crops: Tensor, packed: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def adjust(crops: Tensor, packed: Tensor) -> Tensor:
     levels = torch.where(columns[_FLIP] > 0, crops.flip(-1), crops).float()
     levels = _colored(levels, columns[_ORDER], columns[_FACTORS])
     levels = torch.where(columns[_GRAY] > 0, _gray(levels), levels)
-    return _blurred(levels, packed[:, _BLUR]).to(torch.uint8)
+    return _blurred(levels, packed[:, _BOX]).to(torch.uint8)
 
 
 def _colored(levels: Tensor, order: tuple[Tensor, ...], factors: tuple[Tensor, ...]) -> Tensor:
@@ -90,12 +92,12 @@ def _turned(levels: Tensor, hue: Tensor) -> Tensor:
     return (top - top * saturation * depth).add_(0.5).floor_()
 
 
-def _blurred(levels: Tensor, radius: Tensor) -> Tensor:
-    """A Gaussian of `radius` [R] pixels as Pillow approximates it; radius 0 leaves a crop as it is.
+def _blurred(levels: Tensor, boxes: Tensor) -> Tensor:
+    """A Gaussian as Pillow approximates it, by boxes of radius `boxes` [R]; radius 0 leaves a crop as it is.
 
     Each crop's rows and columns go through a matrix of its own: three boxes, edges repeated, multiplied out.
     """
-    box = box_radius(radius)[:, None, None]
+    box = boxes[:, None, None]
     size = levels.shape[-1]
     place = torch.arange(size, device=levels.device, dtype=levels.dtype)
     weights = (box + 1 - (place[:, None] - place).abs()).clamp_(min=0)
@@ -108,12 +110,12 @@ def _blurred(levels: Tensor, radius: Tensor) -> Tensor:
     return down.add_(0.5).floor_().clamp_(0, 255)
 
 
-def box_radius(radius: Tensor) -> Tensor:
+def box_radius(radius: float) -> float:
     """The radius of the extended box (fractional ends) whose threefold blur has a Gaussian's variance.
 
     Gwosdek et al. 2011, "Theoretical Foundations of Gaussian Convolution by Extended Box Filtering".
     """
     variance = radius * radius / _BOXES
-    whole = ((12 * variance + 1).sqrt() / 2 - 0.5).floor()
+    whole = math.floor(math.sqrt(12 * variance + 1) / 2 - 0.5)
     ends = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
     return whole + ends

@@ -21,7 +21,8 @@ from golang.data.jitter import box_radius
 from golang.errors import ConfigError
 
 _Pixels = npt.NDArray[np.uint8]  # [s, s, 3]
-_LUMA = np.array([0.299, 0.587, 0.114])
+_LUMA = np.tile(np.array([0.299, 0.587, 0.114, 0.0], np.float32), (3, 1))
+_SAME = np.eye(3, dtype=np.float32)
 _FLOOR = -0.499  # Pillow cuts off what OpenCV rounds
 
 
@@ -61,16 +62,16 @@ def apply(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
 
 
 def _brightness(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
-    return _affine(opencv, view, factor * np.eye(3), 0.0)
+    return _blend(opencv, view, factor, 0.0, 0.0)
 
 
 def _contrast(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
     mean = math.floor(opencv.mean(opencv.cvtColor(view, opencv.COLOR_RGB2GRAY))[0] + 0.5)
-    return _affine(opencv, view, factor * np.eye(3), (1 - factor) * mean)
+    return _blend(opencv, view, factor, 0.0, (1 - factor) * mean)
 
 
 def _saturation(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
-    return _affine(opencv, view, factor * np.eye(3) + (1 - factor) * _LUMA, 0.0)
+    return _blend(opencv, view, factor, 1 - factor, 0.0)
 
 
 def _hue(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
@@ -80,17 +81,20 @@ def _hue(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 
     return turned
 
 
-def _affine(opencv: Any, view: _Pixels, matrix: npt.NDArray[np.float64], shift: float) -> _Pixels:  # noqa: ANN401
-    columns = np.full((3, 1), shift + _FLOOR)
-    moved: _Pixels = opencv.transform(view, np.hstack([matrix, columns]).astype(np.float32))
-    return moved
+def _blend(opencv: Any, view: _Pixels, factor: float, luma: float, shift: float) -> _Pixels:  # noqa: ANN401
+    """factor · levels + luma · their luma + shift."""
+    matrix = luma * _LUMA
+    matrix[:, :3] += factor * _SAME
+    matrix[:, 3] = shift + _FLOOR
+    blended: _Pixels = opencv.transform(view, matrix)
+    return blended
 
 
 def _kernel(radius: float) -> npt.NDArray[np.float32]:
     """Pillow's Gaussian as one kernel: an extended box, three times with itself."""
-    box = float(box_radius(torch.tensor(radius, dtype=torch.float64)))
+    box = box_radius(radius)
     reach = math.ceil(box)
-    weights = np.clip(box + 1 - np.abs(np.arange(-reach, reach + 1)), 0, 1) / (2 * box + 1)
+    weights = np.array([min(box + 1 - abs(n), 1.0) for n in range(-reach, reach + 1)]) / (2 * box + 1)
     return np.convolve(np.convolve(weights, weights), weights).astype(np.float32)
 
 

@@ -61,35 +61,46 @@ class LARC(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update. Parameters without a gradient are left alone."""
         found_inf: Tensor | None = getattr(self, "found_inf", None)  # the scaler sets it for the time of the call
-        skip = self.skipped = None if found_inf is None else found_inf.bool().squeeze()
+        self.skipped = None if found_inf is None else found_inf.bool().squeeze()
         norms: list[Tensor] = []
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                gradient_norm = torch.linalg.vector_norm(p.grad)
-                norms.append(gradient_norm)
-                update = self._adapted(p, gradient_norm, group) if group["adapt"] else p.grad
-                buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
-                if skip is None:
-                    buffer.mul_(group["momentum"]).add_(update)
-                    p.add_(buffer, alpha=-group["lr"])
-                else:
-                    moved = buffer * group["momentum"] + update
-                    buffer.copy_(torch.where(skip, buffer, moved))
-                    p.copy_(torch.where(skip, p, p - group["lr"] * moved))
+            used = [p for p in group["params"] if p.grad is not None]
+            # A GPU wants all tensors in one kernel; a processor each one while it lies in its cache.
+            together = bool(used) and used[0].is_cuda
+            for chunk in [used] if together else [[p] for p in used]:
+                norms += self._update(chunk, group)
         self.gradient_norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else None
 
-    @staticmethod
-    def _adapted(p: Tensor, gradient_norm: Tensor, group: dict[str, Any]) -> Tensor:
-        decay, norm = group["weight_decay"], torch.linalg.vector_norm(p)
-        ratio = group["trust"] * norm / (gradient_norm + norm * decay + group["eps"])
-        usable = (norm != 0) & (gradient_norm != 0)
-        assert p.grad is not None
-        adapted: Tensor = (p.grad + p * (usable.to(p.dtype) * decay)) * torch.where(
-            usable, ratio, torch.ones_like(ratio)
-        )
-        return adapted
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Moves some parameters of a group; returns their gradients' norms."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
+        norms = list(torch._foreach_norm(gradients))
+        updates = _adapted(parameters, gradients, torch.stack(norms), group) if group["adapt"] else gradients
+        if self.skipped is None:
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, updates)
+            torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
+        else:
+            keep = ~self.skipped
+            torch._foreach_mul_(buffers, torch.where(keep, group["momentum"], 1.0).to(buffers[0].dtype))
+            torch._foreach_add_(buffers, [update.masked_fill(self.skipped, 0) for update in updates])
+            torch._foreach_add_(parameters, torch._foreach_mul(buffers, keep.to(buffers[0].dtype) * -group["lr"]))
+        return norms
+
+
+def _adapted(
+    parameters: list[Tensor], gradients: list[Tensor], gradient_norms: Tensor, group: dict[str, Any]
+) -> list[Tensor]:
+    """Gradients under LARC's scaling. The tensors' own factors are worked out for all of them at once."""
+    norms, decay = torch.stack(torch._foreach_norm(parameters)), group["weight_decay"]
+    usable = (norms != 0) & (gradient_norms != 0)
+    ratios = torch.where(usable, group["trust"] * norms / (gradient_norms + norms * decay + group["eps"]), 1.0)
+    decays = usable.to(norms.dtype) * decay
+    return [
+        (p * own_decay).add_(gradient).mul_(ratio)
+        for p, gradient, own_decay, ratio in zip(parameters, gradients, decays.unbind(), ratios.unbind(), strict=True)
+    ]
 
 
 def build_optimizer(optim: Optim, model: nn.Module) -> Any:  # noqa: ANN401 - apex's wrapper has no common type

@@ -44,16 +44,14 @@ def make_targets(
 ) -> Targets:
     """Sinkhorn codes for `images` images a rank; a queue joins once it is ready and takes this step's embeddings."""
     logits = _with_queue(large_views(branches.logits, images), branches.embedding, queue, model.prototypes.weight)
+    wanted = [images, images]
     if isinstance(model, GOLANG):
         assert branches.local_logits is not None and branches.local_embedding is not None
         rows = branches.local_logits.view(2, -1, branches.local_logits.shape[1])
         logits += _with_queue(rows, branches.local_embedding, local_queue, model.local_prototypes.weight)
-    codes = sinkhorn(logits, method.epsilon, method.sinkhorn_iterations)
-    global_codes = torch.stack([code[-images:] for code in codes[:2]])
-    local_codes = None
-    if isinstance(model, GOLANG):
-        local_codes = torch.stack([code[-rows.shape[1] :] for code in codes[2:]])
-    return Targets(global_codes, local_codes, logits)
+        wanted += [rows.shape[1]] * 2
+    codes = sinkhorn(logits, method.epsilon, method.sinkhorn_iterations, wanted)
+    return Targets(torch.stack(codes[:2]), torch.stack(codes[2:]) if codes[2:] else None, logits)
 
 
 def compute_losses(

@@ -11,10 +11,13 @@ from golang.collectives import sum_over_ranks
 
 
 @torch.no_grad()
-def sinkhorn(logits: Sequence[Tensor], epsilon: float, iterations: int = 3) -> list[Tensor]:
+def sinkhorn(
+    logits: Sequence[Tensor], epsilon: float, iterations: int = 3, wanted: Sequence[int] | None = None
+) -> list[Tensor]:
     """Assignments for each of several problems at once, over the rows of all ranks.
 
-    logits: one [B_i, K_i] of cosines a problem, this rank's rows. Returns one [B_i, K_i] each, whose rows sum to 1.
+    logits: one [B_i, K_i] of cosines a problem, this rank's rows. Returns one [B_i, K_i] each, whose rows sum to 1; with
+    `wanted`, only the last wanted_i rows of each, for those of a queue are nobody's target.
     Only two scaling vectors are iterated, so a step costs one all-reduce an iteration, whatever the number of problems.
     Always in fp32 or better, outside autocast.
     """
@@ -29,4 +32,8 @@ def sinkhorn(logits: Sequence[Tensor], epsilon: float, iterations: int = 3) -> l
             masses = torch.cat([kernel.T @ row for kernel, row in zip(kernels, rows, strict=True)])
             columns = list(sum_over_ranks(masses).reciprocal().split(sizes))
             rows = [(kernel @ column).reciprocal() for kernel, column in zip(kernels, columns, strict=True)]
-        return [kernel * row[:, None] * column for kernel, row, column in zip(kernels, rows, columns, strict=True)]
+        counts = wanted if wanted is not None else [len(kernel) for kernel in kernels]
+        return [
+            kernel[-count:] * row[-count:, None] * column
+            for kernel, row, column, count in zip(kernels, rows, columns, counts, strict=True)
+        ]
