@@ -1,0 +1,56 @@
+"""One training step on crops that lie on the device: `python -m benchmarks.step`.
+
+The textbook's step and the trainer's from equal weights, taken in turns; in fp64 on a small network both must agree
+over three steps first. The limit is the floating-point operations of the step at the rate of a large matrix product.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import timing
+from benchmarks.networks import Ways, compare, settings
+from golang.engine.step import AUTOCAST
+from golang.engine.train import keep_freed_memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
+    parser.add_argument("--trunk", default="resnet50", help="(resnet50)")
+    parser.add_argument("--images", type=int, help="images a process (8, or 64 on a GPU)")
+    parser.add_argument("--precision", choices=tuple(AUTOCAST), help="(fp32, or bf16 on a GPU)")
+    parser.add_argument("--rounds", type=int, help="turns of every way (3, or 20 on a GPU)")
+    options = parser.parse_args()
+    device = timing.device()
+    gpu = device.type == "cuda"
+    if not gpu:
+        keep_freed_memory()  # as the trainer does
+    off = compare(device)
+    precision = options.precision or ("bf16" if gpu else "fp32")
+    ways = Ways(settings(options.trunk, options.images or (64 if gpu else 8), precision), device)
+    with FlopCounterMode(display=False) as counter:
+        ways.ours()
+    named: dict[str, timing.Way] = {"textbook": ways.theirs, "ours": ways.ours, "trunk alone": ways.trunk}
+    seconds = timing.interleaved(named, device, options.rounds or (20 if gpu else 3))
+    limit = counter.get_total_flops() / timing.matmul_peak(device, AUTOCAST[precision] or torch.float32)
+    rows = [(name, 1e3 * taken, seconds["textbook"] / taken, limit / taken) for name, taken in seconds.items()]
+    result: dict[str, object] = {
+        "bench": "step",
+        "ratio": seconds["textbook"] / seconds["ours"],
+        "limit_share": limit / seconds["ours"],
+        "trunk_share": seconds["trunk alone"] / seconds["ours"],
+        "off": off,
+        "precision": precision,
+    }
+    if gpu:
+        result["launches"] = timing.launches(ways.ours, device)
+        result["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+    title = f"a step of {options.trunk}, {len(ways.large) // 2} images, {precision}"
+    timing.show(title, ("way", "ms", "× textbook", "share of the limit"), rows, result, device)
+
+
+if __name__ == "__main__":
+    main()
