@@ -139,6 +139,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False  # bit-identical on CUDA too, at some speed
     log_every_steps: int = 50
+    hang_seconds: float = 600.0  # without a step or a save, after which the attempt is ended; 0: never
     data: Data = field(default_factory=Data)
     method: Method = field(default_factory=Method)
     attention: Attention = field(default_factory=Attention)

@@ -19,6 +19,7 @@ OUTSIDE = frozenset(
         "device",
         "deterministic",
         "log_every_steps",
+        "hang_seconds",
         "checkpoint",
         "evaluation",
         "data.root",

@@ -31,6 +31,7 @@ from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
 from golang.engine.step import TrainStep
 from golang.engine.unreadable import Unreadable
+from golang.engine.watchdog import Watchdog
 from golang.errors import CheckpointError, DataError, GolangError, NonFiniteError, PeerLostError
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
@@ -111,12 +112,13 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
+        self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
 
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
         try:
-            with self._peers():
+            with self.watchdog, self._peers():
                 stop = self._loop()
                 self._save_last(stop)
         except BaseException as error:
@@ -132,9 +134,11 @@ class Trainer:
         agreement, pace = Agreement(self.control), Pace()
         with self.report, self._batches() as batches:
             self._probe()
+            self.watchdog.beat("waiting for the first images")
             asked = time.monotonic()
             for large, small, unreadable in batches:
                 pace.waited += time.monotonic() - asked
+                self.watchdog.beat(f"in step {self.done + 1}")
                 self.unreadable.note(unreadable)
                 self._train_on(large, small)
                 pace.steps += 1
@@ -156,6 +160,7 @@ class Trainer:
                     self._save(time.monotonic() + PATIENCE)
                 if probed:
                     self._probe()
+                self.watchdog.beat(f"waiting for the images of step {self.done + 1}")
                 asked = time.monotonic()
             agreement.drain()
         return 0
@@ -224,6 +229,7 @@ class Trainer:
 
     def _save(self, deadline: float) -> None:
         """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
+        self.watchdog.beat(f"saving step {self.done}")
         parts = state.rank_state(self.step, self.meter, self.sentinel) | {"unreadable": self.unreadable.pack()}
         gathered = state.gather(parts, self.control, deadline)
         if gathered is None:
@@ -308,10 +314,19 @@ class Trainer:
         return epochs > 0 and step > 0 and step % (epochs * self.steps_per_epoch) == 0
 
     def _probe(self) -> None:
-        """The linear probe, where one is due, unless it was taken before an interruption."""
-        if self.world.rank == 0 and self._probed(self.done):
-            probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
-            probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
+        """The linear probe, where one is due, unless it was taken before an interruption. The other ranks wait."""
+        if not self._probed(self.done):
+            return
+        with self.watchdog.paused():
+            if self.world.rank == 0:
+                probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
+                probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
+            self.control.barrier()
+
+    def _hung(self, said: str) -> None:
+        message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"
+        log.error("%s", message)
+        self.report.end("failed", "hang", self.done, message=message)
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(
