@@ -121,9 +121,8 @@ class Trainer:
             with self.watchdog, self._peers():
                 stop = self._loop()
                 self._save_last(stop)
-        except BaseException as error:
-            causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
-            self.report.end("failed", causes.get(type(error), "error"), self.done, message=str(error))
+        except BaseException:
+            self.report.status("failed", self.done)
             raise
         finally:
             self.saver.wait()

@@ -169,7 +169,7 @@ def check(outcomes: dict[str, Future], name: str, quiet: bool = True) -> Seen:
 def test_time_limit(outcomes: dict[str, Future]) -> None:
     run = check(outcomes, "time_limit")
     assert run.record()["Restarts"] != "0"
-    assert next(line["cause"] for line in run.events() if line["event"] == "requeued") == "time limit ahead"
+    assert next(line["cause"] for line in run.events() if line["event"] == "requeued") == "time limit"
     assert sum(run.repeated()) == 0
 
 
@@ -183,7 +183,7 @@ def test_preemption_with_grace_of_one_element_of_an_array(outcomes: dict[str, Fu
     run = check(outcomes, "grace")
     assert run.record()["Restarts"] == "1"
     assert sum(run.repeated()) == 0
-    assert [line.get("cause") for line in run.events() if line["event"] == "requeued"] == ["terminated"]
+    assert [line.get("cause") for line in run.events() if line["event"] == "requeued"] == ["preempted"]
     other = outcomes["killed_rank"].result()
     assert other.job.partition("_")[0] == run.job.partition("_")[0] and run.job.endswith("_1")
     assert (len(run.attempts), len(other.attempts)) == (2, 2)  # each came back for its own cause
