@@ -72,7 +72,7 @@ def recorded(attempt: Attempt, rank: int) -> Iterator[None]:
             if rank == 0:
                 blame = first_failure(attempt) or facts
                 step = (read_json(attempt.path / "status.json") or {}).get("step", 0)
-                attempt.write_cause(blame.pop("cause"), step, **blame)
+                attempt.write_cause(str(blame.pop("cause")), step, **blame)
         raise
 
 
