@@ -14,7 +14,17 @@ from golang.errors import ConfigError
 
 # Settings that say where and how comfortably a run happens, not what comes out of it.
 OUTSIDE = frozenset(
-    {"sweep", "device", "deterministic", "log_every_steps", "checkpoint", "evaluation", "data.root", "data.workers"}
+    {
+        "sweep",
+        "device",
+        "deterministic",
+        "log_every_steps",
+        "checkpoint",
+        "evaluation",
+        "tracking",
+        "data.root",
+        "data.workers",
+    }
 )
 
 

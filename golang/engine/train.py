@@ -21,6 +21,7 @@ from golang.engine.runfolder import Attempt, RunFolder
 from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
 from golang.errors import GolangError
+from golang.tracking.mirror import Mirror
 from golang.validation import check, check_world
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,14 @@ def train(
     run_dir: Path | str,
     show_progress: bool = True,
     before_leaving: Callable[[str], None] | None = None,
+    mirror: Mirror | None = None,
 ) -> Outcome:
     """Trains the run in `run_dir` until it is finished or asked to stop; an existing run is continued.
 
     Alone, under torchrun or under Slurm: every rank calls it with the same arguments. Raises a GolangError for
     anything a person has to mend; what is on disk is never lost by it. When stopped, rank 0 calls
-    `before_leaving(cause)` after the save, while all other ranks still wait.
+    `before_leaving(cause)` after the save, while all other ranks still wait. With a `mirror` W&B's run stays open after
+    the last step, for what the caller still has to say there.
     """
     check(config)
     world = read_world() or World()
@@ -54,7 +57,9 @@ def train(
                     log.info("%s is finished already; name=OTHER starts afresh", run_dir)
                     return Outcome.ALREADY
                 held.enter_context(_log_file(start.attempt.path / f"rank{world.rank}.log"))
-                trainer = Trainer(config, start, world, device, control, listener, show_progress and world.rank == 0)
+                mirror = mirror or held.enter_context(Mirror())
+                shown = show_progress and world.rank == 0
+                trainer = Trainer(config, start, world, device, control, listener, mirror, shown)
                 trainer.before_leaving = before_leaving
                 return trainer.run()
         finally:

@@ -32,6 +32,7 @@ from golang.errors import CheckpointError, GolangError, NonFiniteError, PeerLost
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
+from golang.tracking.mirror import Mirror
 from golang.validation import local_queue_length, local_views, queue_length
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ LOST = (
     "Broken pipe",
     "ncclRemoteError",
 )
-HEARTBEAT = 5.0  # seconds between status files
 
 
 class Outcome(enum.Enum):
@@ -73,6 +73,7 @@ class Trainer:
         device: torch.device,
         control: ControlGroup,
         listener: StopListener,
+        mirror: Mirror,
         show_progress: bool,
     ) -> None:
         self.config, self.world, self.device, self.control, self.listener = config, world, device, control, listener
@@ -87,7 +88,7 @@ class Trainer:
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
-        self.meter, self.sentinel = Meter(device), Sentinel.on(device)
+        self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
         self.done = 0  # steps
         if start.resume is not None:
             self.done = state.restore(
@@ -98,7 +99,7 @@ class Trainer:
         self.saver.last = start.resume
         self.saver.last_step = self.done if start.resume else None
         self.saved_at = time.monotonic()
-        self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
+        self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
         self.report.begin(self.done, len(self.images), device, start.resume)
 
@@ -107,6 +108,8 @@ class Trainer:
         try:
             with self._peers():
                 stop = self._loop()
+                if stop:
+                    self.report.stopping()
                 self._save_last(stop)
         except BaseException as error:
             causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
@@ -180,7 +183,8 @@ class Trainer:
         assert crops[0] is not None
         losses = step(self.done, crops[0], crops[1], permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)
-        self.meter.add(losses)
+        assert step.signs is not None
+        self.meter.add(losses, step.signs, step.optimizer)
         self.done += 1
 
     def _ensure_queues(self) -> None:
@@ -241,6 +245,7 @@ class Trainer:
                 self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
                 if self.before_leaving is not None:
                     self.before_leaving(STOP_SIGNALS[stop])
+                self.report.mirror.close("preempting")
             elif self.world.rank == 0:
                 self.report.end("finished", "finished", self.done)
         finally:

@@ -15,6 +15,7 @@ from golang.engine.runfolder import RunFolder
 from golang.engine.train import train
 from golang.engine.trainer import Outcome
 from golang.errors import GolangError
+from golang.tracking.mirror import Mirror
 
 PARENT_PIPE = "GOLANG_PARENT_PIPE"
 log = logging.getLogger("golang")
@@ -27,14 +28,15 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
     if PARENT_PIPE in os.environ:
         watch_parent(int(os.environ[PARENT_PIPE]), gone=lambda: os._exit(137))
     try:
-        if train(config, run_dir, before_leaving=before_leaving) is Outcome.STOPPED:
-            return STOPPED
-        if config.evaluation.probe and config.data.name == "folder":
-            log.info("a folder of images has no labels, so there is nothing to probe")
-        elif config.evaluation.probe and (world is None or world.rank == 0):
-            from golang.demo import show_results  # what it needs beyond training is loaded only now
+        with Mirror() as mirror:
+            if train(config, run_dir, before_leaving=before_leaving, mirror=mirror) is Outcome.STOPPED:
+                return STOPPED
+            if config.evaluation.probe and config.data.name == "folder":
+                log.info("a folder of images has no labels, so there is nothing to probe")
+            elif config.evaluation.probe and (world is None or world.rank == 0):
+                from golang.demo import show_results  # what it needs beyond training is loaded only now
 
-            show_results(run_dir)
+                show_results(run_dir)
         return 0
     except GolangError as error:
         if not str(error).startswith("rank 0: "):

@@ -1,0 +1,107 @@
+"""`python -m golang.tracking RUN_DIR MODE PID`: sends a run's metrics to W&B while the process PID trains it.
+
+A process of its own, so that nothing W&B does or waits for can reach the training: it reads metrics.jsonl as anyone
+may. The trainer says on standard input how the run ends, in one word of `golang.tracking.mirror.Word`; if it dies, the
+end of the input says so. What a person should know goes to standard output, which the trainer puts in its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import cast
+
+from golang.engine.runfolder import RunFolder
+from golang.engine.tracking import Tail
+from golang.tracking.client import Client, Mode, NoKeyError, TrackingError, UnreachableError, open_client
+
+POLL = 2.0  # seconds between looks at metrics.jsonl
+PAUSES = (10.0, 60.0, 300.0, 600.0)  # seconds until W&B is tried again; the last one for good
+STATUS = {"finished": 0, "preempting": 75, "failed": 1, "gone": 1}
+
+
+def main(run_dir: str, mode: str, process: str) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for the trainer, which will say what follows
+    with contextlib.suppress(OSError):
+        os.nice(10)
+    ear = Ear()
+    run = RunFolder(run_dir)
+    tail = Tail(run.metrics_file)
+    client = _open(run, cast("Mode", mode), int(process), ear)
+    if client is None:
+        return 0
+    ear.connected = True
+    word = ""
+    while not word:
+        word = ear.wait(POLL)
+        client.log(tail.read())
+        client.keep_mark()
+    if word == "finished":
+        client.summarise()
+    client.finish(STATUS[word], preempting=word == "preempting")
+    return 0
+
+
+def _open(run: RunFolder, mode: Mode, process: int, ear: Ear) -> Client | None:
+    """Tries until W&B answers; None if there is no use in it. Without a key the run is tracked offline."""
+    tried = 0
+    while True:
+        try:
+            client = open_client(run, mode, run.path, process=process)
+        except NoKeyError as error:
+            mode = "offline"
+            _say(f"{error}, so it is tracked offline; after `wandb login`, python -m launch sync {run.path} sends it")
+            continue
+        except UnreachableError as error:
+            if not tried:
+                _say(f"{error}; training goes on without it, and it is tried again now and then")
+            ear.impatient = True
+            pause = PAUSES[min(tried, len(PAUSES) - 1)]
+            tried += 1
+            if ear.wait(pause):
+                return None
+            continue
+        except TrackingError as error:
+            _say(f"{error}; this run goes on without it, and python -m launch sync {run.path} sends it later")
+            return None
+        if client.ticket.refused:
+            _say(f"W&B would not take the id {client.ticket.refused} again; the run is {client.ticket.id} there")
+        _say(f"W&B: {client.url}" if client.url else f"W&B, offline: {run.path}/wandb")
+        return client
+
+
+class Ear:
+    """Hears the trainer. Before W&B has answered, a word that leaves no time ends this process at once."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.impatient = False  # W&B did not answer once: not worth waiting for even at a run's end
+        self._words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def wait(self, seconds: float) -> str:
+        """The trainer's word, or "" if none came in that time."""
+        try:
+            return self._words.get(timeout=seconds)
+        except queue.Empty:
+            return ""
+
+    def _listen(self) -> None:
+        word = sys.stdin.readline().strip() or "gone"
+        if not self.connected and (self.impatient or word != "finished"):
+            os._exit(0)
+        self._words.put(word)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the trainer is gone
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""The id under which W&B knows a run, kept in the run's folder: the run's own id and a suffix drawn once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, replace
+
+from golang.engine.runfolder import RunFolder, read_json, write_atomically
+from golang.identity import run_id
+
+FILE = "wandb/run.json"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a run's attempts tell each other about W&B."""
+
+    id: str
+    logged: int = 0  # the highest step that W&B's client was given: an attempt that starts further back repeats none
+    refused: str = ""  # an earlier id that W&B would not take, as that of a deleted run
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Ticket:
+        """The run's ticket; drawn if there is none."""
+        facts = read_json(run.path / FILE)
+        if facts is not None and isinstance(facts.get("id"), str):
+            return cls(facts["id"], int(facts.get("logged", 0)), str(facts.get("refused", "")))
+        return cls(_draw(run)).keep(run)
+
+    def at(self, step: int, run: RunFolder) -> Ticket:
+        """With that high-water mark, written down."""
+        return replace(self, logged=step).keep(run)
+
+    def anew(self, run: RunFolder) -> Ticket:
+        """With another suffix, for an id that W&B refused, written down."""
+        return Ticket(_draw(run), refused=self.id).keep(run)
+
+    def keep(self, run: RunFolder) -> Ticket:
+        path = run.path / FILE
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(asdict(self)) + "\n")
+        return self
+
+
+def _draw(run: RunFolder) -> str:
+    return f"{run_id(run.config())}-{secrets.token_hex(4)}"
