@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from typing import cast
 
 from golang.engine.runfolder import RunFolder
@@ -21,6 +22,7 @@ from golang.tracking.client import Client, Mode, NoKeyError, TrackingError, Unre
 
 POLL = 2.0  # seconds between looks at metrics.jsonl
 PAUSES = (10.0, 60.0, 300.0, 600.0)  # seconds until W&B is tried again; the last one for good
+LINGER = 90.0  # seconds for the last points if the trainer, which would end the waiting, is gone
 STATUS = {"finished": 0, "preempting": 75, "failed": 1, "gone": 1}
 
 
@@ -96,6 +98,8 @@ class Ear:
         if not self.connected and (self.impatient or word != "finished"):
             os._exit(0)
         self._words.put(word)
+        time.sleep(LINGER)
+        os._exit(1)
 
 
 def _say(text: str) -> None:

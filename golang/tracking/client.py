@@ -82,7 +82,6 @@ def open_client(
     job_type: JobType = "pretrain",
     timeout: float = 60.0,
     process: int | None = None,
-    fresh: bool = False,
 ) -> Client:
     """Opens the run's W&B run, or goes on with it. An id that W&B refuses is drawn anew, once.
 
@@ -90,7 +89,6 @@ def open_client(
         folder: where the client keeps its files.
         timeout: seconds to wait for W&B.
         process: the pid whose memory and processor W&B's system metrics follow.
-        fresh: starts before the first step, whatever was handed over before (offline).
     Raises: NoKeyError, UnreachableError, and TrackingError for anything else.
     """
     ticket = Ticket.of(run)
@@ -104,10 +102,7 @@ def open_client(
             opened = _init(run, ticket, mode, folder, job_type, timeout, process)
         except _RefusedError as again:
             raise TrackingError(f"W&B refused {ticket.refused} and {ticket.id}: {again}") from again
-    client = Client(run, ticket, opened, mode)
-    if fresh:
-        client.after = -1
-    return client
+    return Client(run, ticket, opened, mode)
 
 
 class _RefusedError(TrackingError):

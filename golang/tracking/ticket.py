@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from golang.engine.runfolder import RunFolder, read_json, write_atomically
 from golang.identity import run_id
@@ -21,12 +23,12 @@ class Ticket:
     refused: str = ""  # an earlier id that W&B would not take, as that of a deleted run
 
     @classmethod
-    def of(cls, run: RunFolder) -> Ticket:
-        """The run's ticket; drawn if there is none."""
+    def of(cls, run: RunFolder, write: Callable[[Path, str], None] = write_atomically) -> Ticket:
+        """The run's ticket; if there is none, one is drawn and kept by `write`."""
         facts = read_json(run.path / FILE)
         if facts is not None and isinstance(facts.get("id"), str):
             return cls(facts["id"], int(facts.get("logged", 0)), str(facts.get("refused", "")))
-        return cls(_draw(run)).keep(run)
+        return cls(_draw(run)).keep(run, write)
 
     def at(self, step: int, run: RunFolder) -> Ticket:
         """With that high-water mark, written down."""
@@ -36,10 +38,11 @@ class Ticket:
         """With another suffix, for an id that W&B refused, written down."""
         return Ticket(_draw(run), refused=self.id).keep(run)
 
-    def keep(self, run: RunFolder) -> Ticket:
+    def keep(self, run: RunFolder, write: Callable[[Path, str], None] = write_atomically) -> Ticket:
+        """Writes it down."""
         path = run.path / FILE
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(asdict(self)) + "\n")
+        write(path, json.dumps(asdict(self)) + "\n")
         return self
 
 
