@@ -2,9 +2,10 @@
 
 import sys
 
+from golang.engine.leaving import leave_now
 from golang.engine.worker import main
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m golang RUN_DIR")
-    sys.exit(main(sys.argv[1]))
+    leave_now(main(sys.argv[1]))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from golang.engine.leaving import leave_now
 from golang.engine.runfolder import RunFolder, read_json
 from golang.errors import GolangError
 from launch.rendezvous import Place, meet
@@ -158,4 +159,4 @@ def _locked(file: Any) -> bool:  # noqa: ANN401 - any open file
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m launch.entry RUN_DIR")
-    sys.exit(main(sys.argv[1]))
+    leave_now(main(sys.argv[1]))

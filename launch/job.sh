@@ -33,7 +33,7 @@ _verdict() { # requeue, already, ended, or silent
   PENDING | REQUEUED) echo already ;;
   *)
     if [ "${restarts:-0}" -gt "$_restarts" ]; then echo already
-    elif [ "$state" = RUNNING ] || [ "$state" = PREEMPTED ]; then echo requeue
+    elif [[ $state = RUNNING || $state = PREEMPTED || $state = TIMEOUT || $(_field Reason) = TimeLimit ]]; then echo requeue
     elif [ "$state" = COMPLETING ] && [ "$(_field EndTime)" = Unknown ]; then echo already
     else echo ended; fi ;;
   esac
@@ -79,11 +79,24 @@ _leave() {
   exit "$_status"
 }
 
-run_tasks() {
-  "$@"
-  _status=$?
-  exit "$_status"
+_warned() { # Slurm ends the job. Out of time, this script is killed with its tasks: it asks before that
+  _record=$(timeout 5 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
+  [ "$(_field Reason)" = TimeLimit ] || return
+  trap : TERM
+  _ledger requeued "out of time before the tasks had left"
+  timeout 5 scontrol requeue "$GOLANG_JOB"
 }
 
-trap : TERM USR1 USR2 # wait for the tasks, which save; a trap with a command is not inherited by them
+run_tasks() {
+  "$@" &
+  local srun=$!
+  while :; do # a signal ends a wait
+    wait "$srun"
+    _status=$?
+    kill -0 "$srun" 2>/dev/null || exit "$_status"
+  done
+}
+
+trap : USR1 USR2 # wait for the tasks, which save; a trap with a command is not inherited by them
+trap _warned TERM
 trap _leave EXIT

@@ -32,8 +32,8 @@ def decide(record: Mapping[str, str], restarts: int) -> Verdict:
         return Verdict.ALREADY
     if state == "RUNNING":
         return Verdict.REQUEUE  # preempted (PreemptTime is set), near its limit, or someone sent a signal
-    if state == "PREEMPTED":
-        return Verdict.REQUEUE  # PreemptMode=CANCEL
+    if state in ("PREEMPTED", "TIMEOUT") or record.get("Reason") == "TimeLimit":
+        return Verdict.REQUEUE  # PreemptMode=CANCEL; a time limit that came before the save was done
     if state == "COMPLETING" and record.get("EndTime", "Unknown") == "Unknown":
         return Verdict.ALREADY
     # COMPLETING with an end, CANCELLED, COMPLETED: scontrol requeue would revive it against its owner's will.

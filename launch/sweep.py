@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import socket
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from golang.config import Config
+from golang.engine import lock
 from golang.engine.runfolder import RunFolder, now, read_json, write_atomically, yaml_text
 from golang.errors import ConfigError, GolangError
 from golang.tracking.ticket import Ticket
 from launch.config import Cluster
 from launch.errors import LaunchBusyError, SubmitError
 
-LOCK_PATIENCE = 5.0  # seconds for a launcher that is about to end
 _FOLDER = re.compile(r".+-([0-9a-f]{8})")
 
 
@@ -104,30 +101,18 @@ def frozen_code(folder: Path) -> str:
 @contextlib.contextmanager
 def hold(sweep: Path) -> Iterator[int]:
     """Owns the sweep's submissions while entered; the lock's descriptor. Raises LaunchBusyError, SubmitError."""
-    try:
-        sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (sweep / "lock").open("a+")
-    except OSError as error:
-        raise unwritable(sweep, error) from error
-    with lock:
-        deadline = time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    lock.seek(0)
-                    raise LaunchBusyError(
-                        f"another launcher is at work in {sweep}: {lock.read().strip() or 'it has not said which'}; "
-                        "wait until it is done, then type the same command again"
-                    ) from None
-                time.sleep(0.1)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {now()}\n")
-        lock.flush()
-        yield lock.fileno()
+    with contextlib.ExitStack() as held:
+        try:
+            sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = held.enter_context(lock.hold(sweep / "lock"))
+        except lock.HeldError as error:
+            raise LaunchBusyError(
+                f"another launcher is at work in {sweep}: {error}; wait until it is done, then type the same command "
+                "again"
+            ) from None
+        except OSError as error:
+            raise unwritable(sweep, error) from error
+        yield descriptor
 
 
 def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]:

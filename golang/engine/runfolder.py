@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from golang.config import Config
+from golang.engine import lock
 from golang.errors import ConfigError, DataError, RunBusyError
 from golang.identity import result_settings, run_id
-
-LOCK_PATIENCE = 8.0  # seconds for a predecessor that is dying to let go
 
 
 class RunFolder:
@@ -81,25 +79,14 @@ class RunFolder:
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Owns the run while entered. Raises RunBusyError, naming the holder, if another process owns it."""
-        with (self.path / "lock").open("a+") as lock:
-            deadline = time.monotonic() + LOCK_PATIENCE
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        lock.seek(0)
-                        raise RunBusyError(
-                            f"{self.path} is being trained already by {lock.read().strip() or 'another process'}; "
-                            "wait for it, stop it (kill -TERM saves first), or start another run with name=OTHER"
-                        ) from None
-                    time.sleep(0.2)
-            lock.seek(0)
-            lock.truncate()
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {now()}\n")
-            lock.flush()
-            yield
+        try:
+            with lock.hold(self.path / "lock"):
+                yield
+        except lock.HeldError as error:
+            raise RunBusyError(
+                f"{self.path} is being trained already by {error}; wait for it, stop it (kill -TERM saves first), or "
+                "start another run with name=OTHER"
+            ) from None
 
     def start_attempt(self, world_size: int, versions: Mapping[str, str], resumed_from: str | None) -> Attempt:
         """A new attempt, numbered after the last; `resumed_from` is the checkpoint file it continues."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from golang.tracking.mirror import Mirror
 from golang.validation import check, check_world
 
 log = logging.getLogger(__name__)
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def train(
@@ -124,8 +126,22 @@ def _set_up_torch(config: Config, device: torch.device, world: World) -> None:
         torch.backends.cudnn.benchmark = not config.deterministic
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    elif "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // world.local_size - config.data.workers))
+    else:
+        _keep_freed_memory()
+        if "OMP_NUM_THREADS" not in os.environ:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            torch.set_num_threads(max(1, cores // world.local_size - config.data.workers))
     torch.use_deterministic_algorithms(config.deterministic)
     torch.manual_seed(config.seed)
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep what a step frees for the next one, which asks for the same again.
+
+    By default every large tensor is mapped anew, and the kernel zeroes its pages at first touch: an eighth of a small
+    trunk's step. Elsewhere than on glibc nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -65,7 +65,7 @@ class Config:
         if len(os.fsencode(self.folder.absolute())) > _LONGEST_FOLDER:
             raise ClusterError(
                 f"{self.folder.absolute()}: too long for the sockets below it (at most {_LONGEST_FOLDER} bytes). "
-                "Remedy: choose a folder such as /tmp/slurm."
+                "Remedy: choose one with a shorter path."
             )
 
     @property

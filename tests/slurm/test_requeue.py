@@ -23,7 +23,7 @@ from .cluster import Cluster
 from .conftest import _running
 from .runs import NODES, TASKS, Seen, Typist, flat, preempt
 
-KILL_WAIT = 10  # a third of Slurm's own default: three runs of four ranks share two cores here
+KILL_WAIT = 5  # a sixth of Slurm's own default
 EVERY = 3  # steps between saves
 Scenario = Callable[[Typist], Seen]
 
@@ -54,7 +54,7 @@ def outcomes(cluster: Cluster, config: Config, tmp_path_factory: pytest.TempPath
     """What becomes of each cause, and of the run that nobody stops."""
     typist = Typist(cluster, tmp_path_factory.mktemp("typed"), flat(config.to_dict()))
     undisturbed = tmp_path_factory.mktemp("undisturbed") / "run"
-    scenarios: list[Scenario] = [time_limit, no_grace, cancelled]
+    scenarios: list[Scenario] = [time_limit, time_limit_missed, no_grace, cancelled]
     with ThreadPoolExecutor(len(scenarios) + 3) as pool:
         futures = {scenario.__name__: pool.submit(scenario, typist) for scenario in scenarios}
         # Two runs of one array that differ in their names alone.
@@ -72,13 +72,32 @@ def _undisturbed(config: Config, path: Path) -> Path:
 
 
 def time_limit(typist: Typist) -> Seen:
-    """Two minutes, warned 60 s and up to 30 s more before their end: the ranks are held until then."""
-    (run,) = typist.submit("cluster.time=2", "cluster.lead=60", sweep="time_limit")
+    """A minute, warned 30 s and up to 30 s more before its end: the ranks are held until Slurm does."""
+    (run,) = typist.submit("cluster.time=1", "cluster.lead=30", sweep="time_limit")
     run.hold_at(2)
-    begun = time.mktime(time.strptime(run.record()["StartTime"], "%Y-%m-%dT%H:%M:%S"))
-    time.sleep(max(0.0, begun + 62 - time.time()))
-    run.signal(signal.SIGCONT)
     run.wait(lambda run: run.record()["JobState"] == "PENDING", 60, "in the queue again")
+    return _with_more_time(typist, run)
+
+
+def time_limit_missed(typist: Typist) -> Seen:
+    """The save takes longer than what is left of the time: in the first attempt the disk never answers."""
+    faults = typist.folder / "faults"
+    faults.mkdir()
+    (faults / "sitecustomize.py").write_text(
+        "import os, time\n"
+        "if 'SLURM_RESTART_COUNT' not in os.environ:\n"
+        "    os.fsync = lambda file: time.sleep(120 * ('checkpoints' in os.readlink(f'/proc/self/fd/{file}')))\n"
+    )
+    (run,) = typist.submit(
+        "cluster.time=1", "cluster.lead=1", f"cluster.env.PYTHONPATH={faults}", "checkpoint.every_steps=0",
+        sweep="time_limit_missed",
+    )  # fmt: skip
+    run.hold_at(2)  # until Slurm warns, which lets them go on
+    run.wait(lambda run: run.record()["JobState"] == "PENDING", 120, "in the queue again")
+    return _with_more_time(typist, run)
+
+
+def _with_more_time(typist: Typist, run: Seen) -> Seen:
     typist.cluster.run("scontrol", "update", f"JobId={run.job}", "TimeLimit=30")  # once is enough
     return run.wait_done()
 
@@ -133,7 +152,9 @@ def check(outcomes: dict[str, Future], name: str, quiet: bool = True) -> Seen:
     run, undisturbed = outcomes[name].result(), outcomes["undisturbed"].result()
     state, golden = final_state(run.path), final_state(undisturbed)
     for each in (state, golden):
-        each["config"].pop("sweep"), each["config"].pop("name"), each["fingerprint"].pop("run")
+        each["fingerprint"].pop("run")
+        for key in ("sweep", "name", "checkpoint"):
+            each["config"].pop(key)
     assert differences(state, golden) == []
     assert metrics(run.path) == metrics(undisturbed)
     assert len(run.attempts) >= 2
@@ -149,6 +170,12 @@ def test_time_limit(outcomes: dict[str, Future]) -> None:
     assert run.record()["Restarts"] != "0"
     assert next(line["cause"] for line in run.events() if line["event"] == "requeued") == "time limit ahead"
     assert sum(run.repeated()) == 0
+
+
+def test_time_limit_before_the_save(outcomes: dict[str, Future]) -> None:
+    run = check(outcomes, "time_limit_missed")
+    assert [line["by"] for line in run.events() if line["event"] == "requeued"] == ["batch script"]
+    assert run.repeated()[0] >= 2  # all that was done: nothing had been saved
 
 
 def test_preemption_with_grace_of_one_element_of_an_array(outcomes: dict[str, Future]) -> None:

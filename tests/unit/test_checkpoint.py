@@ -132,7 +132,7 @@ def test_config_is_yaml_and_json(run: RunFolder) -> None:
 
 
 def test_held_twice(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("golang.engine.runfolder.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("golang.engine.lock.PATIENCE", 0.1)
     busy = pytest.raises(RunBusyError, match=r"being trained already by process \d+ on \S+, since 20")
     with run.hold(), busy, run.hold():
         pass
