@@ -174,7 +174,8 @@ class Config:
 
 def looks_secret(name: str) -> bool:
     """Whether a value of that name should stay out of files."""
-    return re.search(r"api_?key|token|passw|secret|credential", name, re.IGNORECASE) is not None
+    found = re.search(r"(api|access|secret|private)_?key|passw|secret|credential|token(?!iz)", name, re.IGNORECASE)
+    return found is not None and re.search(r"(file|path|dir)$", name, re.IGNORECASE) is None
 
 
 def refuse_secret(name: str) -> None:

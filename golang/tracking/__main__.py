@@ -16,12 +16,14 @@ import threading
 import time
 from typing import cast
 
+from golang.engine.leaving import leave_now
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import Tail
 from golang.tracking.client import Client, Mode, NoKeyError, TrackingError, UnreachableError, open_client
 
-POLL = 2.0  # seconds between looks at metrics.jsonl
+POLL = 1.0  # seconds between looks at metrics.jsonl
 PAUSES = (10.0, 60.0, 300.0, 600.0)  # seconds until W&B is tried again; the last one for good
+ANSWER = 5.0  # seconds that the end of a run waits for a W&B that has not answered yet
 LINGER = 90.0  # seconds for the last points if the trainer, which would end the waiting, is gone
 STATUS = {"finished": 0, "preempting": 75, "failed": 1, "gone": 1}
 
@@ -65,8 +67,7 @@ def _open(run: RunFolder, mode: Mode, process: int, ear: Ear) -> Client | None:
             ear.impatient = True
             pause = PAUSES[min(tried, len(PAUSES) - 1)]
             tried += 1
-            if ear.wait(pause):
-                return None
+            ear.wait(pause)
             continue
         except TrackingError as error:
             _say(f"{error}; this run goes on without it, and python -m launch sync {run.path} sends it later")
@@ -95,9 +96,12 @@ class Ear:
 
     def _listen(self) -> None:
         word = sys.stdin.readline().strip() or "gone"
-        if not self.connected and (self.impatient or word != "finished"):
-            os._exit(0)
         self._words.put(word)
+        if not self.connected and word == "finished" and not self.impatient:
+            time.sleep(ANSWER)
+        if not self.connected:
+            _say("W&B has not answered; python -m launch sync sends the run later")
+            os._exit(0)
         time.sleep(LINGER)
         os._exit(1)
 
@@ -108,4 +112,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    leave_now(main(*sys.argv[1:]))  # W&B's client would send its own telemetry first, to whom may not answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 from collections.abc import Iterable
@@ -69,10 +70,13 @@ class Client:
         self._opened.summary.update(results(self.run.path))
 
     def finish(self, status: int, preempting: bool = False) -> None:
-        """Ends this client's part of the run; waits until all is sent."""
+        """Ends this client's part of the run; waits until all is sent, or on disk."""
+        import wandb
+
         if preempting:
             self._opened.mark_preempting()
         self._opened.finish(exit_code=status)
+        wandb.teardown()  # its helper may still hold the end of an offline file
 
 
 def open_client(
@@ -80,7 +84,7 @@ def open_client(
     mode: Mode,
     folder: Path,
     job_type: JobType = "pretrain",
-    timeout: float = 60.0,
+    timeout: float = 20.0,
     process: int | None = None,
 ) -> Client:
     """Opens the run's W&B run, or goes on with it. An id that W&B refuses is drawn anew, once.
@@ -121,7 +125,8 @@ def _init(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Git's remote and the source could hold secrets; the code is named by its version instead.
     settings: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}
-    settings |= {"init_timeout": timeout} | ({} if process is None else {"x_stats_pid": process})
+    settings |= {} if process is None else {"x_stats_pid": process}
+    settings |= {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": timeout}
     try:
         opened = wandb.init(
             project=tracking.project or PROJECT,

@@ -74,7 +74,8 @@ class Server:
         return {
             "id": name, "name": name, "summaryMetrics": json.dumps(run.summary), "displayName": name, "config": "{}",
             "logLineCount": 0, "historyLineCount": len(run.history), "eventsLineCount": len(run.events),
-            "historyTail": json.dumps(tail), "eventsTail": "[]", "tags": [], "notes": "", "wandbConfig": "{}",
+            "historyTail": json.dumps(tail), "eventsTail": "[]", "tags": [], "notes": "",
+            "wandbConfig": json.dumps({"t": 1}),
         }  # fmt: skip
 
     def _upsert(self, variables: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -113,7 +114,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.headers.get("Content-Encoding") == "gzip":
                 data = gzip.decompress(data)
-            sent = {} if self.path.startswith("/upload/") else json.loads(data or b"{}")
+            told = self.path.startswith(("/graphql", "/files/"))  # else uploads and the client's telemetry
+            sent = json.loads(data) if told else {}
             status, reply = server.answer(self.path, sent)
             text = json.dumps(reply).encode()
             self.send_response(status)

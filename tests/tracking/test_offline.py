@@ -1,0 +1,72 @@
+"""What W&B's own client wrote without a network: each step once, in order, whatever happened to the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from golang.config import Config
+from golang.engine.tracking import read_metrics
+from golang.tracking.publish import publish
+from tests.resume.harness import TOTAL
+from tests.tracking import records
+from tests.tracking.conftest import roll_back, said
+
+STEPS = list(range(1, TOTAL + 1))
+OFFLINE = {"name": "offline", "project": "mine", "tags": ["first"], "notes": "a note"}
+
+
+def test_a_run_that_was_stopped_and_rolled_back(
+    configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path
+) -> None:
+    config, run = configure(tracking=OFFLINE), tmp_path / "run"
+    assert attempt(config, run, stop=10) == 75
+    roll_back(run)
+    assert attempt(config, run, stop=15) == 75
+    assert attempt(config, run) == 0
+    assert [line["step"] for line in read_metrics(run / "metrics.jsonl")] == STEPS
+
+    written = records.files(run)
+    assert len(written) == 3, "an attempt each"
+    assert [row["step"] for path in written for row in records.history(path)] == STEPS, "none twice after the rollback"
+    ticket = json.loads((run / "wandb/run.json").read_text())
+    assert ticket["logged"] == TOTAL and {records.run(path).run_id for path in written} == {ticket["id"]}
+    assert [record.WhichOneof("record_type") for record in records.records(written[0])].count("stats") > 0
+
+    # One clean run of all attempts, as often as one likes.
+    for _ in range(2):
+        publish(run, offline=True)
+        (clean,) = records.files(run / "wandb/clean-pretrain")
+        rows = records.history(clean)
+        assert [row["_step"] for row in rows] == STEPS
+        for row, line in zip(rows, read_metrics(run / "metrics.jsonl"), strict=True):
+            assert {key: row[key] for key in line if key != "time"} == {k: v for k, v in line.items() if k != "time"}
+    facts = records.run(clean)
+    assert (facts.run_id, facts.project, facts.run_group) == (ticket["id"], "mine", "test")
+    assert (facts.job_type, facts.notes, facts.display_name) == ("pretrain", "a note", "run")
+    assert set(facts.tags) == {"toy", "golang", "first"} and ticket["id"].partition("-")[0] == facts.run_id[:8]
+    sent = {item.key: json.loads(item.value_json) for item in facts.config.update}
+    assert sent["optim"] == config.to_dict()["optim"] and sent["code"].startswith("git ")
+
+
+def test_a_machine_without_a_key(configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path) -> None:
+    """tracking=wandb goes offline, and says so in one line; nothing asks for a key."""
+    config, run = configure(tracking={"name": "wandb"}, optim={"epochs": 1, "warmup_epochs": 0}), tmp_path / "run"
+    assert attempt(config, run) == 0
+    (written,) = records.files(run)
+    assert [row["step"] for row in records.history(written)] == STEPS[:5]
+    assert said(run).count("no key for W&B") <= 1, "it may come after the last step, and is then on the terminal alone"
+
+
+def test_a_half_written_line_is_not_sent(
+    configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path
+) -> None:
+    config, run = configure(optim={"epochs": 1}), tmp_path / "run"
+    assert attempt(config, run) == 0
+    assert not (run / "wandb").exists(), "not tracked"
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "loss": 1.')
+    publish(run, offline=True)
+    (clean,) = records.files(run / "wandb/clean-pretrain")
+    assert [row["step"] for row in records.history(clean)] == STEPS[:5]
