@@ -43,7 +43,8 @@ def show_status(options: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    Console().print(render(lines, trouble))
+    console = Console()
+    console.print(render(lines, trouble, console.width))
     return 0
 
 

@@ -12,7 +12,6 @@ from launch.status import Standing, render
 # What one looks at first. A state that is not here is one of Slurm's own, between running and waiting.
 ORDER = ("running", "", "failed", "died", "waiting", "stopped", "not submitted", "cancelled", "finished")
 UNDER_WAY = frozenset({"running", "waiting", "suspended", "completing"})
-AROUND = 4  # lines of a screen beside the runs: title, header, what is left out, the time
 
 
 def watch(look: Callable[[], tuple[list[Standing], str]], every: float) -> None:
@@ -27,26 +26,30 @@ def watch(look: Callable[[], tuple[list[Standing], str]], every: float) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
             lines, trouble = look()
-            live.update(screen(lines, trouble, console.height), refresh=True)
+            live.update(screen(console, lines, trouble), refresh=True)
             if not any(line.state in UNDER_WAY for line in lines):
                 return
             time.sleep(every)
 
 
-def screen(lines: Sequence[Standing], trouble: str, height: int) -> Any:  # noqa: ANN401 - a rich renderable
-    """As many runs as `height` lines hold, the ones to look at first, and a count of the others."""
+def screen(console: Any, lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - rich's
+    """As many runs as fit on the console, the ones to look at first, and a count of the others."""
     from rich.console import Group
     from rich.text import Text
 
-    first = sorted(lines, key=_rank)
-    room = max(1, height - AROUND * len({line.sweep for line in lines}) - bool(trouble))
-    shown, hidden = first[:room], first[room:]
-    parts = [render(shown, trouble)]
-    if hidden:
-        counts = ", ".join(f"{count} {state}" for state, count in Counter(line.state for line in hidden).items())
-        parts.append(Text(f"… and {counts}", style="dim"))
-    parts.append(Text(time.strftime("%H:%M:%S, Ctrl-C leaves"), style="dim"))
-    return Group(*parts)
+    order = sorted(lines, key=_rank)
+    shown = min(len(order), console.height)
+    while True:
+        parts = [render(order[:shown], trouble, console.width, lines)]
+        if hidden := Counter(line.state for line in order[shown:]):
+            counts = ", ".join(f"{count} {state}" for state, count in hidden.items())
+            parts.append(Text(f"… and {counts}", style="dim"))
+        parts.append(Text(time.strftime("%H:%M:%S, Ctrl-C leaves"), style="dim"))
+        whole = Group(*parts)
+        excess = len(console.render_lines(whole)) - console.height
+        if excess <= 0 or shown == 1:
+            return whole
+        shown = max(1, shown - max(1, excess // 4))  # a run may take several lines
 
 
 def _print_changes(console: Any, look: Callable[[], tuple[list[Standing], str]], every: float) -> None:  # noqa: ANN401
@@ -56,7 +59,7 @@ def _print_changes(console: Any, look: Callable[[], tuple[list[Standing], str]],
         now = [(line.run, line.state, line.step, line.attempts, line.last) for line in lines], trouble
         if now != before:
             console.print(time.strftime("%Y-%m-%d %H:%M:%S"))
-            console.print(render(lines, trouble))
+            console.print(render(lines, trouble, console.width))
         before = now
         if not any(line.state in UNDER_WAY for line in lines):
             return

@@ -47,9 +47,17 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
         return INTERRUPTED
 
 
+class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what is standard output at that moment: while a progress bar is shown, above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
 def set_up_logging(rank: int) -> None:
     """Rank 0 speaks to the terminal; the others only of warnings, with their number."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Terminal()
     prefix = "" if rank == 0 else f"rank {rank}: "
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
     root = logging.getLogger("golang")

