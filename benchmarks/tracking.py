@@ -1,7 +1,7 @@
 """What tracking costs a step when W&B can't be reached: `python -m benchmarks.tracking`.
 
-Runs of one small network with tracking=wandb and an unreachable server alternate with runs of tracking=none; the medians
-of their steps are compared. Prints a table, and one line of JSON last.
+Runs of the demo's network with tracking=wandb and an unreachable server alternate with runs of tracking=none; the
+medians of their steps are compared. Prints a table, and one line of JSON last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def train(way: str, folder: Path, arguments: argparse.Namespace) -> tuple[list[f
     """The seconds of each step of one run, and those of the whole command."""
     run = folder / f"{way}-{time.monotonic_ns()}"
     command = [
-        sys.executable, str(ROOT / "run.py"), f"data.root={folder}/data", f"run_dir={run}", f"device={arguments.device}",
+        sys.executable, str(ROOT / "run.py"), f"data.root={folder}/data", f"run_dir={run}",
+        f"device={arguments.device}",
         f"tracking={'none' if way == 'none' else 'wandb'}", f"data.toy.train={64 * arguments.steps}", "data.toy.val=1",
         "optim.epochs=1", "optim.warmup_epochs=0", "optim.batch_size=64", "data.workers=0", "log_every_steps=1",
         "evaluation.probe=false", "checkpoint.every_minutes=60", "cluster.tasks_per_node=1",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import signal
 import sys
 import threading
 import time
+import traceback
 from typing import cast
 
 from golang.engine.leaving import leave_now
@@ -28,18 +28,34 @@ LINGER = 90.0  # seconds for the last points if the trainer, which would end the
 STATUS = {"finished": 0, "preempting": 75, "failed": 1, "gone": 1}
 
 
-def main(run_dir: str, mode: str, process: str) -> int:
+def main(run_dir: str, mode: str, process: str, word: str = "", lives: str = "3") -> int:
+    """Mirrors until the trainer says how the run ends. `word` is what it has said already, and `lives` how often this
+    process begins anew when W&B's helper was killed."""
+    # Slurm signals every process of a job. The trainer answers for all; W&B's helper, a Go program, dies of it.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the trainer, which will say what follows
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.nice(10)
-    ear = Ear()
-    run = RunFolder(run_dir)
+        os.nice(10 if lives == "3" else 0)
+    ear = Ear(word)
+    try:
+        _mirror(RunFolder(run_dir), cast("Mode", mode), int(process), ear)
+    except Exception as error:  # whatever W&B's client raises: the training goes on, and the details are in wandb.log
+        traceback.print_exc()
+        if int(lives) > 1:
+            again = [run_dir, mode, process, ear.word, str(int(lives) - 1)]
+            os.execv(sys.executable, [sys.executable, "-m", "golang.tracking", *again])
+        _say(f"W&B's client failed ({error}); python -m launch sync {run_dir} sends the run later")
+        return 1
+    return 0
+
+
+def _mirror(run: RunFolder, mode: Mode, process: int, ear: Ear) -> None:
     tail = Tail(run.metrics_file)
-    client = _open(run, cast("Mode", mode), int(process), ear)
+    client = _open(run, mode, process, ear)
     if client is None:
-        return 0
+        return
     ear.connected = True
+    client.take_over()
     word = ""
     while not word:
         word = ear.wait(POLL)
@@ -48,7 +64,7 @@ def main(run_dir: str, mode: str, process: str) -> int:
     if word == "finished":
         client.summarise()
     client.finish(STATUS[word], preempting=word == "preempting")
-    return 0
+    client.keep_mark(ended=True)
 
 
 def _open(run: RunFolder, mode: Mode, process: int, ear: Ear) -> Client | None:
@@ -79,25 +95,24 @@ def _open(run: RunFolder, mode: Mode, process: int, ear: Ear) -> Client | None:
 
 
 class Ear:
-    """Hears the trainer. Before W&B has answered, a word that leaves no time ends this process at once."""
+    """Hears the trainer's one word. If W&B has not answered by then, this process waits no longer than it is worth."""
 
-    def __init__(self) -> None:
-        self.connected = False
+    def __init__(self, word: str = "") -> None:
+        self.word = word
+        self.connected = bool(word)
         self.impatient = False  # W&B did not answer once: not worth waiting for even at a run's end
-        self._words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._heard = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def wait(self, seconds: float) -> str:
         """The trainer's word, or "" if none came in that time."""
-        try:
-            return self._words.get(timeout=seconds)
-        except queue.Empty:
-            return ""
+        self._heard.wait(seconds)
+        return self.word
 
     def _listen(self) -> None:
-        word = sys.stdin.readline().strip() or "gone"
-        self._words.put(word)
-        if not self.connected and word == "finished" and not self.impatient:
+        self.word = self.word or sys.stdin.readline().strip() or "gone"
+        self._heard.set()
+        if not self.connected and self.word == "finished" and not self.impatient:
             time.sleep(ANSWER)
         if not self.connected:
             _say("W&B has not answered; python -m launch sync sends the run later")

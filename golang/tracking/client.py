@@ -60,10 +60,19 @@ class Client:
             self._opened.log(values, step=line["step"], commit=True)
             self.after = line["step"]
 
-    def keep_mark(self) -> None:
-        """Writes down how far W&B's client has got."""
-        if self.after > self.ticket.logged:
-            self.ticket = self.ticket.at(self.after, self.run)
+    def take_over(self) -> None:
+        """Follows a client that did not end, as its processes were killed: what that had not yet written is lost. Its
+        folder is put aside, and its steps are written again here."""
+        if self.mode == "offline":
+            left = self.run.path / "wandb" / (self.ticket.open or "none")
+            if left.is_dir():
+                left.rename(left.with_name(f"unfinished-{left.name}"))
+            self.ticket = self.ticket.noting(self.run, open=Path(self._opened.dir).parent.name)
+
+    def keep_mark(self, ended: bool = False) -> None:
+        """Writes down how far W&B has got: offline, where files are whole only then, when the client has ended."""
+        if ended or (self.mode == "online" and self.after > self.ticket.logged):
+            self.ticket = self.ticket.noting(self.run, logged=max(self.after, self.ticket.logged), open="")
 
     def summarise(self) -> None:
         """Puts the evaluation's figures and pictures into the summary."""

@@ -20,6 +20,7 @@ class Ticket:
 
     id: str
     logged: int = 0  # the highest step that W&B's client was given: an attempt that starts further back repeats none
+    open: str = ""  # the folder of an offline client that has not ended yet, or never will
     refused: str = ""  # an earlier id that W&B would not take, as that of a deleted run
 
     @classmethod
@@ -27,12 +28,14 @@ class Ticket:
         """The run's ticket; if there is none, one is drawn and kept by `write`."""
         facts = read_json(run.path / FILE)
         if facts is not None and isinstance(facts.get("id"), str):
-            return cls(facts["id"], int(facts.get("logged", 0)), str(facts.get("refused", "")))
+            return cls(
+                facts["id"], int(facts.get("logged", 0)), str(facts.get("open", "")), str(facts.get("refused", ""))
+            )
         return cls(_draw(run)).keep(run, write)
 
-    def at(self, step: int, run: RunFolder) -> Ticket:
-        """With that high-water mark, written down."""
-        return replace(self, logged=step).keep(run)
+    def noting(self, run: RunFolder, **facts: int | str) -> Ticket:
+        """With other values of its fields, written down."""
+        return replace(self, **facts).keep(run)  # type: ignore[arg-type]
 
     def anew(self, run: RunFolder) -> Ticket:
         """With another suffix, for an id that W&B refused, written down."""

@@ -28,14 +28,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 def test_a_preempted_run_is_one_run(cluster: Cluster, tmp_path: Path) -> None:
     root = tmp_path / "toy"
-    config = settings(
-        root, log_every_steps=1, data={"workers": 0}, checkpoint={"every_steps": 3}, tracking={"name": "wandb"}
-    )
+    config = settings(root, log_every_steps=1, data={"workers": 0}, checkpoint={"every_steps": 3})
     write(root, config.data.toy, workers=1)
     typist = Typist(cluster, tmp_path, flat(config.to_dict()))
     # No key, and if there were one, nothing to reach: a compute node never asks, and goes on offline.
     alone = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none"), "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    done = typist.type("cluster.partition=low", "sweep=tracked", environment=alone)
+    done = typist.type("cluster.partition=low", "tracking=wandb", "sweep=tracked", environment=alone)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = typist.runs("tracked")
     ticket = json.loads((run.path / "wandb/run.json").read_text())
@@ -43,7 +41,7 @@ def test_a_preempted_run_is_one_run(cluster: Cluster, tmp_path: Path) -> None:
     run.hold_at(4)
     run.wait(lambda run: records.files(run.path), 30, "tracked")  # the mirror is not held
     preempt(cluster, run)
-    run.wait_done()
+    run.wait(lambda run: run.record()["JobState"] == "COMPLETED", 300, "completed, its last points written")
     assert len(run.attempts) == 2 and run.record()["Restarts"] == "1"
 
     steps = list(range(1, TOTAL + 1))

@@ -55,7 +55,7 @@ def run(path: Path) -> Any:
 
 def files(folder: Path) -> list[Path]:
     """The `.wandb` files below a folder, oldest first."""
-    return sorted(folder.glob("wandb/*run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime)
+    return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime)
 
 
 def _items(items: Any) -> dict[str, Any]:

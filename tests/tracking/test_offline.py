@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from golang.config import Config
 from golang.engine.tracking import read_metrics
+from golang.engine.trainer import Trainer
 from golang.tracking.publish import publish
 from tests.resume.harness import TOTAL
 from tests.tracking import records
-from tests.tracking.conftest import roll_back, said
+from tests.tracking.conftest import roll_back, said, wait
 
 STEPS = list(range(1, TOTAL + 1))
 OFFLINE = {"name": "offline", "project": "mine", "tags": ["first"], "notes": "a note"}
@@ -48,6 +54,47 @@ def test_a_run_that_was_stopped_and_rolled_back(
     assert set(facts.tags) == {"toy", "golang", "first"} and ticket["id"].partition("-")[0] == facts.run_id[:8]
     sent = {item.key: json.loads(item.value_json) for item in facts.config.update}
     assert sent["optim"] == config.to_dict()["optim"] and "code" in sent
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signals_that_reach_wandb_too(
+    configure: Callable[..., Config],
+    attempt: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    """Slurm signals every process of a job. W&B's helper dies of it, before it has written anything; the mirror takes
+    up what it knew. With both killed, the next attempt does."""
+    config, run = configure(tracking=OFFLINE), tmp_path / "run"
+    train_on = Trainer._train_on
+
+    def signalling(self: Trainer, *batch: object) -> None:
+        train_on(self, *batch)
+        if self.done == 10:
+            wait(lambda: "W&B" in said(run))
+            assert self.report.mirror._process is not None
+            mirror = self.report.mirror._process.pid
+            for pid in (*children(mirror), mirror):
+                os.kill(pid, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_on", signalling)
+        assert attempt(config, run, stop=14) == 75
+    assert attempt(config, run) == 0
+    assert [row["step"] for path in records.files(run) for row in records.history(path)] == STEPS
+    assert len(list(run.glob("wandb/unfinished-offline-run-*"))) == 1
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it started, and theirs."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = stat.read_text().rpartition(")")[2].split()
+            if int(words[1]) == pid:
+                found += [int(stat.parent.name), *children(int(stat.parent.name))]
+    return found
 
 
 def test_a_machine_without_a_key(configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_ticket_is_drawn_once(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, Config())
     first = Ticket.of(run)
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}", first.id) and Ticket.of(run) == first
-    assert Ticket.of(run).at(30, run) == Ticket.of(run) and Ticket.of(run).logged == 30
+    assert Ticket.of(run).noting(run, logged=30) == Ticket.of(run) and Ticket.of(run).logged == 30
     anew = Ticket.of(run).anew(run)
     assert (anew.refused, anew.logged) == (first.id, 0) and anew.id[:9] == first.id[:9] and anew.id != first.id
 
