@@ -62,7 +62,7 @@ class Meter:
         start = len(SCALARS)
         for assigned, size in zip(signs.assignments, self.sizes, strict=True):
             counts = self.sums[start : start + size]
-            counts.scatter_add_(0, assigned, counts.new_ones(()).expand(len(assigned)))
+            counts.index_add_(0, assigned, counts.new_ones(()).expand(len(assigned)))
             start += size
 
     def read(self) -> Tensor:

@@ -23,7 +23,7 @@ from golang.tracking.client import Client, Mode, NoKeyError, TrackingError, Unre
 
 POLL = 1.0  # seconds between looks at metrics.jsonl
 PAUSES = (10.0, 60.0, 300.0, 600.0)  # seconds until W&B is tried again; the last one for good
-ANSWER = 5.0  # seconds that the end of a run waits for a W&B that has not answered yet
+ANSWER = 3.0  # seconds that the end of a run waits for a W&B that has not answered yet
 LINGER = 90.0  # seconds for the last points if the trainer, which would end the waiting, is gone
 STATUS = {"finished": 0, "preempting": 75, "failed": 1, "gone": 1}
 
