@@ -34,7 +34,7 @@ class Toy:
 
 @dataclass(frozen=True)
 class Data:
-    name: Literal["coco2014", "coco2017", "folder", "toy"] = "coco2014"
+    name: Literal["coco2014", "coco2017", "folder", "imagenet", "toy", "voc2007", "voc2012"] = "coco2014"
     root: str | None = None  # folder that holds the images; for toy: where to write them
     workers: int = 8  # loader processes a rank
     toy: Toy = field(default_factory=Toy)
@@ -75,6 +75,8 @@ class Model:
     feature_dim: int = 128
     prototypes: int = 3000
     local_prototypes: int = 3000
+    init: str | None = None  # a checkpoint to start from, of any layout golang.convert knows
+    init_sha256: str = ""  # of that file; filled in when the settings are read
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ class Checkpoint:
 @dataclass(frozen=True)
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
+    probe_every_epochs: int = 0  # while training; 0: never
+    # Once trained: SS-PRL's protocols, or nearest neighbours, on one device.
+    protocol: Literal["none", "linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn"] = "none"
+    published: bool = False  # semi-supervised evaluation leaves the trunk as it is
+    root: str | None = None  # folder of the protocol's images, if they are not below data.root
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False  # bit-identical on CUDA too, at some speed
     log_every_steps: int = 50
+    hang_seconds: float = 600.0  # without a step or a save, after which the attempt is ended; 0: never
     data: Data = field(default_factory=Data)
     method: Method = field(default_factory=Method)
     attention: Attention = field(default_factory=Attention)
@@ -160,11 +168,12 @@ class Config:
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Checked settings from plain data. Raises ConfigError for an unknown key, a wrong type or a value that fails
         `golang.validation.check`."""
+        from golang.initial import pinned
         from golang.validation import check
 
         config: Config = build(cls, values)
         check(config)
-        return config
+        return pinned(config)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (dicts, lists, scalars) that `from_dict` reads back to an equal Config."""

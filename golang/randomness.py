@@ -21,6 +21,7 @@ class Purpose(enum.IntEnum):
     WEIGHTS = 3
     SCENE = 4
     PROBE = 5
+    SUBSET = 6
 
 
 def generator(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

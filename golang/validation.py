@@ -88,11 +88,18 @@ def _check_numbers(config: Config) -> None:
         "optim.weight_decay": config.optim.weight_decay,
         "optim.freeze_iterations": config.optim.freeze_iterations,
         "checkpoint.every_steps": config.checkpoint.every_steps,
+        "hang_seconds": config.hang_seconds,
         "checkpoint.keep_every_epochs": config.checkpoint.keep_every_epochs,
+        "evaluation.probe_every_epochs": config.evaluation.probe_every_epochs,
     }
     for key, value in natural.items():
         if value < 0:
             raise ConfigError(f"{key}={value} must not be negative")
+    if config.evaluation.probe_every_epochs and config.data.name == "folder":
+        raise ConfigError(
+            f"evaluation.probe_every_epochs={config.evaluation.probe_every_epochs} needs labels, and data=folder has "
+            "none; set it to 0"
+        )
     if not 0 <= config.optim.momentum < 1:
         raise ConfigError(f"optim.momentum={config.optim.momentum} must be from 0 to below 1")
     if config.method.epsilon < 0.025:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from golang.config import Config, build
+from golang.initial import pinned
 from golang.validation import check
 from launch.config import Launch
 
@@ -28,7 +29,7 @@ class Reader:
         whole = {key: value for key, value in own.items() if key not in _SECTIONS}
         parts = {key: self._section(key, value) for key, value in own.items() if key in _SECTIONS}
         scalars: Config = self._once("", whole, lambda found: build(Config, found))
-        config = dataclasses.replace(scalars, **parts)
+        config = pinned(dataclasses.replace(scalars, **parts))
         check(config)
         return config, launch
 

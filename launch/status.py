@@ -20,7 +20,8 @@ from launch.queue import Answer, Job, ask
 
 COLOURS = {
     "finished": "green", "running": "cyan", "waiting": "yellow", "stopped": "magenta", "cancelled": "magenta",
-    "failed": "red", "died": "red", "not submitted": "dim",
+    "failed": "red", "died": "red", "gone": "magenta",
+    "submitted": "yellow", "not submitted": "dim",
 }  # fmt: skip
 WIDE = 100  # columns from which on there is room for the nodes
 
@@ -57,7 +58,7 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
     newest = folder.attempts / f"{numbers[-1]:02d}" if numbers else None
     status = (read_json(newest / "status.json") if newest else None) or {}
     cause = (read_json(newest / "cause.json") if newest else None) or {}
-    state, last = _state(folder, answer.jobs.get(run.job), status, cause, event)
+    state, last = _state(folder, answer.jobs.get(run.job), not answer.trouble, status, cause, event)
     job = answer.jobs.get(run.job)
     return Standing(
         sweep=run.sweep.name,
@@ -75,9 +76,14 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
 
 
 def _state(
-    folder: RunFolder, job: Job | None, status: dict[str, Any], cause: dict[str, Any], event: dict[str, Any] | None
+    folder: RunFolder,
+    job: Job | None,
+    asked: bool,
+    status: dict[str, Any],
+    cause: dict[str, Any],
+    event: dict[str, Any] | None,
 ) -> tuple[str, str]:
-    """The run's state in one word, and the last event."""
+    """The run's state in one word, and the last event; `asked`: whether Slurm would have said of a job it has."""
     said = str(cause.get("cause", ""))
     if folder.done:
         return "finished", ""
@@ -105,7 +111,11 @@ def _state(
     if status.get("state") == "running":
         slurm = f"{job.state.lower().replace('_', ' ')}; " if job else ""
         return "died", f"{slurm}type the same command to go on"
-    return ("failed", job.state.lower()) if job else ("not submitted", "type the same command")
+    if job is not None:
+        return "failed", job.state.lower()
+    if word in ("submitted", "adopted") and asked:  # of an array's element that never started, Slurm keeps nothing
+        return "gone", "cancelled before it started? type the same command to submit it again"
+    return ("submitted", "") if word in ("submitted", "adopted") else ("not submitted", "type the same command")
 
 
 def _controlled_here(event: dict[str, Any] | None) -> bool:

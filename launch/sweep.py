@@ -17,6 +17,7 @@ from golang.tracking.ticket import Ticket
 from launch.config import Cluster
 from launch.errors import LaunchBusyError, SubmitError
 
+PATIENCE = 2.0  # seconds for a launcher that is about to end
 _FOLDER = re.compile(r".+-([0-9a-f]{8})")
 
 
@@ -104,7 +105,7 @@ def hold(sweep: Path) -> Iterator[int]:
     with contextlib.ExitStack() as held:
         try:
             sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = held.enter_context(lock.hold(sweep / "lock"))
+            descriptor = held.enter_context(lock.hold(sweep / "lock", PATIENCE))
         except lock.HeldError as error:
             raise LaunchBusyError(
                 f"another launcher is at work in {sweep}: {error}; wait until it is done, then type the same command "

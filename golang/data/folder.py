@@ -37,11 +37,16 @@ def read(root: Path) -> ImageSet:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else below + "/"
-        # Hidden names include the "._photo.jpg" that archives made on macOS leave behind: no images.
-        names += [prefix + name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        names += [prefix + name for name in files if is_image(name)]
     if not names:
         raise DataError(
             f"no image below data.root={root}: files ending in {', '.join(SUFFIXES)} are looked for, in any subfolder; "
             "check the folder, or set data.root=FOLDER to another"
         )
-    return ImageSet.of(root, sorted(names))
+    return ImageSet.of(root, sorted(names), upright=True)  # photographs as their owner sees them
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of that name counts as an image."""
+    # Hidden names include the "._photo.jpg" that archives made on macOS leave behind: no images.
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")

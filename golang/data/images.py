@@ -11,7 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from golang.data import decode
+from golang.data.decode import UnreadableImageError
 from golang.errors import DataError
+
+MOST_UNREADABLE = 1  # percent of a set; with more than that it is not the set it should be
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,7 @@ class ImageSet:
         offsets: int64 [N + 1]; name i is names[offsets[i]:offsets[i + 1]].
         labels: uint8 [N, classes], 1 where the image holds an object of the class; None for unlabelled sets.
         classes: the names of the columns of `labels`; empty for unlabelled sets.
+        upright: images are turned as their EXIF orientation says.
     """
 
     root: Path
@@ -34,6 +39,7 @@ class ImageSet:
     offsets: npt.NDArray[np.int64]
     labels: npt.NDArray[np.uint8] | None = None
     classes: tuple[str, ...] = ()
+    upright: bool = False
 
     @classmethod
     def of(
@@ -42,12 +48,13 @@ class ImageSet:
         names: Sequence[str],
         labels: npt.NDArray[np.uint8] | None = None,
         classes: tuple[str, ...] = (),
+        upright: bool = False,
     ) -> ImageSet:
         """The set of the files `names`, relative to `root`, in the given order."""
         encoded = [os.fsencode(name) for name in names]
         offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
         np.cumsum([len(name) for name in encoded], out=offsets[1:])
-        return cls(root, np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets, labels, classes)
+        return cls(root, np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets, labels, classes, upright)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -59,19 +66,39 @@ class ImageSet:
         return self.root / os.fsdecode(self.names[self.offsets[index] : self.offsets[index + 1]].tobytes())
 
     def load(self, index: int) -> Image.Image:
-        """Image `index`, decoded to RGB. EXIF orientation is not applied: the published pre-training does not.
+        """Image `index`, decoded to RGB by `decode.read`.
 
-        Raises DataError, naming the file, when it is missing or cannot be decoded.
+        Raises UnreadableImageError, naming the file, when it is missing or damaged, and DataError when the storage
+        fails.
         """
         path = self.path(index)
         try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except MemoryError:
-            raise
-        except Exception as error:  # damaged bytes raise nearly anything in Pillow: OSError, SyntaxError, struct.error…
-            raise DataError(
-                f"cannot read image {index}, {path}: {type(error).__name__}: {error}\n"
-                "restore this file from its archive (in a plain folder of images: or delete it), "
-                "then start the same command again"
-            ) from error
+            return decode.read(path, self.upright)
+        except UnreadableImageError as error:
+            raise UnreadableImageError(f"cannot read image {index}, {path}: {error}\n{REMEDY}") from error
+
+    def load_nearest(self, index: int) -> tuple[Image.Image, int]:
+        """Image `index`, or the next readable one in the order of the set (the first follows the last), and its index.
+
+        What stands in for an unreadable image depends on the files alone, so every process takes the same. Raises
+        DataError when more than MOST_UNREADABLE of the set lie unreadable in a row, or when the storage fails.
+        """
+        first: UnreadableImageError | None = None
+        for step in range(max(1, self.most_unreadable) + 1):
+            try:
+                nearest = (index + step) % len(self)
+                return self.load(nearest), nearest
+            except UnreadableImageError as error:
+                first = first or error
+        raise DataError(f"{first}\nand so are the images after it: more than {MOST_UNREADABLE} % of the set")
+
+    @property
+    def most_unreadable(self) -> int:
+        """How many images may be unreadable."""
+        return len(self) * MOST_UNREADABLE // 100
+
+
+REMEDY = (
+    "`python -m golang.data check ROOT` lists all such files; restore them from their archive (in a plain folder of "
+    "images: or delete them), then start the same command again"
+)

@@ -23,6 +23,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from golang.data.multicrop import Crops, MultiCrop, collate
 from golang.data.sampler import StepSampler
+from golang.errors import DataError
 
 _PASSED_OVER = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _HELD = {*_PASSED_OVER, signal.SIGTERM}
@@ -105,6 +106,12 @@ def close(iterator: Iterator[Crops]) -> None:
         iterator._shutdown_workers()  # type: ignore[attr-defined]
     finally:
         left.set()
+
+
+def own_words(error: DataError) -> DataError:
+    """A worker's error without the traceback that torch writes around it."""
+    _, _, said = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")
+    return DataError(said.rstrip("\n"))
 
 
 def _die_with_trainer() -> None:

@@ -15,7 +15,7 @@ from golang.data.images import ImageSet
 from golang.randomness import Purpose
 
 Position = tuple[int, int]  # epoch, index of the image
-Crops = tuple[Tensor, Tensor]  # large, small
+Crops = tuple[Tensor, Tensor, Tensor]  # large, small, indices of the images that were unreadable
 
 
 class MultiCrop(Dataset[Crops]):
@@ -30,12 +30,13 @@ class MultiCrop(Dataset[Crops]):
         return len(self.images)
 
     def __getitem__(self, position: Position) -> Crops:
-        """Large crops uint8 [2, 3, S, S] and small crops uint8 [n, 3, s, s]; n may be 0.
+        """Large crops uint8 [2, 3, S, S], small crops uint8 [n, 3, s, s] (n may be 0), and int64 [0], or [1] with the
+        index where that image is unreadable and `ImageSet.load_nearest` found another.
 
-        Views are counted large first. Raises DataError when the image cannot be read.
+        Views are counted large first. Raises DataError as `load_nearest` does.
         """
         epoch, index = position
-        image = self.images.load(index)  # decoded once for all views
+        image, nearest = self.images.load_nearest(index)  # decoded once for all views
         s = self.settings
 
         def crop(view: int, size: int, scale: tuple[float, float]) -> Tensor:
@@ -46,12 +47,14 @@ class MultiCrop(Dataset[Crops]):
         small = torch.empty(s.small_count, 3, s.small_size, s.small_size, dtype=torch.uint8)
         for n in range(s.small_count):
             small[n] = crop(NUM_LARGE + n, s.small_size, s.small_scale)
-        return large, small
+        return large, small, torch.tensor([index] if nearest != index else [], dtype=torch.int64)
 
 
 def collate(items: Sequence[Crops]) -> Crops:
-    """b images' crops as large uint8 [2, b, 3, S, S] and small uint8 [n, b, 3, s, s].
+    """b images' crops as large uint8 [2, b, 3, S, S] and small uint8 [n, b, 3, s, s], and the indices of the
+    unreadable ones among them, int64 [0 … b].
 
-    Both are contiguous: flatten(0, 1) is a view whose row v·b + i is view v of image i.
+    Crops are contiguous: flatten(0, 1) is a view whose row v·b + i is view v of image i.
     """
-    return torch.stack([large for large, _ in items], dim=1), torch.stack([small for _, small in items], dim=1)
+    large, small, unreadable = zip(*items, strict=True)
+    return torch.stack(large, dim=1), torch.stack(small, dim=1), torch.cat(unreadable)

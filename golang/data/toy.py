@@ -9,23 +9,19 @@ name by one rename, complete or not at all.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import json
-import logging
 import multiprocessing
 import os
 import secrets
 import shutil
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +29,13 @@ from PIL import Image, ImageDraw
 
 from golang.config import Toy
 from golang.data import glyphs, scene
-from golang.errors import ConfigError, DataError, GolangError
+from golang.data.progress import Progress, shown
+from golang.errors import ConfigError, DataError
 
 RECIPE = 1  # rises whenever the same specification would draw other scenes
 MARK = "toy.json"  # the specification a finished folder was written by
 CHUNK = 64  # images a task
 QUALITY = 90  # JPEG
-
-log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]  # images done, images in all
 
 
 def default_root(spec: Toy) -> Path:
@@ -268,7 +262,7 @@ def provide(root: Path, spec: Toy) -> Path:
     """As `write`, with its progress shown if the set has yet to be drawn."""
     if _is_finished(root, spec):
         return root
-    with _bar() as progress:
+    with shown("drawing scenes") as progress:
         return write(root, spec, progress=progress)
 
 
@@ -288,55 +282,7 @@ def sheet(spec: Toy, columns: int = 12, rows: int = 6, cell: int = 128) -> Image
     return page
 
 
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A progress bar on a terminal; elsewhere, or without rich, a line for every tenth."""
-    try:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        terminal = sys.stdout.isatty()
-    except ImportError:
-        terminal = False
-    if not terminal:
-        yield _tenths()
-        return
-    columns = (TextColumn("drawing scenes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns) as bar:
-        task = bar.add_task("")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _tenths() -> Progress:
-    shown = -1
-
-    def line(done: int, total: int) -> None:
-        nonlocal shown
-        if 10 * done // total > shown:
-            shown = 10 * done // total
-            log.info("drawing scenes: %d of %d", done, total)
-
-    return line
-
-
-def main(arguments: list[str] | None = None) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(prog="python -m golang.data.toy", description="Generate the set of data=toy.")
-    parser.add_argument("--root", type=Path, help="where to write it (default: a folder of its own in datasets/)")
-    parser.add_argument("--sheet", type=Path, metavar="PATH.png", help="also draw 72 validation images as one picture")
-    for setting in dataclasses.fields(Toy):
-        parser.add_argument(f"--{setting.name}", type=int, default=setting.default, help=f"default {setting.default}")
-    options = parser.parse_args(arguments)
-    spec = Toy(**{setting.name: getattr(options, setting.name) for setting in dataclasses.fields(Toy)})
-    try:
-        print(provide(options.root or default_root(spec), spec))
-        if options.sheet:
-            options.sheet.parent.mkdir(parents=True, exist_ok=True)
-            sheet(spec).save(options.sheet)
-            print(options.sheet)
-    except GolangError as error:
-        sys.exit(str(error))
-
-
 if __name__ == "__main__":
+    from golang.data.relayout import main
+
     main()

@@ -98,6 +98,13 @@ def write(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a file ends as `encode` ends it, be it whole or not. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(-min(SEAL, path.stat().st_size), os.SEEK_END)
+        return file.read().startswith(MARK)
+
+
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint's state on the CPU, after its checksum held. Raises CheckpointError if it is damaged."""
     try:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PATIENCE = 8.0  # seconds for an owner that is about to leave
+PATIENCE = 8.0  # seconds for an owner that is dying to let go
 _PAUSE = 0.1  # seconds between tries
 
 
@@ -19,13 +19,13 @@ class HeldError(Exception):
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[int]:
+def hold(path: Path, patience: float | None = None) -> Iterator[int]:
     """Owns the lock file `path` while entered; its descriptor, which a child that keeps it open holds as well.
 
-    Raises HeldError, OSError.
+    Raises HeldError after `patience` seconds (default: PATIENCE), OSError.
     """
     with path.open("a+") as file:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + (PATIENCE if patience is None else patience)
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

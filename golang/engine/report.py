@@ -91,7 +91,7 @@ class Reporter:
             self._beat = time.monotonic()
             self.status("running", done)
 
-    def line(self, done: int, sums: Tensor, skipped: int, step: TrainStep, pace: Pace) -> None:
+    def line(self, done: int, sums: Tensor, skipped: int, step: TrainStep, pace: Pace, unreadable: int) -> None:
         """One line of metrics, from the meters' sums averaged over ranks."""
         if self._metrics is None:
             return
@@ -107,6 +107,7 @@ class Reporter:
             **({"local_queue_fill": _fill(step.local_queue)} if self.config.queue.local_length else {}),
             "samples": done * self.config.optim.batch_size,
             "skipped_steps": skipped,
+            "unreadable_images": unreadable,
             "attempt": self.attempt.number,
             "time": now(),
             "images_per_second": pace.steps * self.config.optim.batch_size / seconds,

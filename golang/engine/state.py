@@ -63,8 +63,9 @@ def gather(parts: dict[str, Tensor], control: ControlGroup, deadline: float) -> 
         return None
     sizes = [part.numel() * part.element_size() for part in parts.values()]
     pieces = whole.split(sizes, dim=1)
+    # Copied: a view as wider numbers needs parts that start at a multiple of their size.
     return {
-        name: piece.contiguous().view(part.dtype).view(-1, *part.shape)
+        name: piece.clone(memory_format=torch.contiguous_format).view(part.dtype).view(-1, *part.shape)
         for (name, part), piece in zip(parts.items(), pieces, strict=True)
     }
 

@@ -38,7 +38,7 @@ class TrainStep:
         self.forward = forward or model
         self.queue: EmbeddingQueue | None = None
         self.local_queue: EmbeddingQueue | None = None
-        self.signs: Signs | None = None  # of the last step
+        self.signs = Signs(())  # of the last step
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
 

@@ -22,6 +22,7 @@ from golang.engine.runfolder import Attempt, RunFolder
 from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
 from golang.errors import GolangError
+from golang.initial import pinned
 from golang.tracking.mirror import Mirror
 from golang.validation import check, check_world
 
@@ -44,6 +45,7 @@ def train(
     the last step, for what the caller still has to say there.
     """
     check(config)
+    config = pinned(config)
     world = read_world() or World()
     check_world(config, world.size)
     check_root(config.data)

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from golang import initial
 from golang.config import Config
 from golang.data import loader as loading
 from golang.data.augment import normalise
 from golang.data.images import ImageSet
-from golang.data.multicrop import MultiCrop
+from golang.data.multicrop import Crops, MultiCrop
 from golang.data.sampler import StepSampler
-from golang.data.sets import open_train
+from golang.data.sets import open_train, place
 from golang.engine import checkpoint, state
 from golang.engine.distributed import ControlGroup, World, data_parallel
 from golang.engine.health import NEVER, Meter, Sentinel
@@ -28,13 +30,18 @@ from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
 from golang.engine.step import TrainStep
-from golang.errors import CheckpointError, GolangError, NonFiniteError, PeerLostError
+from golang.engine.unreadable import Unreadable
+from golang.engine.watchdog import Watchdog
+from golang.errors import CheckpointError, DataError, GolangError, NonFiniteError, PeerLostError
+from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
 from golang.tracking.mirror import Mirror
 from golang.validation import local_queue_length, local_views, queue_length
+from golang.weights import load_into
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
 PATIENCE = 600.0  # seconds for a periodic save
@@ -85,15 +92,20 @@ class Trainer:
             len(self.images), config.optim.batch_size, self.total, config.seed, rank=world.rank, world=world.size
         )
         model = build_model(config).to(device, torch.float64 if config.precision == "fp64" else torch.float32)
+        if start.resume is None and config.model.init:
+            said = self._on_first_rank(lambda: load_into(model, initial.check(config)))
+            log.info("%s", said or load_into(model, initial.check(config)))
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
         self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
+        self.unreadable = Unreadable(self.images, place(config.data))
         self.done = 0  # steps
         if start.resume is not None:
-            self.done = state.restore(
-                checkpoint.read(start.resume), self.step, self.meter, self.sentinel, len(self.images)
-            )
+            saved = checkpoint.read(start.resume)
+            self.done = state.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
+            if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
+                self.unreadable.restore(saved["ranks"]["unreadable"])
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
@@ -101,15 +113,14 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
+        self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
 
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
         try:
-            with self._peers():
+            with self.watchdog, self._peers():
                 stop = self._loop()
-                if stop:
-                    self.report.stopping()
                 self._save_last(stop)
         except BaseException as error:
             causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
@@ -123,9 +134,13 @@ class Trainer:
         """Steps until all are done or all ranks agree to stop; returns the signal that stopped them, or 0."""
         agreement, pace = Agreement(self.control), Pace()
         with self.report, self._batches() as batches:
+            self._probe()
+            self.watchdog.beat("waiting for the first images")
             asked = time.monotonic()
-            for large, small in batches:
+            for large, small, unreadable in batches:
                 pace.waited += time.monotonic() - asked
+                self.watchdog.beat(f"in step {self.done + 1}")
+                self.unreadable.note(unreadable)
                 self._train_on(large, small)
                 pace.steps += 1
                 if self.done % self.config.log_every_steps == 0 or self.done == self.total:
@@ -139,10 +154,15 @@ class Trainer:
                     break
                 if stop:
                     agreement.drain()
+                    self.report.stopping()
                     return stop
                 every = self.config.checkpoint.every_steps
-                if due or self._milestone(self.done) or (every and self.done % every == 0):
+                probed = self._probed(self.done)
+                if due or probed or self._milestone(self.done) or (every and self.done % every == 0):
                     self._save(time.monotonic() + PATIENCE)
+                if probed:
+                    self._probe()
+                self.watchdog.beat(f"waiting for the images of step {self.done + 1}")
                 asked = time.monotonic()
             agreement.drain()
         return 0
@@ -168,22 +188,15 @@ class Trainer:
         ]
         permutations = None
         if config.method.name == "golang":
-            share = config.optim.batch_size // self.world.size
-            drawn = local_permutations(
-                config.method.local_permutation,
-                local_views(config),
-                config.seed,
-                self.done,
-                self.world.rank * share,
-                share,
-            )
+            share, kind = config.optim.batch_size // self.world.size, config.method.local_permutation
+            first = self.world.rank * share
+            drawn = local_permutations(kind, local_views(config), config.seed, self.done, first, share)
             # Only from page-locked memory is the copy one that the host does not wait for.
             pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
             permutations = pinned.to(self.device, non_blocking=True)
         assert crops[0] is not None
         losses = step(self.done, crops[0], crops[1], permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)
-        assert step.signs is not None
         self.meter.add(losses, step.signs, step.optimizer)
         self.done += 1
 
@@ -206,12 +219,14 @@ class Trainer:
             work.wait()
         if int(first) != NEVER:
             raise self._non_finite(int(first))
+        unreadable = self.unreadable.agree(self.control, name=self.world.rank == 0)
         sums = self.control.mean(self.meter.read())
-        self.report.line(self.done, sums, int(self.sentinel.skipped), self.step, pace)
+        self.report.line(self.done, sums, int(self.sentinel.skipped), self.step, pace, unreadable)
 
     def _save(self, deadline: float) -> None:
         """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
-        parts = state.rank_state(self.step, self.meter, self.sentinel)
+        self.watchdog.beat(f"saving step {self.done}")
+        parts = state.rank_state(self.step, self.meter, self.sentinel) | {"unreadable": self.unreadable.pack()}
         gathered = state.gather(parts, self.control, deadline)
         if gathered is None:
             log.error("the ranks could not be gathered for a save at step %d; %s", self.done, self._stands())
@@ -239,7 +254,7 @@ class Trainer:
         """All ranks wait for rank 0's last duties, so that none that leaves early cuts it short; rank 0 goes last."""
         try:
             if self.world.rank == 0 and stop:
-                stopped = f"stopped by {STOP_SIGNALS[stop]} at step {self.done} of {self.total}"
+                stopped = f"stopped ({STOP_SIGNALS[stop]}) at step {self.done} of {self.total}"
                 log.info("%s; %s. The same command continues.", stopped, self._stands())
                 self.report.facts["save_seconds"] = self.saver.seconds
                 self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
@@ -257,32 +272,58 @@ class Trainer:
 
     def _open_images(self) -> ImageSet:
         """Rank 0 first: it may have to write a generated set."""
+        images = self._on_first_rank(lambda: open_train(self.config.data, labelled=False))
+        return images or open_train(self.config.data, labelled=False)
+
+    def _on_first_rank(self, act: Callable[[], T]) -> T | None:
+        """What `act` gives on rank 0; None on the others, which wait. Its error is everyone's."""
         failure: GolangError | None = None
-        images: ImageSet | None = None
+        done: T | None = None
         if self.world.rank == 0:
             try:
-                images = open_train(self.config.data)
+                done = act()
             except GolangError as error:
                 failure = error
         failed = self.control.broadcast(str(failure) if failure else "")
         if failed:
             raise failure or GolangError(f"rank 0: {failed}")
-        return images or open_train(self.config.data)
+        return done
 
     @contextlib.contextmanager
-    def _batches(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+    def _batches(self) -> Iterator[Iterator[Crops]]:
         self.sampler.start_step = self.done
         dataset = MultiCrop(self.images, self.config.augment, self.config.seed)
         loader = loading.train_loader(dataset, self.sampler, self.config.data.workers, self.device.type == "cuda")
         batches = iter(loader)
         try:
             yield batches
+        except DataError as error:
+            raise loading.own_words(error) from None
         finally:
             loading.close(batches)
 
     def _milestone(self, step: int) -> bool:
         epochs = self.config.checkpoint.keep_every_epochs
         return step == self.total or (epochs > 0 and step % (epochs * self.steps_per_epoch) == 0)
+
+    def _probed(self, step: int) -> bool:
+        epochs = self.config.evaluation.probe_every_epochs
+        return epochs > 0 and step > 0 and step % (epochs * self.steps_per_epoch) == 0
+
+    def _probe(self) -> None:
+        """The linear probe, where one is due, unless it was taken before an interruption. The other ranks wait."""
+        if not self._probed(self.done):
+            return
+        with self.watchdog.paused():
+            if self.world.rank == 0:
+                probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
+                probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
+            self.control.barrier()
+
+    def _hung(self, said: str) -> None:
+        message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"
+        log.error("%s", message)
+        self.report.end("failed", "hang", self.done, message=message)
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(

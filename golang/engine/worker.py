@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from golang.config import Config
+from golang.data.sets import check_root
 from golang.engine.distributed import read_world
 from golang.engine.preemption import INTERRUPTED, STOPPED, watch_parent
 from golang.engine.runfolder import RunFolder
@@ -28,6 +29,8 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
     if PARENT_PIPE in os.environ:
         watch_parent(int(os.environ[PARENT_PIPE]), gone=lambda: os._exit(137))
     try:
+        if config.evaluation.protocol != "none":
+            _look_for_evaluation(config)
         with Mirror() as mirror:
             if train(config, run_dir, before_leaving=before_leaving, mirror=mirror) is Outcome.STOPPED:
                 return STOPPED
@@ -37,6 +40,11 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
                 from golang.demo import show_results  # what it needs beyond training is loaded only now
 
                 show_results(run_dir)
+            if config.evaluation.protocol != "none" and (world is None or world.rank == 0):
+                from golang.evaluation.run import evaluate_run
+
+                result = evaluate_run(config, run_dir)
+                log.info("%s: mAP %.2f", config.evaluation.protocol, result["mAP"])
         return 0
     except GolangError as error:
         if not str(error).startswith("rank 0: "):
@@ -45,6 +53,13 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
     except KeyboardInterrupt:
         log.error("interrupted while evaluating; the training is done, and the same command evaluates again")
         return INTERRUPTED
+
+
+def _look_for_evaluation(config: Config) -> None:
+    """Raises ConfigError or DataError before a long training whose evaluation would find no images."""
+    from golang.evaluation.run import data_of
+
+    check_root(data_of(config), ("train", "val"))
 
 
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]

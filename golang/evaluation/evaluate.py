@@ -94,15 +94,16 @@ def evaluate_run(run_dir: Path | str, workers: int | None = None) -> Evaluation:
     learned = feature.load(kept, origin)
     untrained = _placed(build_model(config), device)
     trunks = [untrained.trunk] if learned else [untrained.trunk, model.trunk]
-    on_train = feature.pooled_features(trunks, train, device, whole, workers)
-    on_val = feature.pooled_features(trunks, val, device, whole, workers)
+    on_train, trained = feature.pooled_features(trunks, train, device, whole, workers)
+    on_val, seen = feature.pooled_features(trunks, val, device, whole, workers)
     assert train.labels is not None and val.labels is not None
-    found = [Features(a, train.labels, b, val.labels) for a, b in zip(on_train, on_val, strict=True)]
+    train_labels, val_labels = train.labels[trained], val.labels[seen]
+    found = [Features(a, train_labels, b, val_labels) for a, b in zip(on_train, on_val, strict=True)]
     if learned is None:
         learned = found[1]
         feature.save(kept, learned, origin)
     took = time.monotonic() - began
-    baseline = _score(chance(val.labels), val.classes)
+    baseline = _score(chance(val_labels), val.classes)
     # linear.json comes last: it says that the evaluation is whole.
     for name, row in (("random_init", found[0]), ("linear", learned)):
         start = time.monotonic()
@@ -113,7 +114,7 @@ def evaluate_run(run_dir: Path | str, workers: int | None = None) -> Evaluation:
             "run": run_id(config),
             **asdict(_score(probe.result, val.classes)),
             "chance": asdict(baseline),
-            "settings": _settings(config, probe, len(train), len(val), whole),
+            "settings": _settings(config, probe, len(trained), len(seen), whole),
             "feature_seconds": round(took, 2),
             "probe_seconds": round(time.monotonic() - start, 2),
         }

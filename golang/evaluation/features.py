@@ -8,8 +8,9 @@ taken whole.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,19 @@ from torch.utils.data import DataLoader, Dataset
 from golang.compat import torchvision
 from golang.config import Data
 from golang.data.augment import normalise
-from golang.data.images import ImageSet
+from golang.data.images import REMEDY, ImageSet
 from golang.data.loader import worker_init_fn
+from golang.errors import DataError
 
 F = torchvision.transforms.functional
 
+log = logging.getLogger(__name__)
 RESIZE, CROP = 256, 224  # pixels
 BATCH = 256  # images
+
+
+class Interruption(Exception):  # noqa: N818 - no error
+    """Features were not wanted any more."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +64,49 @@ def view(image: Image.Image, whole: bool) -> Tensor:
 
 
 def pooled_features(
-    trunks: Sequence[nn.Module], images: ImageSet, device: torch.device, whole: bool, workers: int = 0
-) -> list[npt.NDArray[np.float32]]:
-    """Features of every image, averaged over the positions of the trunk's map: float32 [N, C] a trunk, in the order
-    of `images`. Images are decoded once for all trunks.
+    trunks: Sequence[nn.Module],
+    images: ImageSet,
+    device: torch.device,
+    whole: bool,
+    workers: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
+    """Features of every readable image, averaged over the positions of the trunk's map: float32 [n, C] a trunk, in the
+    order of `images`, and the indices of those images, int64 [n]. Images are decoded once for all trunks.
 
     The trunks, on `device`, are in evaluation mode meanwhile (the running statistics of batch norm are used and stay
-    as they are). Raises DataError for an image that cannot be read.
+    as they are). Raises DataError when more images are unreadable than a set may hold, and Interruption as soon as
+    `stopped` says so.
 
     Args:
         workers: processes that decode; 0 decodes here.
     """
-    loader: DataLoader[Tensor] = DataLoader(
+    loader: DataLoader[tuple[Tensor, bool]] = DataLoader(
         _Views(images, whole),
         batch_size=BATCH,
         num_workers=workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=worker_init_fn if workers else None,
+        generator=torch.Generator(),  # what torch draws for its workers is not from the run's stream
     )
+    dtype = next(trunks[0].parameters()).dtype
     found: list[list[Tensor]] = [[] for _ in trunks]
+    readable: list[Tensor] = []
     with evaluating(*trunks), torch.inference_mode():
-        for batch in loader:
-            pixels = normalise(batch.to(device, non_blocking=True), torch.float32)
+        for batch, own in loader:
+            if stopped():
+                raise Interruption
+            pixels = normalise(batch.to(device, non_blocking=True), dtype)
+            readable.append(own)
             for trunk, pieces in zip(trunks, found, strict=True):
                 pieces.append(trunk(pixels).mean((2, 3)).float().cpu())
-    return [torch.cat(pieces).numpy() for pieces in found]
+    kept = torch.cat(readable).numpy()
+    if lost := len(images) - int(kept.sum()):
+        said = f"{lost} of {len(images)} images in {images.root} are unreadable"
+        if lost > images.most_unreadable:
+            raise DataError(f"{said}, too many to evaluate on; {REMEDY}")
+        log.warning("%s and left out of the evaluation; %s", said, REMEDY)
+    return [torch.cat(pieces).numpy()[kept] for pieces in found], np.flatnonzero(kept)
 
 
 @contextlib.contextmanager
@@ -126,7 +151,7 @@ def load(path: Path, origin: str) -> Features | None:
         return None
 
 
-class _Views(Dataset[Tensor]):
+class _Views(Dataset[tuple[Tensor, bool]]):
     def __init__(self, images: ImageSet, whole: bool) -> None:
         self.images = images
         self.whole = whole
@@ -134,5 +159,7 @@ class _Views(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return view(self.images.load(index), self.whole)
+    def __getitem__(self, index: int) -> tuple[Tensor, bool]:
+        """The view of an image and whether it is its own: one that stands in for it keeps the batch in shape."""
+        image, nearest = self.images.load_nearest(index)
+        return view(image, self.whole), nearest == index

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from golang.config import Config
 from golang.data.augment import normalise
 from golang.data.images import ImageSet
 from golang.data.sets import open_val
@@ -35,6 +34,7 @@ LABELS = {
 STYLES = (("#000000", "-"), ("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."))
 INK = "#333333"
 ROWS = 4  # images in the picture of attention
+NEARLY = 20.0  # percent; attention that differs less from uniform is called so
 
 
 class MissingMatplotlibError(DataError):
@@ -84,39 +84,89 @@ def draw_attention(run_dir: Path | str) -> Path | None:
     if not isinstance(model, GOLANG):
         return None
     images = open_val(config.data)
-    chosen = _choose(images)
-    shown = torch.stack([features.view(images.load(i), features.takes_whole(config.data)) for i in chosen])
-    excess, shape = head_attention(model, shown.to(device))
-    most = float(np.abs(excess).max())
-    # The colours end where all but a few positions lie: one outlier would leave the rest pale.
-    span = max(float(np.percentile(np.abs(excess), 98)), 0.1)
-    norm = _matplotlib("colors").Normalize(-span, span)
-    heads = excess.shape[1]
-    figure = _figure(1.75 * (heads + 1) + 1.0, 1.95 * len(chosen) + 1.1)
-    grid = figure.subplots(len(chosen), heads + 1, squeeze=False)
-    for row, index in enumerate(chosen):
+    chosen = [images.load_nearest(index) for index in _choose(images)]
+    shown = [features.view(image, features.takes_whole(config.data)) for image, _ in chosen]
+    names = [_names(images, index) for _, index in chosen]
+    return attention_grid(
+        model, shown, names, f"after {step} steps", evaluation_folder(run_dir) / "attention.png", device
+    )
+
+
+def attention_grid(
+    model: GOLANG,
+    shown: Sequence[torch.Tensor],
+    names: Sequence[str],
+    when: str,
+    path: Path,
+    device: torch.device | None = None,
+) -> Path:
+    """Draws to `path` a row for each image, uint8 [3, h, w], and a column for each group head, as `draw_attention`
+    says. Raises MissingMatplotlibError."""
+    found = [head_attention(model, pixels[None].to(device or "cpu")) for pixels in shown]
+    norm, most = _common_norm([excess for excess, _ in found])
+    heads, positions = found[0][0].shape[1:]
+    figure = _figure(1.75 * (heads + 1) + 1.0, 1.95 * len(shown) + 1.1)
+    grid = figure.subplots(len(shown), heads + 1, squeeze=False)
+    for row, (excess, shape) in enumerate(found):
         pixels = shown[row].permute(1, 2, 0).numpy()
         grid[row, 0].imshow(pixels)
-        grid[row, 0].set_title(_names(images, index), fontsize=8, color=INK)
+        grid[row, 0].set_title(names[row], fontsize=8, color=INK)
         for head in range(heads):
             axes = grid[row, head + 1]
-            picture = _overlay(pixels, excess[row, head].reshape(shape), norm)
-            axes.imshow(picture)
-            low, high = excess[row, head].min(), excess[row, head].max()
+            axes.imshow(_overlay(pixels, excess[0, head].reshape(shape), norm))
+            low, high = excess[0, head].min(), excess[0, head].max()
             top = f"head {head + 1}\n" if row == 0 else ""
             axes.set_title(f"{top}{low:+.1f} … {high:+.1f} %", fontsize=8, color=INK)
     for axes in grid.flat:
         axes.set_axis_off()
     bar = figure.colorbar(_scale(norm), ax=list(grid.flat), fraction=0.03, pad=0.02, aspect=40, extend="both")
     bar.set_label("attention a position gets, in percent above or below uniform", fontsize=9)
+    channels = model.prototypes.in_features // heads
     figure.suptitle(
-        f"Semantic attention of each group head after {step} steps, mean over its {_head_channels(config)} channels.\n"
-        f"Nearly uniform: a position gets at most {most:.1f} % more or less than 1/{shape[0] * shape[1]}. "
-        "Only that difference is shown.",
+        f"Semantic attention of each group head {_short(when)}, mean over its {channels} channels.\n"
+        f"{'Nearly uniform: a' if most < NEARLY else 'A'} position gets at most {most:.1f} % more or less than "
+        f"1/{positions}. Only that difference is shown.",
         fontsize=10,
         color=INK,
     )
-    return _save(figure, evaluation_folder(run_dir) / "attention.png")
+    return _save(figure, path)
+
+
+def attention_overlays(model: GOLANG, pixels: torch.Tensor, device: torch.device) -> list[npt.NDArray[np.uint8]]:
+    """The attention of each group head over one image, uint8 [3, h, w]: a list of uint8 [h, w, 3]."""
+    excess, shape = head_attention(model, pixels[None].to(device))
+    norm, _ = _common_norm([excess])
+    image = pixels.permute(1, 2, 0).numpy()
+    pictures = [_overlay(image, head.reshape(shape), norm) for head in excess[0]]
+    return [(255 * picture).round().clip(0, 255).astype(np.uint8) for picture in pictures]
+
+
+def draw_classes(names: tuple[str, str], scores: tuple[Mapping[str, float], Mapping[str, float]], path: Path) -> Path:
+    """Draws to `path` the average precision of every class, in points, of two evaluations as pairs of bars; the class
+    where the first leads most is on top.
+
+    Raises MissingMatplotlibError, and DataError when the two are not of the same classes.
+    """
+    if scores[0].keys() != scores[1].keys():
+        raise DataError(f"{names[0]} and {names[1]} were evaluated on other classes, so there is nothing to compare")
+    order = sorted(scores[0], key=lambda name: scores[0][name] - scores[1][name])
+    figure = _figure(8.0, 1.4 + 0.26 * len(order))
+    axes = figure.add_subplot()
+    middle = np.arange(len(order))
+    for which, (color, hatch) in enumerate((("#0072B2", ""), ("#E69F00", "///"))):
+        values = [scores[which][name] for name in order]
+        label = f"{_short(names[which], 80)}: mAP {np.mean(values):.1f}"
+        axes.barh(middle + 0.2 - 0.4 * which, values, 0.4, color=color, hatch=hatch, edgecolor="white", label=label)
+    for y, name in enumerate(order):
+        ahead = scores[0][name] - scores[1][name]
+        axes.text(max(scores[0][name], scores[1][name]) + 0.6, y, f"{ahead:+.1f}", va="center", fontsize=7, color=INK)
+    axes.set_yticks(middle, order, fontsize=8)
+    axes.margins(x=0.08)
+    axes.set_ylim(-0.7, len(order) - 0.3)
+    axes.set_xlabel("average precision (points); beside the bars, by how much the first leads")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=9)
+    return _save(figure, path)
 
 
 @torch.no_grad()
@@ -131,8 +181,16 @@ def head_attention(model: GOLANG, images: torch.Tensor) -> tuple[npt.NDArray[np.
     return excess, (feature_map.shape[2], feature_map.shape[3])
 
 
-def _head_channels(config: Config) -> int:
-    return config.model.feature_dim // config.model.group_heads
+def _short(text: str, longest: int = 40) -> str:
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[-longest // 2 :]}"
+
+
+def _common_norm(excesses: Sequence[npt.NDArray[np.float32]]) -> tuple[Any, float]:
+    """One scale of colours for all pictures, and the largest difference from uniform in percent."""
+    values = np.concatenate([np.abs(excess).ravel() for excess in excesses])
+    # The colours end where all but a few positions lie: one outlier would leave the rest pale.
+    span = max(float(np.percentile(values, 98)), 0.1)
+    return _matplotlib("colors").Normalize(-span, span), float(values.max())
 
 
 def _reference_lines(axes: Any, uniform: Mapping[str, float]) -> None:  # noqa: ANN401 - matplotlib has no types here

@@ -173,10 +173,14 @@ def results(run_dir: Path) -> dict[str, Any]:
     import wandb
 
     found: dict[str, Any] = {}
-    for path in sorted((run_dir / "evaluation").glob("*.json")):
-        found |= _precisions(read_json(path) or {}, f"evaluation/{path.stem}")
-    if (main := found.get("evaluation/linear/mAP")) is not None:
-        found["mAP"] = main
+    for path in sorted((run_dir / "evaluation").rglob("*.json")):
+        name = str(path.relative_to(run_dir).with_suffix("")).removesuffix("/result")
+        found |= _precisions(read_json(path) or {}, name)
+    # The quick probe's, unless the run was measured by a protocol of its own.
+    protocol = RunFolder(run_dir).config().evaluation.protocol
+    main = f"evaluation/{'linear' if protocol == 'none' else protocol}/mAP"
+    if main in found:
+        found["mAP"] = found[main]
     for path in sorted((run_dir / "evaluation").glob("*.png")):
         found[f"pictures/{path.stem}"] = wandb.Image(str(path))
     return found

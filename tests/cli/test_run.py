@@ -41,7 +41,7 @@ def test_two_ranks_stopped_refused_and_continued(data_root: Path, tmp_path: Path
         first.send_signal(signal.SIGTERM)
         code, output = finish(first)
     assert code == 75, output
-    assert "stopped by terminated at step" in output and "Traceback" not in output
+    assert "stopped (terminated) at step" in output and "Traceback" not in output
     stopped_at = status(tmp_path / "here")["step"]
     assert [e.step for e in lineage(RunFolder(tmp_path / "here"))] == [stopped_at]
 
@@ -79,7 +79,7 @@ def test_ctrl_c_once_and_twice(data_root: Path, tmp_path: Path) -> None:
         wait_for_step(tmp_path / "here", 3)
         process.send_signal(signal.SIGINT)
         code, output = finish(process)
-    assert code == 75 and "stopped by interrupted at step" in output and "Traceback" not in output
+    assert code == 75 and "stopped (interrupted) at step" in output and "Traceback" not in output
     two = command(data_root, "optim.epochs=60", "run_dir=there", "cluster.tasks_per_node=2")
     with started(tmp_path, two) as process:
         wait_for_step(tmp_path / "there", 3)
@@ -98,7 +98,7 @@ def test_under_torchrun(data_root: Path, tmp_path: Path) -> None:
         wait_for_step(tmp_path / "here", 3)
         os.kill(status(tmp_path / "here")["pid"], signal.SIGUSR2)
         code, output = finish(process)
-    assert code != 0 and "stopped by time limit ahead at step" in output
+    assert code != 0 and "stopped (time limit ahead) at step" in output
     assert set(re.findall(r"exitcode\s*: (-?\d+)", output)) == {"75"}, output
     assert json.loads((tmp_path / "here/attempts/00/start.json").read_text())["world_size"] == 2
 

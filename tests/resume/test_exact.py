@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from golang.config import Checkpoint, Config
+from golang.config import Checkpoint, Config, Evaluation
 from golang.engine.checkpoint import CheckpointError, encode, entries, lineage, read, write
 from golang.engine.runfolder import RunFolder
 from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics, settings
@@ -156,3 +156,14 @@ def test_retention(config: Config, tmp_path: Path) -> None:
     assert launch(keeping, tmp_path / "run", ranks=1) == [0]
     assert sorted(entry.step for entry in entries(RunFolder(tmp_path / "run"))) == [10, 18, 20]
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "run", tmp_path / "run/checkpoints"))
+
+
+def test_probes_change_nothing(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    """A run that is probed every two epochs, and stopped in between: the same bits, and a figure for each probe."""
+    probed = replace(config, evaluation=Evaluation(probe_every_epochs=2))
+    launch(probed, tmp_path / "run", ranks=2, fault=Fault(11, signal.SIGKILL, rank=None))
+    assert launch(probed, tmp_path / "run", ranks=2) == [0, 0]
+    assert_same_but_settings(tmp_path / "run", undisturbed)
+    lines = [json.loads(line) for line in (tmp_path / "run/evaluation/during.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["epoch"]) for line in lines] == [(10, 2)], "the last epoch's is the evaluation's own"
+    assert 0 < lines[0]["mAP"] < 100

@@ -41,6 +41,7 @@ class Typist:
     folder: Path
     settings: list[str]
     root: Path = ROOT
+    python: str = sys.executable
 
     def type(
         self, *overrides: str, timeout: float = 60, environment: dict[str, str] | None = None
@@ -49,7 +50,7 @@ class Typist:
 
     def command(self, *overrides: str) -> list[str]:
         return [
-            sys.executable, str(self.root / "run.py"), "cluster=slurm", f"cluster.nodes={NODES}",
+            self.python, str(self.root / "run.py"), "cluster=slurm", f"cluster.nodes={NODES}",
             f"cluster.tasks_per_node={TASKS}", "cluster.env={OMP_NUM_THREADS: 1}", *self.settings, *overrides,
         ]  # fmt: skip
 
@@ -137,9 +138,9 @@ class Seen:
                         found.setdefault(int(variables["SLURM_PROCID"]), pid)
         return found
 
-    def hold_at(self, step: int) -> dict[int, int]:
+    def hold_at(self, step: int, tasks: int = NODES * TASKS) -> dict[int, int]:
         """Stops the ranks (SIGSTOP) at that step or soon after it; rank → pid."""
-        ranks = self.wait(lambda run: len(run.ranks()) == NODES * TASKS, 300, "started").ranks()
+        ranks = self.wait(lambda run: len(run.ranks()) == tasks, 300, "started").ranks()
         deadline = time.monotonic() + 180
         while self.step < step and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -72,11 +72,10 @@ def _undisturbed(config: Config, path: Path) -> Path:
 
 
 def time_limit(typist: Typist) -> Seen:
-    """A minute, warned 30 s and up to 30 s more before its end: the ranks are held until Slurm does."""
-    (run,) = typist.submit("cluster.time=1", "cluster.lead=30", sweep="time_limit")
+    """Slurm, which looks at the clock twice a minute, warns the ranks and lets them go on."""
+    (run,) = typist.submit("cluster.time=30", "cluster.lead=30", sweep="time_limit")
     run.hold_at(2)
-    run.wait(lambda run: run.record()["JobState"] == "PENDING", 60, "in the queue again")
-    return _with_more_time(typist, run)
+    return _out_of_time(typist, run, seconds=59)
 
 
 def time_limit_missed(typist: Typist) -> Seen:
@@ -89,16 +88,18 @@ def time_limit_missed(typist: Typist) -> Seen:
         "    os.fsync = lambda file: time.sleep(120 * ('checkpoints' in os.readlink(f'/proc/self/fd/{file}')))\n"
     )
     (run,) = typist.submit(
-        "cluster.time=1", "cluster.lead=1", f"cluster.env.PYTHONPATH={faults}", "checkpoint.every_steps=0",
+        "cluster.time=30", "cluster.lead=30", f"cluster.env.PYTHONPATH={faults}", "checkpoint.every_steps=0",
         sweep="time_limit_missed",
     )  # fmt: skip
-    run.hold_at(2)  # until Slurm warns, which lets them go on
+    run.hold_at(2)
+    return _out_of_time(typist, run, seconds=5)
+
+
+def _out_of_time(typist: Typist, run: Seen, seconds: int) -> Seen:
+    """Moves the job's end to that many seconds from now; back in the queue, it gets the time to end."""
+    typist.cluster.run("scontrol", "update", f"JobId={run.job}", f"EndTime=now+{seconds}")
     run.wait(lambda run: run.record()["JobState"] == "PENDING", 120, "in the queue again")
-    return _with_more_time(typist, run)
-
-
-def _with_more_time(typist: Typist, run: Seen) -> Seen:
-    typist.cluster.run("scontrol", "update", f"JobId={run.job}", "TimeLimit=30")  # once is enough
+    typist.cluster.run("scontrol", "update", f"JobId={run.job}", "TimeLimit=30")
     return run.wait_done()
 
 

@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,7 +173,7 @@ def test_two_launchers_at_once(typist: Typist) -> None:
     slow = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
         "from launch import submit\nreal = submit.freeze\n"
-        "submit.freeze = lambda *a: (time.sleep(4), real(*a))\n"
+        "submit.freeze = lambda *a: (time.sleep(2), real(*a))\n"
         f"sys.argv = {typist.command(*grid)[1:]!r}\nfrom launch.plan import main\nmain()"
     )
     with subprocess.Popen([sys.executable, "-c", slow], **typist.options()) as first:
@@ -195,23 +197,35 @@ def test_job_sbatch_restarts_a_run_without_the_launcher(typist: Typist) -> None:
     assert [identifier for identifier, _ in queue(typist.cluster)] == [job]
 
 
+def _installed(tree: Path) -> str:
+    """A Python of its own in which the tree is installed editable, beside all that this one has."""
+    place = tree.with_name("venv")
+    venv.create(place, with_pip=False)
+    python, site = str(place / "bin" / "python"), sysconfig.get_path("purelib", vars={"base": str(place)})
+    Path(site, "outer.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--editable", tree], check=True)
+    where = subprocess.run(
+        [python, "-c", "import golang; print(golang.__file__)"], cwd="/", capture_output=True, text=True, check=True
+    )
+    assert Path(where.stdout.strip()).is_relative_to(tree)
+    return python
+
+
 def test_a_broken_working_tree_changes_nothing_for_a_queued_run(typist: Typist) -> None:
-    """Two runs of the same settings: one from a tree that is broken while it waits and, in between, installed editable;
-    one from a tree that is left in peace."""
+    """Two runs of the same settings: one from a tree that is installed editable and broken while the run waits; one
+    from a tree that is left in peace."""
     tree = typist.folder / "tree"
     tree.mkdir()
     for part in ("golang", "launch", "configs", "hydra_plugins"):
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "run.py", tree)
+    for file in ("run.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tree)
     (tree / "launch" / "server.pem").write_text("secret")
     (tree / "golang" / "api_key.json").write_text("{}")
-    editable = typist.folder / "site"
-    editable.mkdir()
-    (editable / "sitecustomize.py").write_text(f"import sys; sys.path.append({str(tree)!r})\n")
-    environment = {"PYTHONPATH": f"{editable}:{tree}"}
-    other = Typist(typist.cluster, typist.folder, typist.settings, root=tree)
+    other = Typist(typist.cluster, typist.folder, typist.settings, root=tree, python=_installed(tree))
     small = ["optim.epochs=2", "cluster.tasks_per_node=1"]
-    done = other.type(HOLD, *small, "sweep=broken", environment=environment)
+    done = other.type(HOLD, *small, "sweep=broken")
     assert done.returncode == 0, said(done)
     (broken,) = typist.runs("broken")
     for file in [*tree.glob("golang/**/*.py"), *tree.glob("launch/*.py")]:

@@ -215,3 +215,24 @@ def test_pins_satisfy_pyproject() -> None:
 def test_every_key_is_documented_by_its_class() -> None:
     assert {"optim.epochs", "queue.start_epoch", "model.group_heads", "data.root"} <= set(keys())
     assert issubclass(ConfigError, GolangError)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_composes_and_names_its_source(path: Path) -> None:
+    config = composed(f"experiment={path.stem}")
+    assert config.sweep == path.stem and Config.from_dict(config.to_dict()) == config
+    comment = " ".join(line for line in path.read_text().splitlines()[1:] if line.startswith("#"))
+    assert path.stem == "demo" or re.search(r"arXiv \d{4}\.\d{5}|doi 10\.", comment), "a recipe names its source"
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "evaluation").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_evaluation_composes(path: Path) -> None:
+    evaluation = composed("experiment=coco2014", f"evaluation={path.stem}").evaluation
+    assert evaluation.protocol == ("none" if path.stem in ("none", "probe") else path.stem)
+
+
+def test_recipes_with_ssprl() -> None:
+    ours, theirs = composed("experiment=coco2014"), composed("experiment=ssprl_coco2014")
+    assert not theirs.cross_view.detach and theirs.evaluation.protocol == "linear_coco"
+    assert replace(theirs, cross_view=ours.cross_view, sweep=ours.sweep, evaluation=ours.evaluation) == ours
+    assert composed("experiment=ssprl_voc2007").data.name == "voc2007"

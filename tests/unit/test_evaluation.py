@@ -119,7 +119,8 @@ def test_features_leave_the_trunk_as_it_was(tmp_path):
     images = ImageSet.of(tmp_path, [f"{n}.png" for n in range(3)])
     trunk = build_model(Config.from_dict(TINY)).trunk
     before = {key: value.clone() for key, value in trunk.state_dict().items()}
-    first, again = features.pooled_features([trunk, trunk], images, CPU, whole=True)
+    (first, again), kept = features.pooled_features([trunk, trunk], images, CPU, whole=True)
+    assert kept.tolist() == list(range(len(images)))
     assert first.shape == (3, trunk.channels) and np.array_equal(first, again)
     assert trunk.training
     assert all(torch.equal(value, before[key]) for key, value in trunk.state_dict().items())

@@ -76,7 +76,16 @@ def test_every_section_is_inside_or_outside_on_purpose() -> None:
         "optim",
         "augment",
     }
-    outside = {"sweep", "device", "deterministic", "log_every_steps", "checkpoint", "evaluation", "tracking"}
+    outside = {
+        "sweep",
+        "device",
+        "deterministic",
+        "log_every_steps",
+        "hang_seconds",
+        "checkpoint",
+        "evaluation",
+        "tracking",
+    }
     assert sections == inside | outside
 
 

@@ -195,7 +195,9 @@ RECORDS = [
     ("JobState=COMPLETING Restarts=2 EndTime=2026-01-01T00:00:00", 2, Verdict.ENDED),
     ("JobState=CANCELLED Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.ENDED),
     ("JobState=PREEMPTED Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.REQUEUE),
-    ("JobState=TIMEOUT Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.ENDED),
+    ("JobState=TIMEOUT Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.REQUEUE),
+    ("JobState=COMPLETING Reason=TimeLimit Restarts=0 EndTime=2026-01-01T00:00:00", 0, Verdict.REQUEUE),
+    ("JobState=COMPLETING Reason=TimeLimit Restarts=1 EndTime=Unknown", 0, Verdict.ALREADY),
 ]
 
 

@@ -45,7 +45,7 @@ def test_workers_change_nothing(photos: Path) -> None:
         close(iterator)
         assert len(loader) == len(batches[workers]) == 5
     for here, there in zip(batches[0], batches[2], strict=True):
-        assert torch.equal(here[0], there[0]) and torch.equal(here[1], there[1])
+        assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
     resumed = next(iter(train_loader(dataset, StepSampler(12, 4, 5, 3, start_step=4), 0, pin_memory=False)))
     assert torch.equal(resumed[0], batches[2][4][0])
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from golang.config import Toy
-from golang.data import glyphs, scene, toy
+from golang.data import glyphs, relayout, scene, toy
 from golang.errors import ConfigError, DataError
 
 pytest.importorskip("matplotlib")
@@ -253,11 +253,11 @@ def test_two_at_once_both_end_well(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    toy.main(["--train", "3", "--val", "2", "--size", "32", "--sheet", "sheet.png"])
+    relayout.main(["--train", "3", "--val", "2", "--size", "32", "--sheet", "sheet.png"])
     folder = toy.default_root(Toy(train=3, val=2, size=32))
     assert (folder / "annotations" / "instances_train2017.json").is_file()
     assert capsys.readouterr().out.splitlines()[-2:] == [str(folder), "sheet.png"]
     with Image.open("sheet.png") as opened:
         assert opened.width > 1000
     with pytest.raises(SystemExit, match="between 1 and 40"):
-        toy.main(["--classes", "41"])
+        relayout.main(["--classes", "41"])

@@ -1,0 +1,130 @@
+"""From an image file to RGB pixels: what counts as readable, and how odd files are converted.
+
+Readable is what Pillow decodes to the last row: by content, not by suffix. A file cut short is not readable, whatever
+its lost part shows. The storage is another matter: an error of the network or the disk says nothing about the image,
+so it is tried again, and in the end raised, for a run must not depend on a file server's moods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from golang.errors import DataError
+
+MOST_PIXELS = 2**28  # 16,384 × 16,384: 0.8 GB as RGB, and as much again for a crop of nearly everything
+PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds before each new try at reading a file
+TRANSIENT = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.EBUSY,
+        errno.ECONNRESET,
+        errno.ENOTCONN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+
+
+class UnreadableImageError(DataError):
+    """A file that is missing, or whose bytes are no whole image."""
+
+
+def read(path: Path, upright: bool = False) -> Image.Image:
+    """The image in a file as RGB: `decode` of its bytes. Raises UnreadableImageError as `decode` does or when the file
+    cannot be opened, and DataError when the storage fails however often it is tried."""
+    return decode(read_bytes(path), upright)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content, tried again after an error that may pass. Raises as `read` does."""
+    for pause in (*PAUSES, None):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                raise UnreadableImageError(f"{type(error).__name__}: {error.strerror or error}") from error
+            if pause is None:
+                raise DataError(
+                    f"{path} could not be read in {len(PAUSES) + 1} tries: {error.strerror}; check the storage, then "
+                    "start the same command again (if this file alone fails, restore or delete it)"
+                ) from error
+        time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def decode(data: bytes, upright: bool = False) -> Image.Image:
+    """The bytes of an image file as RGB.
+
+    Grayscale, palette and CMYK are converted; 16 bits are scaled to 8; an alpha channel is dropped, as the published
+    pre-training does; of several frames the first is taken. With `upright` the image is turned as its EXIF orientation
+    says, which the published pre-training does not do. Raises UnreadableImageError for anything that is no whole image,
+    and for more than MOST_PIXELS.
+    """
+    if not data:
+        raise UnreadableImageError("the file is empty")
+    with opened(io.BytesIO(data)) as image:
+        image.load()
+        return _scaled(_turned(image) if upright else image).convert("RGB")
+
+
+@contextlib.contextmanager
+def opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """An image of which only the header has been read. What fails while it is open raises as `decode` does."""
+    try:
+        with _quiet(), Image.open(source) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise UnreadableImageError(
+                    f"{image.width} × {image.height} pixels are more than {MOST_PIXELS:,}; scale it down"
+                )
+            yield image
+    except (UnreadableImageError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("its bytes are no image in any known format") from error
+    except Exception as error:  # damaged bytes raise nearly anything in Pillow: OSError, SyntaxError, struct.error…
+        raise UnreadableImageError(f"{type(error).__name__}: {error}") from error
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block, which says nothing: the pixels are whole
+        return image
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """16-bit grayscale as 8 bits; Pillow would cut off everything above 255."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    return Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lifts Pillow's own bound on pixels, which raises below ours, and its warnings of odd but readable files."""
+    bound = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = bound

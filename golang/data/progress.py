@@ -1,0 +1,41 @@
+"""How far a long pass over images has come, for people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+@contextmanager
+def shown(what: str) -> Iterator[Progress]:
+    """A progress bar on a terminal; elsewhere, or without rich, a log line for every tenth."""
+    try:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        terminal = sys.stdout.isatty()
+    except ImportError:
+        terminal = False
+    if not terminal:
+        yield _tenths(what)
+        return
+    with Bar(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _tenths(what: str) -> Progress:
+    spoken = -1
+
+    def line(done: int, total: int) -> None:
+        nonlocal spoken
+        if 10 * done // total > spoken:
+            spoken = 10 * done // total
+            log.info("%s: %d of %d", what, done, total)
+
+    return line

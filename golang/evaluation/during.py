@@ -1,0 +1,63 @@
+"""`evaluation.probe_every_epochs`: the linear probe while a run trains, to choose a checkpoint by.
+
+It only looks: no random number of the run is drawn, no statistic moves, so a run with probes ends with the same bits as
+one without. Its figures stand in evaluation/during.jsonl, a line a probe.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from golang.config import Config
+from golang.data.sets import open_train, open_val
+from golang.engine.tracking import read_metrics
+from golang.evaluation import features as feature
+from golang.evaluation.features import Features, Interruption
+
+log = logging.getLogger(__name__)
+
+
+class PeriodicProbe:
+    """On rank 0; the others wait for it in the next step."""
+
+    def __init__(self, config: Config, folder: Path, stopped: Callable[[], bool]) -> None:
+        """`folder` is the run's; a probe is given up as soon as `stopped` says so."""
+        self.config, self.path, self.stopped = config, folder / "evaluation" / "during.jsonl", stopped
+
+    def measure(self, trunk: nn.Module, step: int, epoch: int, device: torch.device) -> float | None:
+        """The mAP of the trunk's features after `step` steps, in points, kept for later; None if there was no time.
+
+        What has been measured before an interruption is not measured again: a resumed run has the same weights.
+        """
+        lines = {line["step"]: line for line in read_metrics(self.path)}
+        if step in lines:
+            return float(lines[step]["mAP"])
+        from golang.evaluation.linear import linear_probe  # scikit-learn, which only measuring needs
+
+        began = time.monotonic()
+        train, val = open_train(self.config.data), open_val(self.config.data)
+        whole = feature.takes_whole(self.config.data)
+        workers = 0 if whole else self.config.data.workers
+        try:
+            on_train, trained = feature.pooled_features([trunk], train, device, whole, workers, self.stopped)
+            on_val, seen = feature.pooled_features([trunk], val, device, whole, workers, self.stopped)
+        except Interruption:
+            log.info("the probe after step %d is left out: the run is asked to stop", step)
+            return None
+        assert train.labels is not None and val.labels is not None
+        found = Features(on_train[0], train.labels[trained], on_val[0], val.labels[seen])
+        probe = linear_probe(found, self.config.seed, device)
+        points, seconds = round(100 * probe.result.mean, 4), time.monotonic() - began
+        line = {"step": step, "epoch": epoch, "mAP": points, "l2": probe.l2, "seconds": round(seconds, 2)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        log.info("linear probe after step %d (epoch %d): mAP %.1f, in %.0f s", step, epoch, points, seconds)
+        return points

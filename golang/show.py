@@ -1,0 +1,115 @@
+"""Pictures of checkpoints and runs.
+
+python -m golang.show attention CHECKPOINT IMAGE… [--out FOLDER]   what each group head attends to
+python -m golang.show classes RUN RUN [--out FILE.png]             average precision of every class, side by side
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from golang import weights
+from golang.data import decode
+from golang.engine import checkpoint
+from golang.engine.distributed import pick_device
+from golang.engine.runfolder import read_json
+from golang.errors import CheckpointError, ConfigError, DataError, GolangError
+from golang.evaluation import features, pictures
+from golang.evaluation.evaluate import evaluation_folder
+from golang.method.model import GOLANG
+from golang.method.trunk import build_trunk
+
+HEADS = 4  # group heads of the published recipe; weights don't say how many they were trained with
+
+
+def load_golang(path: Path, heads: int | None) -> GOLANG:
+    """The network of a checkpoint of any layout that has a local branch, or of a run's folder; in evaluation mode.
+
+    `heads` is the number of group heads, by default what a run's own checkpoint says, else HEADS. Raises
+    CheckpointError for weights without the local branch, ConfigError for a number of heads that does not divide it.
+    """
+    file = weights.find(path)
+    found = weights.read(file)
+    if missing := found.missing("published"):
+        raise CheckpointError(f"{file} has no semantic attention to show: it lacks {missing[0]}")
+    settings: dict[str, Any] = checkpoint.read(file).get("config", {}) if checkpoint.is_sealed(file) else {}
+    heads = heads or settings.get("model", {}).get("group_heads", HEADS)
+    tensors = found.tensors
+    hidden, channels = tensors["projection_head.0.weight"].shape
+    prototypes, dimension = tensors["prototypes.weight"].shape
+    if dimension % heads or channels % heads:
+        raise ConfigError(f"--heads {heads} does not divide {dimension} features and {channels} channels")
+    temperature = settings.get("attention", {}).get("temperature", 1.0)
+    local = len(tensors["local_prototypes.weight"])
+    model = GOLANG(build_trunk(found.trunk), hidden, dimension, prototypes, local, heads, temperature)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, device: torch.device) -> list[Path]:
+    """Writes grid.png, all images by all heads, and IMAGE-headN.png for each overlay. Returns what was written."""
+    model = load_golang(path, heads).to(device)
+    shown = []
+    for file in images:
+        image = decode.read(file, upright=True)
+        shown.append(features.view(image, whole=min(image.size) < features.CROP))
+    names = [file.name for file in images]
+    if len({file.stem for file in images}) < len(images):
+        raise DataError("two of the images have the same name, so their pictures would overwrite each other")
+    written = [pictures.attention_grid(model, shown, names, f"of {path.name}", out / "grid.png", device)]
+    for file, pixels in zip(images, shown, strict=True):
+        for number, overlay in enumerate(pictures.attention_overlays(model, pixels, device), 1):
+            written.append(out / f"{file.stem}-head{number}.png")
+            Image.fromarray(overlay).save(written[-1])
+    return written
+
+
+def classes(runs: tuple[Path, Path], out: Path) -> Path:
+    """Draws the evaluations of two runs. Raises DataError for a run without one."""
+    scores = []
+    for run in runs:
+        facts = read_json(evaluation_folder(run) / "linear.json")
+        if facts is None:
+            raise DataError(f"{run} has not been evaluated; `python -m golang.evaluation {run}` does it")
+        scores.append(facts["per_class"])
+    names = (runs[0].name, runs[1].name) if runs[0].name != runs[1].name else (str(runs[0]), str(runs[1]))
+    return pictures.draw_classes(names, (scores[0], scores[1]), out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m golang.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    heads = commands.add_parser("attention", help="what each group head attends to")
+    heads.add_argument("checkpoint", type=Path, help="of any layout with a local branch, or a run's folder")
+    heads.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    heads.add_argument("--out", type=Path, default=Path("attention"), help="folder (attention)")
+    heads.add_argument("--heads", type=int, help=f"group heads (what a run's checkpoint says, else {HEADS})")
+    heads.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    bars = commands.add_parser("classes", help="average precision of every class of two runs")
+    bars.add_argument("runs", type=Path, nargs=2, metavar="RUN")
+    bars.add_argument("--out", type=Path, default=Path("classes.png"), help="file (classes.png)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "classes":
+            print(classes((options.runs[0], options.runs[1]), options.out))
+            return 0
+        device = pick_device(options.device, 0, 1)
+        for path in attention(options.checkpoint, options.images, options.out, options.heads, device):
+            print(path)
+    except GolangError as error:
+        print(error)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""SS-PRL's protocols to the number, and what running one does: train, resume exactly, say what is honest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from golang.config import Config, Data, Evaluation, Toy
+from golang.data import sets
+from golang.data.images import ImageSet
+from golang.engine.checkpoint import read
+from golang.engine.worker import work
+from golang.errors import CheckpointError, ConfigError
+from golang.evaluation import __main__ as command
+from golang.evaluation import protocols
+from golang.evaluation.features import Features
+from golang.evaluation.knn import knn
+from golang.evaluation.metrics import average_precision
+from golang.evaluation.protocols import PROTOCOLS
+from golang.evaluation.run import data_of
+from golang.evaluation.supervised import Supervised
+from golang.identity import run_id
+from golang.method.trunk import Trunk, build_trunk
+from tests.resume.harness import differences, settings
+
+CPU = torch.device("cpu")
+TOY = Toy(classes=5, size=32, train=60, val=24, seed=4)
+SHORT = replace(PROTOCOLS["linear_coco"], epochs=3, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSet, ImageSet]:
+    pytest.importorskip("matplotlib")
+    config = Data(name="toy", root=str(tmp_path_factory.mktemp("toy") / "set"), toy=TOY)
+    return sets.open_train(config), sets.open_val(config)
+
+
+def trunk() -> Trunk:
+    torch.manual_seed(3)
+    return build_trunk("small")
+
+
+def test_the_numbers_are_the_papers() -> None:
+    linear, voc = PROTOCOLS["linear_coco"], PROTOCOLS["linear_voc"]
+    assert (linear.data, linear.epochs, linear.batch_size, linear.head_lr) == ("coco2014", 100, 128, 0.1)
+    assert (voc.data, voc.epochs, voc.batch_size, voc.head_lr) == ("voc2007", 100, 32, 0.03)
+    assert not linear.tunes_trunk and not voc.tunes_trunk
+    for share, name in ((0.01, "semisup_coco_1"), (0.1, "semisup_coco_10")):
+        semi = PROTOCOLS[name]
+        assert (semi.epochs, semi.batch_size, semi.head_lr, semi.trunk_lr) == (20, 32, 0.1, 0.001)
+        assert (semi.share, semi.milestones) == (share, (12, 16)) and semi.tunes_trunk
+        assert not protocols.find(name, published=True).tunes_trunk
+        rates = [semi.rate(0.1, epoch) for epoch in (0, 11, 12, 15, 16, 19)]
+        assert rates == pytest.approx([0.1, 0.1, 0.02, 0.02, 0.004, 0.004])
+    assert linear.rate(0.1, 0) == 0.1 and linear.rate(0.1, 50) == pytest.approx(0.05)
+    assert 0 < linear.rate(0.1, 99) < 1e-4, "cosine to 0"
+    assert (protocols.SEED, protocols.CLIP, protocols.MOMENTUM, protocols.DECAY) == (777, 10.0, 0.9, 1e-6)
+    head = protocols.build_head(2048, 80)
+    assert float(head.weight.detach().std()) == pytest.approx(0.01, rel=0.02) and (head.bias == 0.1).all()
+    assert len(protocols.subset(82783, 0.01)) == 828 and len(protocols.subset(82783, 0.1)) == 8278
+    with pytest.raises(ConfigError, match="linear_coca is not one of linear_coco"):
+        protocols.find("linear_coca")
+
+
+def test_the_loss_leaves_255_out() -> None:
+    logits = torch.tensor([[0.0, 2.0, -1.0], [1.0, 0.0, 3.0]], dtype=torch.float64)
+    labels = torch.tensor([[1, 0, 255], [255, 255, 1]], dtype=torch.uint8)
+    by_hand = (np.log(2) + np.log1p(np.exp(2)) + np.log1p(np.exp(-3))) / 2
+    assert float(protocols.loss(logits, labels)) == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_a_linear_evaluation(data: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    own, before = trunk(), {key: value.clone() for key, value in trunk().state_dict().items()}
+    result = Supervised(SHORT, own, *data, tmp_path / "a", CPU, whole=True, origin="x.pt").run()
+    assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items()), "frozen, batch norm too"
+    assert json.loads((tmp_path / "a" / "result.json").read_text()) == json.loads(json.dumps(result))
+    figures = [line["mAP"] for line in result["history"]]
+    assert len(figures) == 3 and result["mAP"] == figures[-1] and result["mAP_best"] == max(figures)
+    assert result["checkpoint"] == "x.pt" and result["labelled"]["trunk"] == "frozen"
+    assert np.mean(list(result["per_class"].values())) == pytest.approx(result["mAP"], abs=1e-3)
+
+
+class Stopped(Exception):  # noqa: N818
+    pass
+
+
+@pytest.mark.parametrize("name", ["linear_coco", "semisup_coco_10"])
+def test_it_resumes_exactly(data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch, name: str) -> None:
+    """Stopped in the middle of an epoch."""
+    protocol = replace(PROTOCOLS[name], epochs=3, batch_size=8, share=0.5, milestones=(2,) if "semi" in name else ())
+    whole = Supervised(protocol, trunk(), *data, tmp_path / "whole", CPU, whole=True).run()
+    score, calls = Supervised._score, []
+
+    def stopping(self: Supervised) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stopped
+        return score(self)
+
+    monkeypatch.setattr(Supervised, "_score", stopping)
+    with pytest.raises(Stopped):
+        Supervised(protocol, trunk(), *data, tmp_path / "cut", CPU, whole=True).run()
+    monkeypatch.undo()
+    cut = Supervised(protocol, trunk(), *data, tmp_path / "cut", CPU, whole=True).run()
+    for result in (whole, cut):
+        for line in result["history"]:
+            line.pop("seconds")
+    assert cut == whole and len(cut["history"]) == 3
+    states = [read(tmp_path / folder / "state.pt") for folder in ("whole", "cut")]
+    for state in states:
+        state.pop("history")
+    assert differences(*states) == []
+    assert len(json.loads((tmp_path / "cut" / "subset.json").read_text())["images"]) == 30
+    moved = not torch.equal(states[0]["parts"][-1][next(iter(states[0]["parts"][-1]))], next(trunk().parameters()))
+    assert moved, "the head, or the trunk, has learned"
+    with pytest.raises(CheckpointError, match="of other weights or images"):
+        Supervised(protocol, build_trunk("small"), *data, tmp_path / "cut", CPU, whole=True).run()
+
+
+def test_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((200, 3)) < 0.4).astype(np.uint8)
+    x = (2.0 * labels @ rng.normal(size=(3, 8)) + 0.05 * rng.normal(size=(200, 8)) + 1).astype(np.float32)
+
+    def score(rows: np.ndarray, votes: np.ndarray) -> np.ndarray:
+        return average_precision(
+            knn(Features(rows[:150], votes, rows[150:], labels[150:]), CPU), labels[150:]
+        ).per_class
+
+    assert score(x, labels[:150]).mean() > 0.97
+    masked = labels[:150].copy()
+    masked[:, 0] = 255
+    assert score(x, masked)[0] < 0.7, "no vote, no knowledge"
+    assert score(rng.normal(size=x.shape).astype(np.float32), labels[:150]).mean() < 0.65
+
+
+def test_command_line(
+    data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PROTOCOLS, "linear_coco", SHORT)
+    torch.save(trunk().state_dict(), tmp_path / "trunk.pt")
+    common = ["--root", str(data[0].root.parent), "--data", "coco2017", "--workers", "0", "--device", "cpu"]
+    for name in ("linear_coco", "knn"):
+        assert command.main([name, str(tmp_path / "trunk.pt"), *common, "--out", str(tmp_path / "out")]) == 0
+        assert f"{name}: mAP " in capsys.readouterr().out
+        result = json.loads((tmp_path / "out" / name / "result.json").read_text())
+        assert 0 < result["mAP"] < 100 and result["checkpoint"].endswith("trunk.pt")
+    assert command.main(["knn", str(tmp_path / "trunk.pt"), *common]) == 2
+    assert "--out FOLDER" in capsys.readouterr().out
+    assert command.main(["table", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "evaluations.json").read_text())
+    assert [(row["run"], row["protocol"], row["images"]) for row in rows] == [
+        ("out", "knn", "60 / 24"),
+        ("out", "linear_coco", "60 / 24"),
+    ]
+    text = (tmp_path / "evaluations.md").read_text()
+    assert text in capsys.readouterr().out and f"| {rows[1]['mAP']:.2f} | {rows[1]['mAP_best']:.2f} | frozen" in text
+    assert command.main(["table", str(tmp_path / "nothing")]) == 2
+
+
+def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch) -> None:
+    """The same command evaluates a run that is finished; its identity stays."""
+    monkeypatch.setitem(PROTOCOLS, "linear_coco", SHORT)
+    root = data[0].root.parent
+    toy = {"name": "toy", "workers": 0, "toy": asdict(TOY)}
+    config = settings(root, data=toy, optim={"epochs": 1}, queue={"length": 0, "local_length": 0})
+    asked = replace(config, evaluation=Evaluation(protocol="linear_coco"))
+    assert run_id(asked) == run_id(config)
+    assert work(config, tmp_path / "run") == 0 and not (tmp_path / "run" / "evaluation").exists()
+    assert work(asked, tmp_path / "run") == 0
+    result = json.loads((tmp_path / "run" / "evaluation" / "linear_coco" / "result.json").read_text())
+    assert len(result["history"]) == 3 and "step_" in result["checkpoint"]
+
+
+def test_where_a_protocol_finds_its_images(tmp_path: Path) -> None:
+    def of(protocol: str, name: str, root: str, elsewhere: str | None = None) -> Data:
+        evaluation = {"protocol": protocol, "root": elsewhere}
+        return data_of(Config.from_dict({"data": {"name": name, "root": root}, "evaluation": evaluation}))
+
+    found = of("linear_coco", "coco2017", "/coco")
+    assert (found.name, found.root) == ("coco2014", "/coco")
+    assert of("linear_voc", "coco2014", "/coco", "/voc").root == "/voc"
+    with pytest.raises(
+        ConfigError, match=r"measured on voc2007, and data=coco2014 is another set; set evaluation\.root"
+    ):
+        of("linear_voc", "coco2014", "/coco")
+    missing = Config.from_dict({"data": {"name": "folder", "root": str(tmp_path)}, "evaluation": {"protocol": "knn"}})
+    assert work(missing, tmp_path / "run") == 2 and not (tmp_path / "run").exists(), "said before training"
