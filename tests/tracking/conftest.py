@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ def attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             train_on(self, *batch)
             if self.done == stop:
                 log = self.attempt.path / "rank0.log"
-                wait(lambda: config.tracking.name == "none" or "W&B" in log.read_text())
+                wait(lambda: config.tracking.name == "none" or re.search("INFO W&B(:|, offline:|'s)", log.read_text()))
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patch:

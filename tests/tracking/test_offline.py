@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
+from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import read_metrics
 from golang.engine.trainer import Trainer
 from golang.tracking.publish import publish
+from launch.__main__ import main
 from tests.resume.harness import TOTAL
 from tests.tracking import records
 from tests.tracking.conftest import roll_back, said, wait
@@ -24,7 +26,7 @@ OFFLINE = {"name": "offline", "project": "mine", "tags": ["first"], "notes": "a 
 
 
 def test_a_run_that_was_stopped_and_rolled_back(
-    configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path
+    configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, run = configure(tracking=OFFLINE), tmp_path / "run"
     assert attempt(config, run, stop=10) == 75
@@ -42,8 +44,10 @@ def test_a_run_that_was_stopped_and_rolled_back(
 
     # One clean run of all attempts, as often as one likes.
     for _ in range(2):
-        publish(run, offline=True)
+        capsys.readouterr()
+        assert main(["sync", str(run), "--offline"]) == 0
         (clean,) = records.files(run / "wandb/clean-pretrain")
+        assert capsys.readouterr().out == f"run: send it with: wandb sync {clean.parent}\n"
         rows = records.history(clean)
         assert [row["_step"] for row in rows] == STEPS
         for row, line in zip(rows, read_metrics(run / "metrics.jsonl"), strict=True):
@@ -99,11 +103,23 @@ def children(pid: int) -> list[int]:
 
 def test_a_machine_without_a_key(configure: Callable[..., Config], attempt: Callable[..., int], tmp_path: Path) -> None:
     """tracking=wandb goes offline, and says so in one line; nothing asks for a key."""
-    config, run = configure(tracking={"name": "wandb"}, optim={"epochs": 1, "warmup_epochs": 0}), tmp_path / "run"
-    assert attempt(config, run) == 0
+    config, run = configure(tracking={"name": "wandb"}), tmp_path / "run"
+    assert attempt(config, run, stop=3) == 75
     (written,) = records.files(run)
-    assert [row["step"] for row in records.history(written)] == STEPS[:5]
-    assert said(run).count("no key for W&B") <= 1, "it may come after the last step, and is then on the terminal alone"
+    reached = read_metrics(run / "metrics.jsonl")[-1]["step"]
+    assert [row["step"] for row in records.history(written)] == STEPS[:reached]
+    assert said(run).count("this machine has no key for W&B, so it is tracked offline") == 1
+
+
+def test_sync_leaves_a_run_alone_that_is_being_trained(
+    configure: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder.create(tmp_path / "run", configure())
+    with run.hold():
+        assert main(["sync", str(run.path)]) == 1
+    assert "is being trained now" in capsys.readouterr().err
+    assert main(["sync", str(run.path)]) == 1 and "has no metrics yet" in capsys.readouterr().err
+    assert not (run.path / "wandb").exists()
 
 
 def test_a_half_written_line_is_not_sent(

@@ -108,6 +108,17 @@ def test_an_unreachable_server(
     assert metrics(tmp_path / "tracked") == metrics(tmp_path / "plain")
 
 
+def test_without_wandbs_client(
+    configure: Configure, attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an extra: where it is not installed, a line says so."""
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without/wandb.py").write_text("raise ImportError('No module named wandb')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without"))
+    assert attempt(configure(tracking=WANDB), tmp_path / "run", stop=3) == 75
+    assert said(tmp_path / "run").count("W&B's client is not installed: pip install") == 1
+
+
 def test_a_mirror_that_dies(configure: Configure, attempt: Attempt, server: Server, tmp_path: Path) -> None:
     """W&B's client is another process; with it gone, and its pipe broken, the run goes on."""
     from golang.engine.trainer import Trainer
