@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WAYS = {"none": "tracking=none", "unreachable": "tracking=wandb, an unreachable server"}
 # A key, so that it tries, and an address where connections are refused at once, the most often retried.
 NOWHERE = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-WARM = 5  # steps of each run that don't count
+WARM = 10  # steps of each run that don't count
 
 
 def train(way: str, folder: Path, arguments: argparse.Namespace) -> tuple[list[float], float]:
@@ -48,8 +48,8 @@ def train(way: str, folder: Path, arguments: argparse.Namespace) -> tuple[list[f
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracking", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4, help="runs of each way (4)")
-    parser.add_argument("--steps", type=int, default=30, help="steps of a run (30)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each way (3)")
+    parser.add_argument("--steps", type=int, default=80, help="steps of a run (80)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     arguments = parser.parse_args()
     steps: dict[str, list[float]] = {way: [] for way in WAYS}

@@ -35,13 +35,14 @@ def main(run_dir: str, mode: str, process: str, word: str = "", lives: str = "3"
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.nice(10 if lives == "3" else 0)
-    ear = Ear(word)
+        os.nice(19 if lives == "3" else 0)
+    ear = Ear(word, connected=lives != "3")
     try:
         _mirror(RunFolder(run_dir), cast("Mode", mode), int(process), ear)
     except Exception as error:  # whatever W&B's client raises: the training goes on, and the details are in wandb.log
         traceback.print_exc()
         if int(lives) > 1:
+            os.environ.pop("WANDB_SERVICE", None)  # how to reach the helper that is gone
             again = [run_dir, mode, process, ear.word, str(int(lives) - 1)]
             os.execv(sys.executable, [sys.executable, "-m", "golang.tracking", *again])
         _say(f"W&B's client failed ({error}); python -m launch sync {run_dir} sends the run later")
@@ -97,9 +98,8 @@ def _open(run: RunFolder, mode: Mode, process: int, ear: Ear) -> Client | None:
 class Ear:
     """Hears the trainer's one word. If W&B has not answered by then, this process waits no longer than it is worth."""
 
-    def __init__(self, word: str = "") -> None:
-        self.word = word
-        self.connected = bool(word)
+    def __init__(self, word: str, connected: bool) -> None:
+        self.word, self.connected = word, connected
         self.impatient = False  # W&B did not answer once: not worth waiting for even at a run's end
         self._heard = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -115,7 +115,7 @@ class Ear:
         if not self.connected and self.word == "finished" and not self.impatient:
             time.sleep(ANSWER)
         if not self.connected:
-            _say("W&B has not answered; python -m launch sync sends the run later")
+            _say("W&B was not ready in time; python -m launch sync sends the run later")
             os._exit(0)
         time.sleep(LINGER)
         os._exit(1)

@@ -40,6 +40,7 @@ class Client:
     def __init__(self, run: RunFolder, ticket: Ticket, opened: Any, mode: Mode) -> None:  # noqa: ANN401 - no types
         self.run, self.ticket, self.mode = run, ticket, mode
         self._opened = opened
+        self.folder = Path(opened.dir).parent  # that W&B's client writes to
         # W&B's server says what it has: all else that metrics.jsonl holds is sent, also what an attempt that was
         # killed had handed over in vain. It takes no step twice, and none that is lower than its last.
         self.after = opened.starting_step - 1 if mode == "online" else ticket.logged
@@ -61,18 +62,18 @@ class Client:
             self.after = line["step"]
 
     def take_over(self) -> None:
-        """Follows a client that did not end, as its processes were killed: what that had not yet written is lost. Its
-        folder is put aside, and its steps are written again here."""
+        """Follows offline clients that did not end, as their processes were killed: what they had not yet written is
+        lost. Their folders are put aside, and their steps are written again here."""
         if self.mode == "offline":
-            left = self.run.path / "wandb" / (self.ticket.open or "none")
-            if left.is_dir():
-                left.rename(left.with_name(f"unfinished-{left.name}"))
-            self.ticket = self.ticket.noting(self.run, open=Path(self._opened.dir).parent.name)
+            for left in (self.run.path / "wandb").glob("offline-run-*"):
+                if left.name not in (*self.ticket.whole, self.folder.name):
+                    left.rename(left.with_name(f"unfinished-{left.name}"))
 
     def keep_mark(self, ended: bool = False) -> None:
         """Writes down how far W&B has got: offline, where files are whole only then, when the client has ended."""
         if ended or (self.mode == "online" and self.after > self.ticket.logged):
-            self.ticket = self.ticket.noting(self.run, logged=max(self.after, self.ticket.logged), open="")
+            whole = (*self.ticket.whole, self.folder.name) if self.mode == "offline" else self.ticket.whole
+            self.ticket = self.ticket.noting(self.run, logged=max(self.after, self.ticket.logged), whole=whole)
 
     def summarise(self) -> None:
         """Puts the evaluation's figures and pictures into the summary."""

@@ -20,7 +20,7 @@ class Ticket:
 
     id: str
     logged: int = 0  # the highest step that W&B's client was given: an attempt that starts further back repeats none
-    open: str = ""  # the folder of an offline client that has not ended yet, or never will
+    whole: tuple[str, ...] = ()  # the folders of offline clients that have ended; what others hold may lack the end
     refused: str = ""  # an earlier id that W&B would not take, as that of a deleted run
 
     @classmethod
@@ -29,11 +29,11 @@ class Ticket:
         facts = read_json(run.path / FILE)
         if facts is not None and isinstance(facts.get("id"), str):
             return cls(
-                facts["id"], int(facts.get("logged", 0)), str(facts.get("open", "")), str(facts.get("refused", ""))
+                facts["id"], int(facts.get("logged", 0)), tuple(facts.get("whole", ())), str(facts.get("refused", ""))
             )
         return cls(_draw(run)).keep(run, write)
 
-    def noting(self, run: RunFolder, **facts: int | str) -> Ticket:
+    def noting(self, run: RunFolder, **facts: int | tuple[str, ...]) -> Ticket:
         """With other values of its fields, written down."""
         return replace(self, **facts).keep(run)  # type: ignore[arg-type]
 

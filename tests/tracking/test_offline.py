@@ -87,7 +87,7 @@ def test_signals_that_reach_wandb_too(
         assert attempt(config, run, stop=14) == 75
     assert attempt(config, run) == 0
     assert [row["step"] for path in records.files(run) for row in records.history(path)] == STEPS
-    assert len(list(run.glob("wandb/unfinished-offline-run-*"))) == 1
+    assert list(run.glob("wandb/unfinished-offline-run-*"))
 
 
 def children(pid: int) -> list[int]:
