@@ -49,7 +49,7 @@ def train(way: str, folder: Path, arguments: argparse.Namespace) -> tuple[list[f
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracking", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each way (3)")
-    parser.add_argument("--steps", type=int, default=80, help="steps of a run (80)")
+    parser.add_argument("--steps", type=int, default=60, help="steps of a run (60)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     arguments = parser.parse_args()
     steps: dict[str, list[float]] = {way: [] for way in WAYS}
