@@ -13,6 +13,7 @@ from golang.engine.health import Signs, read_signs
 from golang.method.model import SwAV
 from golang.method.objective import Losses, Targets, compute_losses, make_targets
 from golang.method.queue import EmbeddingQueue
+from golang.validation import local_queue_length, queue_length
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": None, "fp64": None}
 
@@ -50,6 +51,15 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return losses
+
+    def make_queues(self, ranks: int) -> None:
+        """The queues of this rank, full of zeros, unless they are there or not wanted."""
+        dtype = next(self.model.parameters()).dtype
+        features = self.config.model.feature_dim
+        if self.queue is None and (length := queue_length(self.config)):
+            self.queue = EmbeddingQueue(length // ranks, features, self.device, dtype)
+        if self.local_queue is None and (length := local_queue_length(self.config)):
+            self.local_queue = EmbeddingQueue(length // ranks, features, self.device, dtype)
 
     def gradients(
         self, iteration: int, large: Tensor, small: Tensor | None, permutations: Tensor | None

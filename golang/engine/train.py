@@ -15,7 +15,7 @@ import torch
 
 from golang.config import Config
 from golang.data.sets import check_root
-from golang.engine import checkpoint
+from golang.engine import causes, checkpoint
 from golang.engine.distributed import ControlGroup, World, join, leave, pick_device, read_world
 from golang.engine.preemption import StopListener
 from golang.engine.runfolder import Attempt, RunFolder
@@ -61,6 +61,7 @@ def train(
                     log.info("%s is finished already; name=OTHER starts afresh", run_dir)
                     return Outcome.ALREADY
                 held.enter_context(_log_file(start.attempt.path / f"rank{world.rank}.log"))
+                held.enter_context(causes.recorded(start.attempt, world.rank))
                 mirror = mirror or held.enter_context(Mirror())
                 shown = show_progress and world.rank == 0
                 trainer = Trainer(config, start, world, device, control, listener, mirror, shown)

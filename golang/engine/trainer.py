@@ -36,9 +36,8 @@ from golang.errors import CheckpointError, DataError, GolangError, NonFiniteErro
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
-from golang.method.queue import EmbeddingQueue
 from golang.tracking.mirror import Mirror
-from golang.validation import local_queue_length, local_views, queue_length
+from golang.validation import local_views
 from golang.weights import load_into
 
 T = TypeVar("T")
@@ -106,6 +105,7 @@ class Trainer:
             self.done = state.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
             if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
                 self.unreadable.restore(saved["ranks"]["unreadable"])
+        self._on_first_rank(lambda: checkpoint.check_room(self.folder, state.size(self.step), self._kept()))
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
@@ -122,9 +122,8 @@ class Trainer:
             with self.watchdog, self._peers():
                 stop = self._loop()
                 self._save_last(stop)
-        except BaseException as error:
-            causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
-            self.report.end("failed", causes.get(type(error), "error"), self.done, message=str(error))
+        except BaseException:
+            self.report.status("failed", self.done)
             raise
         finally:
             self.saver.wait()
@@ -180,7 +179,7 @@ class Trainer:
     def _train_on(self, large: Tensor, small: Tensor) -> None:
         config, step = self.config, self.step
         if self.done >= config.queue.start_epoch * self.steps_per_epoch:
-            self._ensure_queues()
+            step.make_queues(self.world.size)
         dtype = torch.float64 if config.precision == "fp64" else torch.float32
         crops = [
             normalise(group.flatten(0, 1).to(self.device, non_blocking=True), dtype) if group.numel() else None
@@ -199,17 +198,6 @@ class Trainer:
         self.sentinel.look(self.done, losses.total, step.optimizer)
         self.meter.add(losses, step.signs, step.optimizer)
         self.done += 1
-
-    def _ensure_queues(self) -> None:
-        step, config = self.step, self.config
-        dtype = next(step.model.parameters()).dtype
-        features = config.model.feature_dim
-        if step.queue is None and queue_length(config):
-            step.queue = EmbeddingQueue(queue_length(config) // self.world.size, features, self.device, dtype)
-        if step.local_queue is None and local_queue_length(config):
-            step.local_queue = EmbeddingQueue(
-                local_queue_length(config) // self.world.size, features, self.device, dtype
-            )
 
     def _log(self, pace: Pace) -> None:
         """A line of metrics: the means over ranks and steps since the last. The one place that waits for the device."""
@@ -305,6 +293,11 @@ class Trainer:
     def _milestone(self, step: int) -> bool:
         epochs = self.config.checkpoint.keep_every_epochs
         return step == self.total or (epochs > 0 and step % (epochs * self.steps_per_epoch) == 0)
+
+    def _kept(self) -> int:
+        """How many checkpoints the run has at its end, with the one that is being written."""
+        every = self.config.checkpoint.keep_every_epochs
+        return self.config.checkpoint.keep_last + 1 + (self.config.optim.epochs // every if every else 0)
 
     def _probed(self, step: int) -> bool:
         epochs = self.config.evaluation.probe_every_epochs
