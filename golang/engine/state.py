@@ -126,7 +126,10 @@ def restore(state: dict[str, Any], step: TrainStep, meter: Meter, sentinel: Sent
     ranks = state["ranks"]
     same = len(ranks["meter"]) == world_size()
     sentinel.skipped.copy_(ranks["skipped"][0])
-    meter.sums.copy_(ranks["meter"][rank()] if same else ranks["meter"].mean(0))
+    if not meter.restore(ranks["meter"], rank(), world_size()):
+        log.warning(
+            "the checkpoint is of a version with other metrics; the next line of them covers the steps from here on"
+        )
     if same:
         torch.set_rng_state(
             ranks["rng"][rank()].clone()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from golang.config import Config
+from golang.engine.health import Signs, read_signs
 from golang.method.model import SwAV
 from golang.method.objective import Losses, Targets, compute_losses, make_targets
 from golang.method.queue import EmbeddingQueue
@@ -38,6 +39,7 @@ class TrainStep:
         self.forward = forward or model
         self.queue: EmbeddingQueue | None = None
         self.local_queue: EmbeddingQueue | None = None
+        self.signs = Signs(())  # of the last step
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
 
@@ -70,6 +72,7 @@ class TrainStep:
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             branches = self.forward(large, small)
             targets = make_targets(self.model, branches, images, self.config.method, self.queue, self.local_queue)
+            self.signs = read_signs(branches, targets)
             losses = compute_losses(branches, targets, images, self.config.method, self.config.cross_view, permutations)
         self.scaler.scale(losses.total).backward()
         if self.scaler.is_enabled():

@@ -23,6 +23,7 @@ from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
 from golang.errors import GolangError
 from golang.initial import pinned
+from golang.tracking.mirror import Mirror
 from golang.validation import check, check_world
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,14 @@ def train(
     run_dir: Path | str,
     show_progress: bool = True,
     before_leaving: Callable[[str], None] | None = None,
+    mirror: Mirror | None = None,
 ) -> Outcome:
     """Trains the run in `run_dir` until it is finished or asked to stop; an existing run is continued.
 
     Alone, under torchrun or under Slurm: every rank calls it with the same arguments. Raises a GolangError for
     anything a person has to mend; what is on disk is never lost by it. When stopped, rank 0 calls
-    `before_leaving(cause)` after the save, while all other ranks still wait.
+    `before_leaving(cause)` after the save, while all other ranks still wait. With a `mirror` W&B's run stays open after
+    the last step, for what the caller still has to say there.
     """
     check(config)
     config = pinned(config)
@@ -59,7 +62,9 @@ def train(
                     return Outcome.ALREADY
                 held.enter_context(_log_file(start.attempt.path / f"rank{world.rank}.log"))
                 held.enter_context(causes.recorded(start.attempt, world.rank))
-                trainer = Trainer(config, start, world, device, control, listener, show_progress and world.rank == 0)
+                mirror = mirror or held.enter_context(Mirror())
+                shown = show_progress and world.rank == 0
+                trainer = Trainer(config, start, world, device, control, listener, mirror, shown)
                 trainer.before_leaving = before_leaving
                 return trainer.run()
         finally:

@@ -36,6 +36,7 @@ from golang.errors import CheckpointError, DataError, GolangError, NonFiniteErro
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
+from golang.tracking.mirror import Mirror
 from golang.validation import local_views
 from golang.weights import load_into
 
@@ -51,7 +52,6 @@ LOST = (
     "Broken pipe",
     "ncclRemoteError",
 )
-HEARTBEAT = 5.0  # seconds between status files
 
 
 class Outcome(enum.Enum):
@@ -79,6 +79,7 @@ class Trainer:
         device: torch.device,
         control: ControlGroup,
         listener: StopListener,
+        mirror: Mirror,
         show_progress: bool,
     ) -> None:
         self.config, self.world, self.device, self.control, self.listener = config, world, device, control, listener
@@ -96,7 +97,7 @@ class Trainer:
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
-        self.meter, self.sentinel = Meter(device), Sentinel.on(device)
+        self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
         self.unreadable = Unreadable(self.images, place(config.data))
         self.done = 0  # steps
         if start.resume is not None:
@@ -110,7 +111,7 @@ class Trainer:
         self.saver.last = start.resume
         self.saver.last_step = self.done if start.resume else None
         self.saved_at = time.monotonic()
-        self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
+        self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
         self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
@@ -152,6 +153,7 @@ class Trainer:
                     break
                 if stop:
                     agreement.drain()
+                    self.report.stopping()
                     return stop
                 every = self.config.checkpoint.every_steps
                 probed = self._probed(self.done)
@@ -185,22 +187,16 @@ class Trainer:
         ]
         permutations = None
         if config.method.name == "golang":
-            share = config.optim.batch_size // self.world.size
-            drawn = local_permutations(
-                config.method.local_permutation,
-                local_views(config),
-                config.seed,
-                self.done,
-                self.world.rank * share,
-                share,
-            )
+            share, kind = config.optim.batch_size // self.world.size, config.method.local_permutation
+            first = self.world.rank * share
+            drawn = local_permutations(kind, local_views(config), config.seed, self.done, first, share)
             # Only from page-locked memory is the copy one that the host does not wait for.
             pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
             permutations = pinned.to(self.device, non_blocking=True)
         assert crops[0] is not None
         losses = step(self.done, crops[0], crops[1], permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)
-        self.meter.add(losses)
+        self.meter.add(losses, step.signs, step.optimizer)
         self.done += 1
 
     def _log(self, pace: Pace) -> None:
@@ -252,6 +248,7 @@ class Trainer:
                 self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
                 if self.before_leaving is not None:
                     self.before_leaving(STOP_SIGNALS[stop])
+                self.report.mirror.close("preempting")
             elif self.world.rank == 0:
                 self.report.end("finished", "finished", self.done)
         finally:

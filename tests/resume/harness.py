@@ -74,7 +74,7 @@ def settings(data_root: Path, **changes: object) -> Config:
     values = json.loads(json.dumps(SETTINGS))
     values["data"]["root"] = str(data_root)
     for key, change in changes.items():
-        values[key] = {**values[key], **change} if isinstance(change, dict) else change
+        values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
     return Config.from_dict(values)
 
 
