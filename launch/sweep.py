@@ -17,6 +17,7 @@ from launch.config import Cluster
 from launch.errors import LaunchBusyError, SubmitError
 
 PATIENCE = 2.0  # seconds for a launcher that is about to end
+FILE = "sweep.yaml"
 _FOLDER = re.compile(r".+-([0-9a-f]{8})")
 
 
@@ -57,10 +58,13 @@ def folders(sweep: Path) -> dict[str, Path]:
 
 
 def describe(plan: Plan) -> None:
-    """Writes what was typed to sweep.yaml. Raises SubmitError."""
-    values = {"command": list(plan.command), "cwd": str(Path.cwd()), "typed": now()}
+    """Writes to sweep.yaml what was typed, for which runs, and the folder's inode, which a copy of the sweep does not
+    have. Raises SubmitError."""
+    values = {
+        "command": list(plan.command), "cwd": str(Path.cwd()), "typed": now(), "runs": [run.id for run in plan.runs],
+    }  # fmt: skip
     try:
-        write_atomically(plan.sweep / "sweep.yaml", yaml_text(values))
+        write_atomically(plan.sweep / FILE, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
     except OSError as error:
         raise unwritable(plan.sweep, error) from error
 
