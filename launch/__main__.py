@@ -1,4 +1,4 @@
-"""`python -m launch status|logs|cancel|resume|doctor|report [SWEEP|RUN]`: looking after runs. None of it waits for torch."""
+"""`python -m launch COMMAND [SWEEP|RUN]`: looking after runs. None of it waits for torch."""
 
 from __future__ import annotations
 
@@ -109,10 +109,11 @@ def resume(options: argparse.Namespace) -> int:
 def examine(options: argparse.Namespace) -> int:
     """Findings about this machine, its Slurm and some runs; 1 if one of them is a failure."""
     from launch import doctor
+    from launch.finding import show
 
     runs = find(options.target, options.runs_dir) if options.target else []
     findings = doctor.examine(runs, options.runs_dir, options.partition, options.probe)
-    return doctor.show(findings, options.json)
+    return show(findings, options.json)
 
 
 def report(options: argparse.Namespace) -> int:
