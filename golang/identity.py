@@ -33,10 +33,10 @@ def result_settings(config: Config) -> dict[str, Any]:
 
     Leaving out what has its default lets a later version add a setting without changing old ids.
     """
-    defaults = _flat(Config().to_dict())
+    defaults = flat(Config().to_dict())
     return {
         key: value
-        for key, value in sorted(_flat(config.to_dict()).items())
+        for key, value in sorted(flat(config.to_dict()).items())
         if value != defaults[key] and not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE)
     }
 
@@ -73,11 +73,12 @@ def find_run(sweep: Path, identity: str) -> Path | None:
     return found[0] if found else None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -116,7 +116,7 @@ def examine(options: argparse.Namespace) -> int:
     return show(findings, options.json)
 
 
-def report(options: argparse.Namespace) -> int:
+def write_report(options: argparse.Namespace) -> int:
     """Writes a sweep's report and says where it is."""
     from launch import report
 
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=examine)
     reporting = commands.add_parser("report", parents=[common], help="a sweep's report: report.md and report.png")
     reporting.add_argument("target", nargs="?", metavar="SWEEP", help="default: the only one there is")
-    reporting.set_defaults(command=report)
+    reporting.set_defaults(command=write_report)
     return parser
 
 
