@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from golang.config import Config
+from golang.engine.private import stays_inside
 from golang.errors import ConfigError
 
 # Settings that say where and how comfortably a run happens, not what comes out of it.
@@ -64,7 +65,10 @@ def label(overrides: Sequence[str], longest: int = 80) -> str:
 
 def find_run(sweep: Path, identity: str) -> Path | None:
     """The folder of that id in a sweep, whatever its label; None if there is none."""
+    stays_inside(sweep)
     found = sorted(path for path in sweep.glob(f"*-{identity}") if path.is_dir())
+    for path in found:
+        stays_inside(path)
     if len(found) > 1:
         raise ConfigError(
             f"{sweep} holds run {identity} {len(found)} times: {', '.join(path.name for path in found)}; "

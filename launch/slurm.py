@@ -61,7 +61,8 @@ def environment(environ: Mapping[str, str] = os.environ, script_sets: Sequence[s
     """The environment without what a surrounding job says of itself, and without those SBATCH_ variables that would
     overrule an option in the script (`script_sets`, as sbatch spells them)."""
     names = {"time": "TIMELIMIT", "cpus-per-task": "CPUS_PER_TASK"}
-    ours = {f"SBATCH_{names.get(option, option.upper().replace('-', '_'))}" for option in script_sets}
+    ours = {"SBATCH_NO_REQUEUE"} if "requeue" in script_sets else set()
+    ours |= {f"SBATCH_{names.get(option, option.upper().replace('-', '_'))}" for option in script_sets}
     return {
         name: value
         for name, value in environ.items()

@@ -63,9 +63,9 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         sweep=run.sweep.name,
         run=run.path.name,
         state=state,
-        step=int(status.get("step", 0)),
-        total=int(status.get("total", 0)),
-        loss=status.get("loss"),
+        step=_whole(status.get("step")),
+        total=_whole(status.get("total")),
+        loss=loss if isinstance(loss := status.get("loss"), (int, float)) else None,
         attempts=len(numbers),
         last=last,
         node=(job.nodes if job and job.active else "") or str(status.get("host", "")),
@@ -157,7 +157,9 @@ def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a 
     for sweep in dict.fromkeys(line.sweep for line in lines):
         own = [line for line in lines if line.sweep == sweep]
         counts = ", ".join(f"{count} {state}" for state, count in Counter(line.state for line in own).items())
-        table = Table(title=f"{sweep}: {counts}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Table(
+            title=Text(f"{sweep}: {counts}"), title_justify="left", box=None, pad_edge=False, header_style="bold"
+        )
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
         for column in ("step", "loss", "att."):
@@ -169,7 +171,8 @@ def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a 
             progress = f"{line.step}/{line.total}" if line.total else "–"
             loss = "–" if line.loss is None else f"{line.loss:.3f}"
             state = Text(line.state, style=COLOURS.get(line.state, ""))
-            table.add_row(names[line.run], state, progress, loss, str(line.attempts), line.node, line.last)
+            texts = (names[line.run], state, progress, loss, str(line.attempts), line.node, line.last)
+            table.add_row(*(Text(text) if isinstance(text, str) else text for text in texts))
         parts.append(table)
     if trouble:
         parts.append(Text(trouble, style="yellow"))
@@ -186,7 +189,14 @@ def stop_here(run: Run) -> bool:
     status = read_json(run.path / "attempts" / f"{numbers[-1]:02d}" / "status.json") if numbers else None
     if status is None or status.get("host") != socket.gethostname() or not held(RunFolder(run.path)):
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int(status["pid"]), 15)
-        return True
+    pid = _whole(status.get("pid"))
+    with contextlib.suppress(OSError):
+        # The folder's word is not enough to end a process: it has to be the one that holds the run.
+        if any(link.samefile(run.path / "lock") for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()):
+            os.kill(pid, 15)
+            return True
     return False
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
