@@ -77,6 +77,8 @@ def test_a_run_does_not_continue_from_a_planted_pickle(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", settings(tmp_path / "toy"))
     run.start_attempt(1, {}, None)
     sealed({"model": Evil()}, run.checkpoints / "step_00000010.a00.pt")
+    with pytest.raises(CheckpointError, match="not loaded for safety"):  # its seal holds
+        checkpoint.read(run.checkpoints / "step_00000010.a00.pt")
     assert checkpoint.latest(run) is None
     with pytest.raises(CheckpointError, match="no whole checkpoint"):
         weights.find(run.path)
