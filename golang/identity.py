@@ -20,8 +20,10 @@ OUTSIDE = frozenset(
         "device",
         "deterministic",
         "log_every_steps",
+        "hang_seconds",
         "checkpoint",
         "evaluation",
+        "tracking",
         "data.root",
         "data.workers",
         "model.init",  # model.init_sha256 counts: what the file holds, wherever it lies

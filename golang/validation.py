@@ -96,6 +96,7 @@ def _check_numbers(config: Config) -> None:
         "optim.weight_decay": config.optim.weight_decay,
         "optim.freeze_iterations": config.optim.freeze_iterations,
         "checkpoint.every_steps": config.checkpoint.every_steps,
+        "hang_seconds": config.hang_seconds,
         "checkpoint.keep_every_epochs": config.checkpoint.keep_every_epochs,
         "evaluation.probe_every_epochs": config.evaluation.probe_every_epochs,
     }

@@ -5,6 +5,7 @@ launch/job.sh holds the same table for a batch script whose tasks could not ask.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from golang.engine.runfolder import Attempt, RunFolder, read_json
 from launch import ledger, slurm
 from launch.errors import SlurmError
 
@@ -47,6 +49,16 @@ def job_id(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("SLURM_JOB_ID", "")
 
 
+def name_cause(verdict: Verdict, record: Mapping[str, str], cause: str) -> str:
+    """What a stop is called once Slurm has been asked; `cause` is what the ranks heard."""
+    if verdict is Verdict.ENDED:
+        return "cancelled"
+    preempted = record.get("PreemptTime", "None") not in ("None", "Unknown") or record.get("JobState") == "PREEMPTED"
+    if preempted or verdict is Verdict.ALREADY:
+        return "preempted"
+    return "time limit" if cause == "time limit ahead" else cause
+
+
 class Requeue:
     """Rank 0's last duty before all ranks leave: `Requeue(run_dir)(cause)`."""
 
@@ -60,20 +72,34 @@ class Requeue:
             say(self.run_dir, "stopped", cause=cause)
             return
         try:
-            verdict = decide(slurm.record(job, PATIENCE), restarts)
-            if verdict is Verdict.REQUEUE:
+            record = slurm.record(job, PATIENCE)
+            verdict = decide(record, restarts)
+            cause = name_cause(verdict, record, cause)
+            self._note(cause)
+            if verdict is Verdict.REQUEUE and record.get("BatchFlag") == "0":
+                say(self.run_dir, "stopped", cause=cause)
+                log.info("job %s is interactive, so it is not put back in the queue; the same command continues", job)
+            elif verdict is Verdict.REQUEUE:
                 # Before asking: once Slurm has heard it, this process may have no time left.
                 say(self.run_dir, "requeued", cause=cause)
                 slurm.run(["scontrol", "requeue", job], PATIENCE)
-                log.info("job %s is in the queue again", job)
+                log.info("job %s is in the queue again (%s)", job, cause)
             elif verdict is Verdict.ALREADY:
                 say(self.run_dir, "requeued", cause=cause, by="slurm")
-                log.info("Slurm has put job %s in the queue again", job)
+                log.info("Slurm has put job %s in the queue again (%s)", job, cause)
             else:
                 say(self.run_dir, "cancelled", cause=cause)
                 log.info("job %s was cancelled; it will not come back by itself", job)
         except SlurmError as error:
             log.warning("%s. The run is saved; the batch script will try again to put job %s in the queue", error, job)
+
+    def _note(self, cause: str) -> None:
+        """The newest attempt's cause.json by Slurm's word."""
+        run = RunFolder(self.run_dir)
+        attempt = Attempt(run, run.attempt_numbers()[-1])
+        heard = read_json(attempt.path / "cause.json") or {}
+        with contextlib.suppress(OSError):
+            attempt.write_cause(cause, **{key: value for key, value in heard.items() if key not in ("cause", "at")})
 
 
 def say(run_dir: Path, event: ledger.Event, **facts: object) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from golang.config import Config
 from golang.engine import lock
 from golang.engine.private import make_private, open_private, stays_inside
-from golang.engine.runfolder import RunFolder, now, read_json, write_atomically, yaml_text
+from golang.engine.runfolder import PARTS, RunFolder, now, read_json, write_atomically, yaml_text
 from golang.errors import ConfigError, GolangError
+from golang.tracking.ticket import Ticket
 from launch.config import Cluster
 from launch.errors import LaunchBusyError, SubmitError
 
@@ -82,11 +83,13 @@ def freeze(run: Planned, code: Path) -> None:
         else:
             # As RunFolder.create, without its waiting for the disk: a thousand runs are made at once, and of a file
             # that a power cut takes the trainer says that it is damaged.
-            for part in ("", "checkpoints", "attempts", "logs", "evaluation"):
+            for part in ("", *PARTS):
                 stays_inside(run.folder / part)
             for part in ("checkpoints", "attempts", "logs"):
                 make_private(run.folder / part)
             replace(run.folder / "config.yaml", yaml_text(run.config.to_dict()))
+        if run.config.tracking.name != "none":
+            Ticket.of(RunFolder(run.folder), replace)
         replace(run.folder / "overrides.yaml", yaml_text(values))
     except OSError as error:
         raise unwritable(run.folder, error) from error

@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -99,6 +100,26 @@ def write(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def check_room(run: RunFolder, size: int, files: int) -> None:
+    """Raises CheckpointError where checkpoints of `size` bytes, `files` in all, will not fit beside what is there."""
+    needed = size * max(1, files - len(entries(run)))
+    free = shutil.disk_usage(run.checkpoints).free
+    if free < needed:
+        raise CheckpointError(
+            f"this run's checkpoints need {_human(needed)} more ({_human(size)} each), but {run.checkpoints} "
+            f"has {_human(free)} free; make room, keep fewer (checkpoint.keep_last, "
+            "checkpoint.keep_every_epochs=0), or choose another place with runs_dir=PATH"
+        )
+
+
+def _human(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
 def is_sealed(path: Path) -> bool:
     """Whether a file ends as `encode` ends it, be it whole or not. Raises OSError."""
     with path.open("rb") as file:
@@ -161,6 +182,7 @@ class Saver:
         self.seconds: float | None = None  # that the last save took to be safe on disk
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
+        self._size = 0  # bytes of the last checkpoint
         for leftover in attempt.run.checkpoints.glob(".step_*.tmp"):
             leftover.unlink(missing_ok=True)
 
@@ -177,16 +199,21 @@ class Saver:
             self._thread = None
         if self._error is not None:
             stands = f"{self.last} still stands" if self.last else "there is no checkpoint yet"
+            folder = self.attempt.run.checkpoints
+            free = _human(shutil.disk_usage(folder).free)
             log.error(
-                "a checkpoint could not be written to %s: %s; %s", self.attempt.run.checkpoints, self._error, stands
-            )
+                "a checkpoint of %s could not be written to %s, where %s are free: %s; %s",
+                _human(self._size), folder, free, self._error.strerror or self._error, stands,
+            )  # fmt: skip
             self._error = None
 
     def _save(self, step: int, state: Mapping[str, Any]) -> None:
         path = self.attempt.run.checkpoints / file_name(step, self.attempt.number)
         began = time.monotonic()
+        data = encode(state)
+        self._size = len(data)
         try:
-            write(path, encode(state))
+            write(path, data)
         except OSError as error:
             self._error = error
             return

@@ -18,6 +18,8 @@ from golang.engine.private import make_private, open_private, stays_inside
 from golang.errors import ConfigError, DataError, RunBusyError
 from golang.identity import result_settings, run_id
 
+PARTS = ("checkpoints", "attempts", "logs", "evaluation", "wandb")  # the folders in a run's own
+
 
 class RunFolder:
     """Paths and small files of one run. Folders are private to their owner."""
@@ -45,7 +47,7 @@ class RunFolder:
             raise DataError(
                 f"can't make the run folder {run.path}: {error.strerror}; choose another with run_dir=PATH"
             ) from error
-        for part in ("checkpoints", "attempts", "logs", "evaluation"):
+        for part in PARTS:
             stays_inside(run.path / part)
         if run.config_file.exists():
             there = run.config()

@@ -15,7 +15,7 @@ import torch
 
 from golang.config import Config
 from golang.data.sets import check_root
-from golang.engine import checkpoint
+from golang.engine import causes, checkpoint
 from golang.engine.distributed import ControlGroup, World, join, leave, pick_device, read_world
 from golang.engine.preemption import StopListener
 from golang.engine.runfolder import Attempt, RunFolder
@@ -23,6 +23,7 @@ from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
 from golang.errors import GolangError
 from golang.initial import pinned
+from golang.tracking.mirror import Mirror
 from golang.validation import check, check_world
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,14 @@ def train(
     run_dir: Path | str,
     show_progress: bool = True,
     before_leaving: Callable[[str], None] | None = None,
+    mirror: Mirror | None = None,
 ) -> Outcome:
     """Trains the run in `run_dir` until it is finished or asked to stop; an existing run is continued.
 
     Alone, under torchrun or under Slurm: every rank calls it with the same arguments. Raises a GolangError for
     anything a person has to mend; what is on disk is never lost by it. When stopped, rank 0 calls
-    `before_leaving(cause)` after the save, while all other ranks still wait.
+    `before_leaving(cause)` after the save, while all other ranks still wait. With a `mirror` W&B's run stays open after
+    the last step, for what the caller still has to say there.
     """
     check(config)
     config = pinned(config)
@@ -58,7 +61,10 @@ def train(
                     log.info("%s is finished already; name=OTHER starts afresh", run_dir)
                     return Outcome.ALREADY
                 held.enter_context(_log_file(start.attempt.path / f"rank{world.rank}.log"))
-                trainer = Trainer(config, start, world, device, control, listener, show_progress and world.rank == 0)
+                held.enter_context(causes.recorded(start.attempt, world.rank))
+                mirror = mirror or held.enter_context(Mirror())
+                shown = show_progress and world.rank == 0
+                trainer = Trainer(config, start, world, device, control, listener, mirror, shown)
                 trainer.before_leaving = before_leaving
                 return trainer.run()
         finally:
@@ -124,7 +130,7 @@ def _set_up_torch(config: Config, device: torch.device, world: World) -> None:
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
-        _keep_freed_memory()
+        keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             torch.set_num_threads(max(1, cores // world.local_size - config.data.workers))
@@ -132,7 +138,7 @@ def _set_up_torch(config: Config, device: torch.device, world: World) -> None:
     torch.manual_seed(config.seed)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Has glibc keep what a step frees for the next one, which asks for the same again.
 
     By default every large tensor is mapped anew, and the kernel zeroes its pages at first touch: an eighth of a small

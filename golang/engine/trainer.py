@@ -31,12 +31,13 @@ from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
 from golang.engine.step import TrainStep
 from golang.engine.unreadable import Unreadable
+from golang.engine.watchdog import Watchdog
 from golang.errors import CheckpointError, DataError, GolangError, NonFiniteError, PeerLostError
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
-from golang.method.queue import EmbeddingQueue
-from golang.validation import local_queue_length, local_views, queue_length
+from golang.tracking.mirror import Mirror
+from golang.validation import local_views
 from golang.weights import load_into
 
 T = TypeVar("T")
@@ -51,7 +52,6 @@ LOST = (
     "Broken pipe",
     "ncclRemoteError",
 )
-HEARTBEAT = 5.0  # seconds between status files
 
 
 class Outcome(enum.Enum):
@@ -79,6 +79,7 @@ class Trainer:
         device: torch.device,
         control: ControlGroup,
         listener: StopListener,
+        mirror: Mirror,
         show_progress: bool,
     ) -> None:
         self.config, self.world, self.device, self.control, self.listener = config, world, device, control, listener
@@ -96,7 +97,7 @@ class Trainer:
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
-        self.meter, self.sentinel = Meter(device), Sentinel.on(device)
+        self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
         self.unreadable = Unreadable(self.images, place(config.data))
         self.done = 0  # steps
         if start.resume is not None:
@@ -104,24 +105,25 @@ class Trainer:
             self.done = state.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
             if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
                 self.unreadable.restore(saved["ranks"]["unreadable"])
+        self._on_first_rank(lambda: checkpoint.check_room(self.folder, state.size(self.step), self._kept()))
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
         self.saver.last_step = self.done if start.resume else None
         self.saved_at = time.monotonic()
-        self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
+        self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
+        self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
 
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
         try:
-            with self._peers():
+            with self.watchdog, self._peers():
                 stop = self._loop()
                 self._save_last(stop)
-        except BaseException as error:
-            causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
-            self.report.end("failed", causes.get(type(error), "error"), self.done, message=str(error))
+        except BaseException:
+            self.report.status("failed", self.done)
             raise
         finally:
             self.saver.wait()
@@ -132,9 +134,11 @@ class Trainer:
         agreement, pace = Agreement(self.control), Pace()
         with self.report, self._batches() as batches:
             self._probe()
+            self.watchdog.beat("waiting for the first images")
             asked = time.monotonic()
             for large, small, unreadable in batches:
                 pace.waited += time.monotonic() - asked
+                self.watchdog.beat(f"in step {self.done + 1}")
                 self.unreadable.note(unreadable)
                 self._train_on(large, small)
                 pace.steps += 1
@@ -149,6 +153,7 @@ class Trainer:
                     break
                 if stop:
                     agreement.drain()
+                    self.report.stopping()
                     return stop
                 every = self.config.checkpoint.every_steps
                 probed = self._probed(self.done)
@@ -156,6 +161,7 @@ class Trainer:
                     self._save(time.monotonic() + PATIENCE)
                 if probed:
                     self._probe()
+                self.watchdog.beat(f"waiting for the images of step {self.done + 1}")
                 asked = time.monotonic()
             agreement.drain()
         return 0
@@ -173,7 +179,7 @@ class Trainer:
     def _train_on(self, large: Tensor, small: Tensor) -> None:
         config, step = self.config, self.step
         if self.done >= config.queue.start_epoch * self.steps_per_epoch:
-            self._ensure_queues()
+            step.make_queues(self.world.size)
         dtype = torch.float64 if config.precision == "fp64" else torch.float32
         crops = [
             normalise(group.flatten(0, 1).to(self.device, non_blocking=True), dtype) if group.numel() else None
@@ -181,34 +187,17 @@ class Trainer:
         ]
         permutations = None
         if config.method.name == "golang":
-            share = config.optim.batch_size // self.world.size
-            drawn = local_permutations(
-                config.method.local_permutation,
-                local_views(config),
-                config.seed,
-                self.done,
-                self.world.rank * share,
-                share,
-            )
+            share, kind = config.optim.batch_size // self.world.size, config.method.local_permutation
+            first = self.world.rank * share
+            drawn = local_permutations(kind, local_views(config), config.seed, self.done, first, share)
             # Only from page-locked memory is the copy one that the host does not wait for.
             pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
             permutations = pinned.to(self.device, non_blocking=True)
         assert crops[0] is not None
         losses = step(self.done, crops[0], crops[1], permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)
-        self.meter.add(losses)
+        self.meter.add(losses, step.signs, step.optimizer)
         self.done += 1
-
-    def _ensure_queues(self) -> None:
-        step, config = self.step, self.config
-        dtype = next(step.model.parameters()).dtype
-        features = config.model.feature_dim
-        if step.queue is None and queue_length(config):
-            step.queue = EmbeddingQueue(queue_length(config) // self.world.size, features, self.device, dtype)
-        if step.local_queue is None and local_queue_length(config):
-            step.local_queue = EmbeddingQueue(
-                local_queue_length(config) // self.world.size, features, self.device, dtype
-            )
 
     def _log(self, pace: Pace) -> None:
         """A line of metrics: the means over ranks and steps since the last. The one place that waits for the device."""
@@ -224,6 +213,7 @@ class Trainer:
 
     def _save(self, deadline: float) -> None:
         """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
+        self.watchdog.beat(f"saving step {self.done}")
         parts = state.rank_state(self.step, self.meter, self.sentinel) | {"unreadable": self.unreadable.pack()}
         gathered = state.gather(parts, self.control, deadline)
         if gathered is None:
@@ -258,6 +248,7 @@ class Trainer:
                 self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
                 if self.before_leaving is not None:
                     self.before_leaving(STOP_SIGNALS[stop])
+                self.report.mirror.close("preempting")
             elif self.world.rank == 0:
                 self.report.end("finished", "finished", self.done)
         finally:
@@ -303,15 +294,29 @@ class Trainer:
         epochs = self.config.checkpoint.keep_every_epochs
         return step == self.total or (epochs > 0 and step % (epochs * self.steps_per_epoch) == 0)
 
+    def _kept(self) -> int:
+        """How many checkpoints the run has at its end, with the one that is being written."""
+        every = self.config.checkpoint.keep_every_epochs
+        return self.config.checkpoint.keep_last + 1 + (self.config.optim.epochs // every if every else 0)
+
     def _probed(self, step: int) -> bool:
         epochs = self.config.evaluation.probe_every_epochs
         return epochs > 0 and step > 0 and step % (epochs * self.steps_per_epoch) == 0
 
     def _probe(self) -> None:
-        """The linear probe, where one is due, unless it was taken before an interruption."""
-        if self.world.rank == 0 and self._probed(self.done):
-            probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
-            probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
+        """The linear probe, where one is due, unless it was taken before an interruption. The other ranks wait."""
+        if not self._probed(self.done):
+            return
+        with self.watchdog.paused():
+            if self.world.rank == 0:
+                probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
+                probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
+            self.control.barrier()
+
+    def _hung(self, said: str) -> None:
+        message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"
+        log.error("%s", message)
+        self.report.end("failed", "hang", self.done, message=message)
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(

@@ -16,6 +16,7 @@ from golang.engine.runfolder import RunFolder
 from golang.engine.train import train
 from golang.engine.trainer import Outcome
 from golang.errors import GolangError
+from golang.tracking.mirror import Mirror
 
 PARENT_PIPE = "GOLANG_PARENT_PIPE"
 log = logging.getLogger("golang")
@@ -30,19 +31,20 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
     try:
         if config.evaluation.protocol != "none":
             _look_for_evaluation(config)
-        if train(config, run_dir, before_leaving=before_leaving) is Outcome.STOPPED:
-            return STOPPED
-        if config.evaluation.probe and config.data.name == "folder":
-            log.info("a folder of images has no labels, so there is nothing to probe")
-        elif config.evaluation.probe and (world is None or world.rank == 0):
-            from golang.demo import show_results  # what it needs beyond training is loaded only now
+        with Mirror() as mirror:
+            if train(config, run_dir, before_leaving=before_leaving, mirror=mirror) is Outcome.STOPPED:
+                return STOPPED
+            if config.evaluation.probe and config.data.name == "folder":
+                log.info("a folder of images has no labels, so there is nothing to probe")
+            elif config.evaluation.probe and (world is None or world.rank == 0):
+                from golang.demo import show_results  # what it needs beyond training is loaded only now
 
-            show_results(run_dir)
-        if config.evaluation.protocol != "none" and (world is None or world.rank == 0):
-            from golang.evaluation.run import evaluate_run
+                show_results(run_dir)
+            if config.evaluation.protocol != "none" and (world is None or world.rank == 0):
+                from golang.evaluation.run import evaluate_run
 
-            result = evaluate_run(config, run_dir)
-            log.info("%s: mAP %.2f", config.evaluation.protocol, result["mAP"])
+                result = evaluate_run(config, run_dir)
+                log.info("%s: mAP %.2f", config.evaluation.protocol, result["mAP"])
         return 0
     except GolangError as error:
         if not str(error).startswith("rank 0: "):
@@ -60,9 +62,17 @@ def _look_for_evaluation(config: Config) -> None:
     check_root(data_of(config), ("train", "val"))
 
 
+class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what is standard output at that moment: while a progress bar is shown, above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
 def set_up_logging(rank: int) -> None:
     """Rank 0 speaks to the terminal; the others only of warnings, with their number."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Terminal()
     prefix = "" if rank == 0 else f"rank {rank}: "
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
     root = logging.getLogger("golang")

@@ -16,11 +16,14 @@ from typing import Any, get_args, get_type_hints
 from golang.config import Data
 from golang.demo import show_results
 from golang.engine.distributed import pick_device
+from golang.engine.runfolder import RunFolder
 from golang.engine.worker import set_up_logging
 from golang.errors import ConfigError, GolangError
 from golang.evaluation import table
 from golang.evaluation.protocols import PROTOCOLS
 from golang.evaluation.run import KNN_DATA, evaluate
+from golang.tracking.client import TrackingError
+from golang.tracking.publish import publish
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +31,7 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) == 1 and not arguments[0].startswith("-"):
             show_results(arguments[0])
+            _track(Path(arguments[0]))
             return 0
         if len(arguments) == 2 and arguments[0] == "table":
             data_file, text_file = table.write(Path(arguments[1]))
@@ -42,12 +46,24 @@ def main(arguments: list[str]) -> int:
         folder = options.out or options.checkpoint / "evaluation"
         device = pick_device(options.device, 0, 1)
         result = evaluate(name, options.checkpoint, data, folder, device, options.published)
+        if options.checkpoint.is_dir() and options.out is None:
+            _track(options.checkpoint)
         best = f", best of all epochs {result['mAP_best']:.2f} (as published)" if "mAP_best" in result else ""
         print(f"{name}: mAP {result['mAP']:.2f}{best}; {folder}")
     except GolangError as error:
         print(error)
         return error.exit_status
     return 0
+
+
+def _track(run_dir: Path) -> None:
+    """Shows the results of a tracked run on W&B too, as a run of job type eval beside it."""
+    if RunFolder(run_dir).config().tracking.name == "none":
+        return
+    try:
+        print(f"W&B: {publish(run_dir, job_type='eval')}")
+    except TrackingError as error:
+        print(f"W&B: {error}")
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -36,7 +36,7 @@ def test_a_name_leads_nowhere(tmp_path: Path, name: str) -> None:
     assert not set(folder) & set("$`;'\"&|<>\n\x00/")
 
 
-@pytest.mark.parametrize("part", ["checkpoints", "attempts", "logs", "evaluation", "lock", ".", ".."])
+@pytest.mark.parametrize("part", ["checkpoints", "attempts", "logs", "evaluation", "wandb", "lock", ".", ".."])
 def test_links_in_a_run_are_not_followed(tmp_path: Path, part: str) -> None:
     """To folders (or, for the lock, to a file) elsewhere; the last two are the run itself, and its sweep."""
     config, outside = Config(), tmp_path / "outside"
