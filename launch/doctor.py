@@ -69,7 +69,12 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
         version = slurm.run(["scontrol", "--version"], 20).split()[-1]
         config = slurm.config()
     except SlurmError as error:
-        yield Finding("fail", "slurm", str(error), "cluster=none and cluster=local work without it")
+        yield Finding(
+            "fail",
+            "slurm",
+            str(error),
+            "`scontrol ping` shows whether it is up; cluster=none and cluster=local need none",
+        )
         return
     yield Finding("ok", "slurm", f"version {version}, cluster {config.get('ClusterName', '')}; the controller answers")
     try:

@@ -19,6 +19,7 @@ from launch.find import Run, runs_in
 from launch.status import held
 
 NOT_OURS = {"random_init", "chance"}  # files of evaluation/ that measure something else than the run
+LATE = ("node lost",)  # causes that the next attempt finds out, and writes when it begins
 LAUNCHER = ("cluster", "sweep", "runs_dir", "run_dir", "dry_run", "code", "tracking", "hydra")
 
 
@@ -188,7 +189,9 @@ def _attempts(folder: RunFolder) -> Iterator[Attempt]:
         began = _when(start.get("started"))
         if began is None:
             continue
-        ended = _when(cause.get("at")) or _when(status.get("updated")) or began
+        ended = (
+            (None if cause.get("cause") in LATE else _when(cause.get("at"))) or _when(status.get("updated")) or began
+        )
         resumed = re.match(r"step_(\d+)", str(start.get("resumed_from")))
         yield Attempt(
             number=number,

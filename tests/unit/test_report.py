@@ -107,6 +107,17 @@ def test_goodput_counts_each_step_once(sweep: Path) -> None:
     assert "**60.0 %**: 480 of 800 GPU-seconds; 40 steps were done again." in text
 
 
+def test_a_lost_node_did_not_work_until_it_was_missed(sweep: Path) -> None:
+    """The next attempt writes that cause, when it begins; until then the run waited."""
+    run = RunFolder(sweep / outcomes(sweep)[0].name)
+    rewrite(run.attempts / "00/cause.json", cause="node lost", step=30, at=stamp(99))
+    first = outcomes(sweep)[0].attempts[0]
+    assert (first.cause, first.seconds, first.reached) == ("node lost", 50, 30)
+    rewrite(run.attempts / "00/cause.json", cause="killed", step=0, at=stamp(60))
+    first = outcomes(sweep)[0].attempts[0]
+    assert (first.cause, first.seconds, first.reached) == ("killed", 60, 30)
+
+
 def test_the_text(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger.append(sweep, "failed", folder=outcomes(sweep)[0].name, reason="a | b\n# <script>")
     assert main(["report", str(sweep)]) == 0
