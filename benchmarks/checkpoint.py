@@ -1,8 +1,8 @@
 """What periodic checkpoints cost the training: `python -m benchmarks.checkpoint`.
 
-One run of the trainer's own step and saver in this process, on a state of the published size (ResNet-50, queues): windows
-of steps with one asynchronous save in them, and windows without, in turns. The cost of a save is the difference of their
-medians; a checkpoint a minute costs that share of a minute. Prints a table, and one line of JSON last.
+One run of the trainer's own step and saver in this process, on a state of the published size (ResNet-50, queues):
+windows of steps with one asynchronous save in them, and windows without, in turns. The cost of a save is the difference
+of their medians; a checkpoint a minute costs that share of a minute. Prints a table, and one line of JSON last.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Bench:
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), learning_rates(config.optim, 1000))  # type: ignore[arg-type]
         self.step.make_queues(1)
-        self.meter, self.sentinel, self.control = Meter(device), Sentinel.on(device), ControlGroup(World())
+        self.meter, self.sentinel, self.control = Meter(config, device), Sentinel.on(device), ControlGroup(World())
         run = RunFolder.create(folder, config)
         self.saver = checkpoint.Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
         augment, images = config.augment, config.optim.batch_size
@@ -96,9 +96,9 @@ def main() -> None:
         table.add_row(what, f"{value:.3f}")
     table.add_row("share of a minute", f"{100 * cost / 60:.2f} %")
     Console(width=None if sys.stdout.isatty() else 100).print(table)
-    print(json.dumps({"bench": "checkpoint", "ratio": round(60 / (60 + max(cost, 0.0)), 4), "cost_seconds": round(cost, 3),
-                      "save_seconds": round(took or 0.0, 3), "megabytes": round(size / 1e6, 1),
-                      "device": str(device)}))  # fmt: skip
+    print(json.dumps({"bench": "checkpoint", "ratio": round(60 / (60 + max(cost, 0.0)), 4),
+                      "cost_seconds": round(cost, 3), "save_seconds": round(took or 0.0, 3),
+                      "megabytes": round(size / 1e6, 1), "device": str(device)}))  # fmt: skip
 
 
 if __name__ == "__main__":

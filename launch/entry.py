@@ -68,7 +68,7 @@ def main(path: str) -> int:
                 _tell_trainer(place, *meet(run.path, place, 1e9 if place.key.startswith("local") else 900.0))
             if place is None or place.rank == 0:
                 _announce(run)
-            status = work(config, run.path, before_leaving=Requeue(run.path))
+            status = work(config, run.path, scheduler=Requeue(run.path))
     except GolangError as error:
         print(error, file=sys.stderr)
         marks.write("final" if error.exit_status in FOR_GOOD else "failure", str(error))

@@ -60,12 +60,34 @@ def name_cause(verdict: Verdict, record: Mapping[str, str], cause: str) -> str:
 
 
 class Requeue:
-    """Rank 0's last duty before all ranks leave: `Requeue(run_dir)(cause)`."""
+    """Slurm, as the trainer's scheduler: rank 0 puts the job back in its queue before all ranks leave."""
 
     def __init__(self, run_dir: Path, environ: Mapping[str, str] = os.environ) -> None:
         self.run_dir, self.environ = run_dir, environ
 
-    def __call__(self, cause: str) -> None:
+    def saved(self, seconds: float) -> None:
+        """Warns where Slurm's warnings come too late for a save that takes that long."""
+        if not job_id(self.environ):
+            return
+        needed = round(15 + 2 * seconds)  # the ranks agree and gather, then save, then ask Slurm
+        lead = int(self.environ.get("GOLANG_LEAD", needed))
+        if lead < needed:
+            log.warning(
+                "a save took %.0f s, but Slurm warns only %d s before the time limit: set cluster.lead=%d",
+                seconds, lead, needed,
+            )  # fmt: skip
+        try:
+            mode, grace = slurm.grace(self.environ.get("SLURM_JOB_PARTITION", ""))
+        except SlurmError as error:
+            log.info("how long a preempted job has here is not known: %s", error)
+            return
+        if mode not in ("OFF", "SUSPEND") and grace < needed:
+            log.warning(
+                "a save took %.0f s, but a preempted job has %d s here (GraceTime and KillWait): ask for a GraceTime "
+                "of %d s; until then a preemption loses up to checkpoint.every_minutes of work", seconds, grace, needed,
+            )  # fmt: skip
+
+    def leaving(self, cause: str) -> None:
         """Puts the job back in the queue if Slurm's word allows it. Never raises: the batch script tries again."""
         job, restarts = job_id(self.environ), int(self.environ.get("SLURM_RESTART_COUNT", "0"))
         if not job:

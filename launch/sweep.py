@@ -135,7 +135,7 @@ def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]
 
 
 def _pair(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
+    key, _, value = override.lstrip("+").partition("=")
     return key, value
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -72,21 +72,63 @@ def lineage(run: RunFolder, attempt: int | None = None) -> list[Entry]:
     return chain
 
 
-def encode(state: Mapping[str, Any]) -> bytes:
-    """The sealed bytes of a checkpoint."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    archive = bytearray(buffer.getvalue())
-    archive[-2:] = SEAL.to_bytes(2, "little")  # the zip's last field: the length of its comment
-    return bytes(archive) + MARK + hashlib.sha256(archive).hexdigest().encode()
+class _Seal:
+    """A file that torch.save writes to, which hashes what passes and ends with the seal. It holds two bytes back: the
+    zip's last field, the length of the comment that the seal is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest, self._last = file, hashlib.sha256(), b""
+        self.error: OSError | None = None  # torch makes a riddle of it
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data).cast("B")
+        if len(view) < 2:
+            view = memoryview(self._last + bytes(view))
+        else:
+            self._pass(self._last)
+        self._pass(view[:-2])
+        self._last = bytes(view[-2:])
+        return len(data)
+
+    def flush(self) -> None:
+        """What is held back stays so."""
+
+    def close(self) -> None:
+        self._pass(SEAL.to_bytes(2, "little"))
+        self._file.write(MARK + self._digest.hexdigest().encode())
+
+    def _pass(self, data: bytes | memoryview) -> None:
+        self._digest.update(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
-def write(path: Path, data: bytes) -> None:
-    """Puts `data` at `path` whole or not at all, and durably. Raises OSError."""
+def encode(state: Mapping[str, Any], file: BinaryIO) -> None:
+    """Writes a checkpoint to an open file as it is worked out, without a copy of it in memory. Raises OSError."""
+    seal = _Seal(file)
+    try:
+        torch.save(state, seal)  # type: ignore[arg-type]
+    except RuntimeError:
+        if seal.error is not None:
+            raise seal.error from None
+        raise
+    seal.close()
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Puts a checkpoint at `path` whole or not at all, and durably. Raises OSError."""
+    put(path, lambda file: encode(state, file))
+
+
+def put(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Puts what `fill` writes at `path`, whole or not at all, and durably. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -167,6 +209,14 @@ def snapshot(value: Any) -> Any:  # noqa: ANN401 - any nesting of containers
     return value
 
 
+def _size(value: Any) -> int:  # noqa: ANN401 - any nesting of containers
+    """Bytes of all tensors in it."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return sum(_size(part) for part in parts)
+
+
 class Saver:
     """Writes checkpoints of one attempt in the background, one at a time, and drops those no longer kept.
 
@@ -180,6 +230,7 @@ class Saver:
         self.last: Path | None = None
         self.last_step: int | None = None
         self.seconds: float | None = None  # that the last save took to be safe on disk
+        self.first: Callable[[float], None] | None = None  # told how long the first save took
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
         self._size = 0  # bytes of the last checkpoint
@@ -210,15 +261,16 @@ class Saver:
     def _save(self, step: int, state: Mapping[str, Any]) -> None:
         path = self.attempt.run.checkpoints / file_name(step, self.attempt.number)
         began = time.monotonic()
-        data = encode(state)
-        self._size = len(data)
         try:
-            write(path, data)
+            write(path, state)
         except OSError as error:
-            self._error = error
+            self._error, self._size = error, _size(state)
             return
         self.last, self.last_step, self.seconds = path, step, time.monotonic() - began
         self._retain()
+        first, self.first = self.first, None
+        if first is not None:
+            first(self.seconds)
 
     def _retain(self) -> None:
         if not self.attempt.newest:

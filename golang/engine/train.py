@@ -7,7 +7,7 @@ import ctypes
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from golang.engine import causes, checkpoint
 from golang.engine.distributed import ControlGroup, World, join, leave, pick_device, read_world
 from golang.engine.preemption import StopListener
 from golang.engine.runfolder import Attempt, RunFolder
+from golang.engine.scheduler import Scheduler
 from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
 from golang.errors import GolangError
@@ -34,15 +35,14 @@ def train(
     config: Config,
     run_dir: Path | str,
     show_progress: bool = True,
-    before_leaving: Callable[[str], None] | None = None,
+    scheduler: Scheduler | None = None,
     mirror: Mirror | None = None,
 ) -> Outcome:
     """Trains the run in `run_dir` until it is finished or asked to stop; an existing run is continued.
 
     Alone, under torchrun or under Slurm: every rank calls it with the same arguments. Raises a GolangError for
-    anything a person has to mend; what is on disk is never lost by it. When stopped, rank 0 calls
-    `before_leaving(cause)` after the save, while all other ranks still wait. With a `mirror` W&B's run stays open after
-    the last step, for what the caller still has to say there.
+    anything a person has to mend; what is on disk is never lost by it. A `scheduler` hears from rank 0. With a `mirror`
+    W&B's run stays open after the last step, for what the caller still has to say there.
     """
     check(config)
     config = pinned(config)
@@ -65,7 +65,7 @@ def train(
                 mirror = mirror or held.enter_context(Mirror())
                 shown = show_progress and world.rank == 0
                 trainer = Trainer(config, start, world, device, control, listener, mirror, shown)
-                trainer.before_leaving = before_leaving
+                trainer.tell(scheduler)
                 return trainer.run()
         finally:
             leave()

@@ -29,6 +29,7 @@ from golang.engine.optim import build_optimizer, learning_rates
 from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
+from golang.engine.scheduler import Scheduler
 from golang.engine.step import TrainStep
 from golang.engine.unreadable import Unreadable
 from golang.engine.watchdog import Watchdog
@@ -112,9 +113,14 @@ class Trainer:
         self.saver.last_step = self.done if start.resume else None
         self.saved_at = time.monotonic()
         self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
-        self.before_leaving: Callable[[str], None] | None = None
+        self.scheduler: Scheduler | None = None
         self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
+
+    def tell(self, scheduler: Scheduler | None) -> None:
+        """Lets `scheduler` know what concerns it."""
+        self.scheduler = scheduler
+        self.saver.first = scheduler.saved if scheduler else None
 
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
@@ -229,7 +235,7 @@ class Trainer:
 
     def _save_last(self, stop: int) -> None:
         """The save that ends an attempt. A run whose last checkpoint can't be written is not finished."""
-        heard = self.listener.heard or time.monotonic()
+        heard, self.saver.first = self.listener.heard or time.monotonic(), None
         self._save(heard + GRACE if stop else time.monotonic() + PATIENCE)
         self.saver.wait()
         if not stop and self.world.rank == 0 and self.saver.last_step != self.done:
@@ -246,8 +252,8 @@ class Trainer:
                 log.info("%s; %s. The same command continues.", stopped, self._stands())
                 self.report.facts["save_seconds"] = self.saver.seconds
                 self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
-                if self.before_leaving is not None:
-                    self.before_leaving(STOP_SIGNALS[stop])
+                if self.scheduler is not None:
+                    self.scheduler.leaving(STOP_SIGNALS[stop])
                 self.report.mirror.close("preempting")
             elif self.world.rank == 0:
                 self.report.end("finished", "finished", self.done)

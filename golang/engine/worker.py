@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from golang.config import Config
@@ -13,6 +12,7 @@ from golang.data.sets import check_root
 from golang.engine.distributed import read_world
 from golang.engine.preemption import INTERRUPTED, STOPPED, watch_parent
 from golang.engine.runfolder import RunFolder
+from golang.engine.scheduler import Scheduler
 from golang.engine.train import train
 from golang.engine.trainer import Outcome
 from golang.errors import GolangError
@@ -22,7 +22,7 @@ PARENT_PIPE = "GOLANG_PARENT_PIPE"
 log = logging.getLogger("golang")
 
 
-def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | None = None) -> int:
+def work(config: Config, run_dir: Path, scheduler: Scheduler | None = None) -> int:
     """Trains as this process's rank; the exit status: 0 finished, 75 stopped and saved, else an error's own."""
     world = read_world()
     set_up_logging(world.rank if world else 0)
@@ -32,7 +32,7 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
         if config.evaluation.protocol != "none":
             _look_for_evaluation(config)
         with Mirror() as mirror:
-            if train(config, run_dir, before_leaving=before_leaving, mirror=mirror) is Outcome.STOPPED:
+            if train(config, run_dir, scheduler=scheduler, mirror=mirror) is Outcome.STOPPED:
                 return STOPPED
             if config.evaluation.probe and config.data.name == "folder":
                 log.info("a folder of images has no labels, so there is nothing to probe")

@@ -92,7 +92,7 @@ class Supervised:
             points = self._score()
             self.history.append({"epoch": epoch, "mAP": points, "seconds": round(time.monotonic() - began, 2)})
             log.info("%s: epoch %d of %d, mAP %.2f", self.protocol.name, epoch + 1, self.protocol.epochs, points)
-            checkpoint.write(self.folder / "state.pt", checkpoint.encode(checkpoint.snapshot(self._state())))
+            checkpoint.write(self.folder / "state.pt", checkpoint.snapshot(self._state()))
         result = self._result()
         write_atomically(self.folder / "result.json", json.dumps(result, indent=1) + "\n")
         return result

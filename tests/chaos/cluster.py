@@ -61,11 +61,11 @@ def _one(typist: Typist, again: list[str], name: str, run: Seen, seed: int, most
     dice, tally = random.Random(seed), Tally(run.path)
     try:
         while sum(tally.faults.values()) < most and not run.done:
-            attempts, goal = len(run.attempts), run.step + dice.randint(1, 12)
+            goal = run.step + dice.randint(1, 12)
             run.wait(lambda run, goal=goal: run.done or (len(run.ranks()) == NODES and run.step >= goal), 180, "there")
             if run.done:
                 break
-            fault = dice.choice(FAULTS)
+            attempts, fault = len(run.attempts), dice.choice(FAULTS)
             if fault(typist, run, dice):
                 tally.faults[fault.__name__.replace("_", " ")] += 1
                 run = _back(typist, again, name, run, attempts)

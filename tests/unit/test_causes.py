@@ -15,7 +15,7 @@ from golang.engine.causes import classify, first_failure, recorded
 from golang.engine.runfolder import Attempt, RunFolder
 from golang.errors import DataError, NonFiniteError, PeerLostError
 from launch import ledger
-from launch.requeue import Verdict, name_cause
+from launch.requeue import Requeue, Verdict, name_cause
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,3 +134,25 @@ def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("GOLANG_JOB", "8")  # typed again: counted anew
     _announce(run)
     assert [line["resumes"] for line in ledger.read(run.path.parent)] == [0, 0, 0, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lead", "words"),
+    [(2.0, 120, []), (60.0, 120, ["cluster.lead=135", "GraceTime of 135 s"]), (30.0, 120, ["GraceTime of 75 s"])],
+)
+def test_saves_that_do_not_fit_are_warned_of(
+    seconds: float, lead: int, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        '#!/bin/sh\ncase "$*" in *partition*) echo PartitionName=low PreemptMode=REQUEUE GraceTime=10;;\n'
+        "*) printf 'JobRequeue = 1\\nKillWait                = 30 sec\\n';; esac\n"
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    environ = {"SLURM_JOB_ID": "7", "SLURM_JOB_PARTITION": "low", "GOLANG_LEAD": str(lead)}
+    with caplog.at_level("WARNING", "golang"):
+        Requeue(tmp_path, environ).saved(seconds)
+    assert len(caplog.records) == len(words)
+    assert all(word in caplog.text for word in words)
