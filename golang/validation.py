@@ -19,7 +19,7 @@ TRUNK_CHANNELS = {
 
 def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
-    _check_sweep(config.sweep)
+    check_sweep(config.sweep)
     _check_numbers(config)
     _check_model(config)
     _check_crops(config)
@@ -54,7 +54,8 @@ def queue_length(config: Config) -> int:
     return config.queue.length - config.queue.length % config.optim.batch_size
 
 
-def _check_sweep(sweep: str) -> None:
+def check_sweep(sweep: str) -> None:
+    """Raises ConfigError for a name that is not one of a folder."""
     if sweep in ("", ".", "..") or "/" in sweep or not sweep.isprintable() or len(sweep.encode()) > 200:
         raise ConfigError(
             f"sweep={sweep!r} must be the name of one folder, of at most 200 bytes; runs_dir=PATH says where it is"

@@ -18,6 +18,7 @@ from golang.errors import ConfigError, GolangError
 from golang.identity import find_run, label, run_id
 from launch import snapshot, submit
 from launch.config import Cluster
+from launch.plan import check_overrides
 from launch.sbatch import Script
 from launch.sweep import folders, hold
 from tests.security.common import ROOT, SHELL, plan, planned, programs
@@ -27,6 +28,9 @@ from tests.security.common import ROOT, SHELL, plan, planned, programs
 def test_a_sweep_is_one_folder(sweep: str) -> None:
     with pytest.raises(ConfigError, match="must be the name of one folder"):
         Config.from_dict({"sweep": sweep})
+    if sweep.isprintable() and sweep:
+        with pytest.raises(ConfigError, match="must be the name of one folder"):
+            check_overrides([f"sweep='{sweep}'"])
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "..", "a/../../b", SHELL, "\n", "\x00"])
