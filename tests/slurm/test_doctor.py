@@ -1,4 +1,4 @@
-"""`python -m launch doctor` on real clusters: what Slurm says of itself, and what two probe jobs find out."""
+"""`python -m launch doctor` and `resume` on real clusters: what Slurm says of itself, what two probe jobs find out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from launch.sbatch import Script
 
 from .cluster import Cluster
 from .runs import ROOT
+from .test_looking import HOLD, ONE, launch, typist_on
 
 
 def doctor(cluster: Cluster, folder: Path, *words: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -81,3 +82,17 @@ def test_the_probe(cluster: Cluster, tmp_path: Path) -> None:
     assert found["folder on nodes"]["said"].startswith(tuple(cluster.config.names))
     assert sorted(path.name for path in run.iterdir()) == before
     assert cluster.run("squeue", "--noheader").stdout == ""
+
+
+def test_resume_types_the_command_again(cluster: Cluster, tmp_path: Path) -> None:
+    """Two runs that were cancelled while they waited come back; then there is nothing to do."""
+    typist = typist_on(cluster, tmp_path)
+    for run in typist.submit(*ONE, HOLD, "seed=31,32", sweep="again"):
+        cluster.run("scancel", run.job)
+    said = []
+    for _ in range(2):
+        done = launch(typist, "resume", "again")
+        assert done.returncode == 0 and done.stdout.startswith(f"cd {tmp_path} && python {ROOT}/run.py "), done.stderr
+        said.append(done.stdout)
+    assert "2 submitted" in said[0] and "2 waiting" in said[1], said
+    cluster.reset()
