@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from golang.config import Config
+from golang.engine.private import stays_inside
 from golang.errors import ConfigError
 
 # Settings that say where and how comfortably a run happens, not what comes out of it.
@@ -35,10 +36,10 @@ def result_settings(config: Config) -> dict[str, Any]:
 
     Leaving out what has its default lets a later version add a setting without changing old ids.
     """
-    defaults = _flat(Config().to_dict())
+    defaults = flat(Config().to_dict())
     return {
         key: value
-        for key, value in sorted(_flat(config.to_dict()).items())
+        for key, value in sorted(flat(config.to_dict()).items())
         if value != defaults[key] and not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE)
     }
 
@@ -66,7 +67,10 @@ def label(overrides: Sequence[str], longest: int = 80) -> str:
 
 def find_run(sweep: Path, identity: str) -> Path | None:
     """The folder of that id in a sweep, whatever its label; None if there is none."""
+    stays_inside(sweep)
     found = sorted(path for path in sweep.glob(f"*-{identity}") if path.is_dir())
+    for path in found:
+        stays_inside(path)
     if len(found) > 1:
         raise ConfigError(
             f"{sweep} holds run {identity} {len(found)} times: {', '.join(path.name for path in found)}; "
@@ -75,11 +79,12 @@ def find_run(sweep: Path, identity: str) -> Path | None:
     return found[0] if found else None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -19,6 +19,7 @@ TRUNK_CHANNELS = {
 
 def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
+    check_sweep(config.sweep)
     _check_numbers(config)
     _check_model(config)
     _check_crops(config)
@@ -51,6 +52,14 @@ def local_queue_length(config: Config) -> int:
 def queue_length(config: Config) -> int:
     """Rows a view of the global queue over all ranks, rounded down to whole steps."""
     return config.queue.length - config.queue.length % config.optim.batch_size
+
+
+def check_sweep(sweep: str) -> None:
+    """Raises ConfigError for a name that is not one of a folder."""
+    if sweep in ("", ".", "..") or "/" in sweep or not sweep.isprintable() or len(sweep.encode()) > 200:
+        raise ConfigError(
+            f"sweep={sweep!r} must be the name of one folder, of at most 200 bytes; runs_dir=PATH says where it is"
+        )
 
 
 def _check_numbers(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""`python -m launch status|watch|logs|cancel|sync [SWEEP|RUN]`: looking after runs. None of it waits for torch."""
+"""`python -m launch COMMAND [SWEEP|RUN]`: looking after runs. None of it waits for torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from golang.engine.runfolder import RunFolder
 from golang.errors import GolangError
 from launch import ledger
-from launch.find import find, find_one
+from launch.find import find, find_one, find_sweep
 from launch.logs import follow, log_file
 from launch.queue import ask
 from launch.status import as_json, render, standings, stop_here
@@ -117,11 +117,42 @@ def cancel(options: argparse.Namespace) -> int:
     return 0
 
 
+def resume(options: argparse.Namespace) -> int:
+    """Types the sweep's last command again."""
+    from launch import resume
+
+    typed = resume.read(find_sweep(options.target, options.runs_dir), options.yes)
+    print(typed.line, flush=True)
+    status = typed.type_again()
+    if status == 0 and (others := typed.left_out()):
+        print(f"not asked for by that command, and left as they are: {', '.join(others)}")
+    return status
+
+
+def examine(options: argparse.Namespace) -> int:
+    """Findings about this machine, its Slurm and some runs; 1 if one of them is a failure."""
+    from launch import doctor
+    from launch.finding import show
+
+    runs = find(options.target, options.runs_dir) if options.target else []
+    findings = doctor.examine(runs, options.runs_dir, options.partition, options.probe)
+    return show(findings, options.json)
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Writes a sweep's report and says where it is."""
+    from launch import report
+
+    for path in report.write(find_sweep(options.target, options.runs_dir)):
+        print(path)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m launch", description="Looks after the runs below runs/.")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the sweeps are (default: runs)")
-    commands = parser.add_subparsers(required=True, metavar="status|watch|logs|cancel|sync")
+    commands = parser.add_subparsers(required=True, metavar="status|watch|logs|cancel|resume|doctor|report|sync")
     status = commands.add_parser("status", parents=[common], help="how runs stand")
     status.add_argument("target", nargs="?", help=TARGET)
     status.add_argument("--json", action="store_true", help="for programs")
@@ -140,6 +171,19 @@ def _parser() -> argparse.ArgumentParser:
     cancelling.add_argument("target", help=TARGET)
     cancelling.add_argument("--yes", action="store_true", help="don't ask")
     cancelling.set_defaults(command=cancel)
+    resuming = commands.add_parser("resume", parents=[common], help="type a sweep's last command again")
+    resuming.add_argument("target", nargs="?", metavar="SWEEP", help="default: the only one there is")
+    resuming.add_argument("--yes", action="store_true", help="also a command that was not typed here, which is shown")
+    resuming.set_defaults(command=resume)
+    doctor = commands.add_parser("doctor", parents=[common], help="what here may harm runs, and what to do about it")
+    doctor.add_argument("target", nargs="?", help=TARGET)
+    doctor.add_argument("--partition", help="default: the runs' own, else Slurm's default")
+    doctor.add_argument("--probe", action="store_true", help="send two small jobs (a minute) that try the signals")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(command=examine)
+    reporting = commands.add_parser("report", parents=[common], help="a sweep's report: report.md and report.png")
+    reporting.add_argument("target", nargs="?", metavar="SWEEP", help="default: the only one there is")
+    reporting.set_defaults(command=write_report)
     syncing = commands.add_parser("sync", parents=[common], help="one clean W&B run of each, from its metrics.jsonl")
     syncing.add_argument("target", help=TARGET)
     syncing.add_argument("--offline", action="store_true", help="only write the folders for `wandb sync`")

@@ -88,6 +88,9 @@ class Launch:
         """Checked settings from plain data. Raises ConfigError."""
         launch: Launch = _build(cls, values, "")
         _check(launch.cluster)
+        for key in ("run_dir", "runs_dir"):
+            if not (getattr(launch, key) or ".").isprintable():
+                raise ConfigError(f"{key}={getattr(launch, key)!r} must be one line of printable text")
         return launch
 
 

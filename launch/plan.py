@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from golang.config import Config, keys, nearest, refuse_secret
 from golang.errors import ConfigError, GolangError
 from golang.identity import find_run, label, run_id
-from golang.validation import check_world
+from golang.validation import check_sweep, check_world
 from launch.config import Launch
 from launch.grid import Grid
 from launch.reader import Reader
@@ -166,6 +166,8 @@ def check_overrides(arguments: Sequence[str]) -> list[Override]:
             refuse_secret(key)
             raise ConfigError(f"unknown setting {override.input_line}{nearest(key, known)}")
         value = override.value()
+        if key == "sweep" and isinstance(value, str):
+            check_sweep(value)  # before Hydra looks for a file of that name
         if key in groups and key != "sweep" and isinstance(value, str):
             there = sorted(path.stem for path in (CONFIGS / key).glob("*.yaml"))
             if value not in there:

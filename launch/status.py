@@ -64,9 +64,9 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         sweep=run.sweep.name,
         run=run.path.name,
         state=state,
-        step=int(status.get("step", 0)),
-        total=int(status.get("total", 0)),
-        loss=status.get("loss"),
+        step=_whole(status.get("step")),
+        total=_whole(status.get("total")),
+        loss=loss if isinstance(loss := status.get("loss"), (int, float)) else None,
         attempts=len(numbers),
         last=last,
         node=(job.nodes if job and job.active else "") or str(status.get("host", "")),
@@ -159,8 +159,8 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
     for sweep in dict.fromkeys(line.sweep for line in lines):
         own = [line for line in lines if line.sweep == sweep]
         states = Counter(line.state for line in everything or lines if line.sweep == sweep)
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        table = Table(title=f"{sweep}: {counts}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+        title = Text(f"{sweep}: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
         for column in ("step", "loss", "att."):
@@ -177,7 +177,7 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
             if line.last and width < WIDE:
                 name.append(f"\n  {line.last}", style="dim")
             row: list[Any] = [name, state, progress, loss, str(line.attempts)]
-            table.add_row(*row, *([line.node, line.last] if width >= WIDE else []))
+            table.add_row(*row, *([Text(line.node), Text(line.last)] if width >= WIDE else []))
         parts.append(table)
     if trouble:
         parts.append(Text(trouble, style="yellow"))
@@ -194,7 +194,14 @@ def stop_here(run: Run) -> bool:
     status = read_json(run.path / "attempts" / f"{numbers[-1]:02d}" / "status.json") if numbers else None
     if status is None or status.get("host") != socket.gethostname() or not held(RunFolder(run.path)):
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int(status["pid"]), 15)
-        return True
+    pid = _whole(status.get("pid"))
+    with contextlib.suppress(OSError):
+        # The folder's word is not enough to end a process: it has to be the one that holds the run.
+        if any(link.samefile(run.path / "lock") for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()):
+            os.kill(pid, 15)
+            return True
     return False
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0

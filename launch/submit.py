@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from golang.engine.private import make_private, stays_inside
 from golang.engine.runfolder import RunFolder, read_json
 from launch import ledger, slurm, snapshot
 from launch.config import Cluster
@@ -99,7 +100,9 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
     unanswered = [line for line in lines if line["event"] == "intent" and line["submission"] not in answered]
     if unanswered:
         # Its launcher was killed, and sbatch may be on its way: Slurm is to have the last word.
-        time.sleep(max(0.0, min(UNANSWERED, float(unanswered[-1].get("at", 0)) + UNANSWERED - time.time())))
+        at = unanswered[-1].get("at", 0)
+        at = at if isinstance(at, (int, float)) else 0
+        time.sleep(max(0.0, min(UNANSWERED, at + UNANSWERED - time.time())))
     own = {run_submission(run): run.id for run in plan.runs}
     members: dict[str, list[str]] = {}
     found = {}
@@ -129,9 +132,12 @@ def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
     if not had or had == current.name:
         return current, ""
     if plan.code == "frozen":
-        kept = plan.sweep / "code" / had
-        if not kept.is_dir():
-            raise SubmitError(f"{kept}, the code of {run.folder.name}, is gone; leave out code=frozen to use today's")
+        kept = snapshot.kept(plan.sweep, had)
+        if kept is None:
+            raise SubmitError(
+                f"{had!r}, the code of {run.folder.name} in {plan.sweep / 'code'}, is gone; leave out code=frozen to "
+                "use today's"
+            )
         return kept, f"with its code of before ({had})"
     return current, f"with today's code ({current.name}, was {had}; code=frozen keeps the old)"
 
@@ -157,7 +163,8 @@ def _hand_over(
     submission = uuid.uuid4().hex[:12]
     folder = plan.sweep / "submissions" / submission
     try:
-        folder.mkdir(mode=0o700, parents=True)
+        stays_inside(folder.parent)
+        make_private(folder)
         (folder / "runs").write_text("".join(f"{run.folder}\n" for run in runs))
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -9,6 +9,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 import re
 import shutil
 import threading
@@ -177,7 +178,13 @@ def read(path: Path) -> dict[str, Any]:
     archive, seal = data[:-SEAL], data[-SEAL:]
     if seal != MARK + hashlib.sha256(archive).hexdigest().encode():
         raise CheckpointError(f"{path} is damaged: its checksum does not hold")
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path} holds more than a run's state, which is not loaded for safety: {reason}"
+        ) from error
     return state
 
 

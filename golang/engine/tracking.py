@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from golang.engine.private import open_private
+
 # Keys whose values depend on the machine's mood; everything else repeats exactly.
 TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds", "step_seconds"})
 
@@ -21,9 +23,9 @@ def _lines(written: str) -> list[dict[str, Any]]:
     for text in written.splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and "step" in line:
+        if isinstance(line, dict) and type(line.get("step")) is int:
             lines.append(line)
     return lines
 
@@ -50,7 +52,8 @@ class MetricsLog:
     def __init__(self, path: Path, step: int) -> None:
         kept = [line for line in read_metrics(path) if line["step"] <= step]
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with os.fdopen(open_private(temporary), "w") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(path)
         self._file = path.open("a", buffering=1)
 

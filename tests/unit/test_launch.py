@@ -181,6 +181,7 @@ def test_the_environment_hides_a_surrounding_job() -> None:
     around = {"SLURM_JOB_ID": "3", "SLURM_CONF": "/c", "SBATCH_PARTITION": "p", "SBATCH_TIMELIMIT": "1", "HOME": "/h"}
     assert environment(around, ["partition", "time"]) == {"SLURM_CONF": "/c", "HOME": "/h"}
     assert "SBATCH_PARTITION" in environment(around, ["time"])
+    assert environment({"SBATCH_NO_REQUEUE": "1", "SBATCH_REQUEUE": "1"}, ["requeue"]) == {}
 
 
 # -- verdicts ------------------------------------------------------------------------
