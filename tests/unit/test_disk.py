@@ -52,3 +52,17 @@ def test_a_disk_that_fills_up_leaves_the_old_checkpoint(disk: Path, caplog: pyte
     found = latest(run)
     assert found is not None and found[1]["step"] == 1
     assert not list(run.checkpoints.glob(".*"))
+
+
+def test_a_disk_that_turns_read_only_leaves_the_old_checkpoint(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = RunFolder.create(disk / "run", settings(disk))
+    saver = Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
+    saver.submit(1, {"step": 1})
+    saver.wait()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with caplog.at_level(logging.ERROR, "golang"):
+        saver.submit(2, {"step": 2})
+        saver.wait()
+    assert "Read-only file system" in caplog.text and "step_00000001.a00.pt still stands" in caplog.text
+    found = latest(run)
+    assert found is not None and found[1]["step"] == 1

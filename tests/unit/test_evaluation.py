@@ -147,7 +147,7 @@ def run(tmp_path_factory):
     line = {"step": 4, **{name: value + 0.1 for name, value in uniform_losses(config).items()}}
     run.metrics_file.write_text(json.dumps({**line, "step": 2}) + "\n" + json.dumps(line) + "\n")
     state = {"model": build_model(config).state_dict(), "step": 4}
-    checkpoint.write(run.checkpoints / checkpoint.file_name(4, attempt.number), checkpoint.encode(state))
+    checkpoint.write(run.checkpoints / checkpoint.file_name(4, attempt.number), state)
     return run
 
 
