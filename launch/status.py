@@ -35,6 +35,7 @@ class Standing:
     step: int
     total: int
     loss: float | None
+    mAP: dict[str, float]  # noqa: N815 - in points, by evaluation
     attempts: int
     last: str  # the last event, with what to do if that is up to the person
     node: str
@@ -66,12 +67,23 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         step=int(status.get("step", 0)),
         total=int(status.get("total", 0)),
         loss=status.get("loss"),
+        mAP=_evaluated(run.path, status),
         attempts=len(numbers),
         last=last,
         node=(job.nodes if job and job.active else "") or str(status.get("host", "")),
         job=run.job,
         updated=str(status.get("updated", "")),
     )
+
+
+def _evaluated(folder: Path, status: dict[str, Any]) -> dict[str, float]:
+    """What the run's evaluations found; of one whose result lies with the run it measures, what it says itself."""
+    results = {path.parent.name: path for path in sorted((folder / "evaluation").glob("*/result.json"))}
+    read = {name: read_json(path) or {} for name, path in results.items()}
+    read["probe"] = read_json(folder / "evaluation" / "linear.json") or {}
+    if not results:
+        read[folder.name.partition(",")[0]] = status
+    return {name: float(facts["mAP"]) for name, facts in read.items() if isinstance(facts.get("mAP"), (int, float))}
 
 
 def _state(
@@ -160,8 +172,9 @@ def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a 
         table = Table(title=f"{sweep}: {counts}", title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
-        for column in ("step", "loss", "att."):
-            table.add_column(column, justify="right", no_wrap=True)
+        measured = any(line.mAP for line in own)
+        for column in ("step", "loss", *(["mAP"] if measured else []), "att."):
+            table.add_column(column, justify="right", no_wrap=column != "mAP")
         table.add_column("node", overflow="ellipsis", no_wrap=True, max_width=12)
         table.add_column("last event", overflow="fold")
         names = differing([line.run for line in own])
@@ -169,7 +182,11 @@ def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a 
             progress = f"{line.step}/{line.total}" if line.total else "–"
             loss = "–" if line.loss is None else f"{line.loss:.3f}"
             state = Text(line.state, style=COLOURS.get(line.state, ""))
-            table.add_row(names[line.run], state, progress, loss, str(line.attempts), line.node, line.last)
+            points = [
+                f"{value:.1f}" if len(line.mAP) == 1 else f"{name} {value:.1f}" for name, value in line.mAP.items()
+            ]
+            cells = [progress, loss, *(["\n".join(points) or "–"] if measured else []), str(line.attempts), line.node]
+            table.add_row(names[line.run], state, *cells, line.last)
         parts.append(table)
     if trouble:
         parts.append(Text(trouble, style="yellow"))

@@ -5,18 +5,28 @@ from __future__ import annotations
 import inspect
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from golang.errors import ConfigError
+from golang.errors import ConfigError, GolangError
 
+T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # how long a collective waits for a slow peer
+# What gloo and NCCL say when the process at the other end no longer answers.
+LOST = (
+    "onnection closed by peer",
+    "onnection reset by peer",
+    "remote process exited",
+    "Broken pipe",
+    "ncclRemoteError",
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,11 @@ def join(world: World, device: torch.device) -> None:
 def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def lost_peer(error: RuntimeError) -> bool:
+    """Whether a collective ended, in its transport's own words, because another rank is gone."""
+    return dist.is_initialized() and any(word in str(error) for word in LOST)
 
 
 def data_parallel(model: nn.Module) -> nn.Module:
@@ -159,3 +174,17 @@ class ControlGroup:
     def barrier(self) -> None:
         if self.group is not None:
             dist.barrier(group=self.group)
+
+    def on_first_rank(self, act: Callable[[], T]) -> T | None:
+        """What `act` gives on rank 0; None on the others, which wait. Its error is everyone's."""
+        failure: GolangError | None = None
+        done: T | None = None
+        if self.world.rank == 0:
+            try:
+                done = act()
+            except GolangError as error:
+                failure = error
+        failed = self.broadcast(str(failure) if failure else "")
+        if failed:
+            raise failure or GolangError(f"rank 0: {failed}")
+        return done
