@@ -25,7 +25,7 @@ from golang.engine import checkpoint, state
 from golang.engine.distributed import ControlGroup, World, data_parallel, lost_peer
 from golang.engine.health import NEVER, Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
-from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
+from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener, Vigil
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
 from golang.engine.seat import leave_together
@@ -103,6 +103,7 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
         self.before_leaving: Callable[[str], None] | None = None
+        self.probe = PeriodicProbe(config, self.folder.path)
         self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
 
@@ -292,10 +293,15 @@ class Trainer:
         if not self._probed(self.done):
             return
         with self.watchdog.paused():
-            if self.world.rank == 0:
-                probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
-                probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
-            self.control.barrier()
+            vigil = Vigil(self.control, self.listener)
+            if self.world.rank != 0:
+                vigil.wait()
+                return
+            try:
+                epoch = self.done // self.steps_per_epoch
+                self.probe.measure(self.step.model.trunk, self.done, epoch, self.device, vigil.stopped)
+            finally:
+                vigil.over()
 
     def _hung(self, said: str) -> None:
         message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"

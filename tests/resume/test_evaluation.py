@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ import torch
 from golang.config import Config, Evaluation
 from golang.data.toy import write
 from golang.engine.checkpoint import read
+from golang.engine.preemption import Vigil
 from golang.engine.runfolder import RunFolder, read_json
-from golang.evaluation import protocols
+from golang.evaluation import during, protocols
+from golang.evaluation.during import PeriodicProbe
 from golang.evaluation.watch import State, Watch
 from golang.method.trunk import build_trunk
 from tests.resume.harness import differences, final_state, launch, settings
@@ -138,3 +141,40 @@ def test_a_killed_evaluation_goes_on_from_its_last_save(asked: Callable[[str], C
     assert read(newest)["done"] == 6
     assert launch(config, tmp_path / "run", ranks=1, prepare=shorten) == [0]
     assert "goes on after step 6" in (tmp_path / "run" / "attempts" / "01" / "rank0.log").read_text()
+
+
+def endless_probe() -> None:
+    """The probe on rank 0 has no end of its own, and only rank 1 is asked to stop, once it waits."""
+
+    def measure(self: PeriodicProbe, trunk: object, step: int, epoch: int, device: object, stopped: Callable) -> None:
+        while not stopped():
+            time.sleep(0.01)
+
+    wait = Vigil.wait
+
+    def asked(self: Vigil) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait(self)
+
+    PeriodicProbe.measure, Vigil.wait = measure, asked
+
+
+def test_a_stop_ends_a_probe_on_another_rank(data_root: Path, tmp_path: Path) -> None:
+    config = replace(settings(data_root), evaluation=Evaluation(probe_every_epochs=1))
+    assert launch(config, tmp_path / "run", ranks=2, prepare=endless_probe) == [75, 75]
+    assert 5 <= final_state(tmp_path / "run")["step"] <= 7
+
+
+def test_a_probe_reads_its_labels_once_and_can_be_stopped_while_solving(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, open_train = [], during.open_train
+    monkeypatch.setattr(during, "open_train", lambda data: opened.append(data) or open_train(data))
+    probe = PeriodicProbe(settings(data_root), tmp_path)
+    trunk, cpu = build_trunk("small").eval(), torch.device("cpu")
+    asked = iter([False] * 4 + [True])
+    assert probe.measure(trunk, 5, 1, cpu, lambda: next(asked)) is None
+    assert next(asked, "all were asked") == "all were asked", "two before features, the rest while solving"
+    for step in (10, 15):
+        assert probe.measure(trunk, step, step // 5, cpu, lambda: False) is not None
+    assert len(opened) == 1
