@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from golang.errors import ConfigError, GolangError
@@ -77,15 +80,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_stores: dict[str, Store] = {}  # by address
+_joined = itertools.count()
+
+
 def join(world: World, device: torch.device) -> None:
-    """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none."""
+    """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none.
+
+    Ranks that have left may join again: they meet in the same store, which torchrun's agent may hold, under a name that
+    no group before had.
+    """
     if world.size == 1:
         return
     if world.address in ("127.0.0.1", "localhost"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    url = f"tcp://{world.address}:{world.port}"
+    if url not in _stores:
+        _stores[url], _, _ = next(rendezvous(url, world.rank, world.size, timeout=PATIENCE))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"tcp://{world.address}:{world.port}",
+        store=PrefixStore(f"group{next(_joined)}", _stores[url]),
         rank=world.rank,
         world_size=world.size,
         timeout=PATIENCE,
