@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -134,6 +135,17 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Tracking:
+    """Weights & Biases. metrics.jsonl in the run's folder is written in any case."""
+
+    name: Literal["none", "offline", "wandb"] = "none"
+    project: str | None = None  # null: golang
+    entity: str | None = None  # null: the key's owner
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     name: str = ""  # another name is another run
     sweep: str = "runs"  # the folder of runs this one belongs to
@@ -153,6 +165,7 @@ class Config:
     augment: Augment = field(default_factory=Augment)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    tracking: Tracking = field(default_factory=Tracking)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -169,6 +182,21 @@ class Config:
         """Plain data (dicts, lists, scalars) that `from_dict` reads back to an equal Config."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return plain
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a value of that name should stay out of files."""
+    found = re.search(r"(api|access|secret|private)_?key|passw|secret|credential|token(?!iz)", name, re.IGNORECASE)
+    return found is not None and re.search(r"(file|path|dir)$", name, re.IGNORECASE) is None
+
+
+def refuse_secret(name: str) -> None:
+    """Raises ConfigError, without the value, for the name of a key or token: settings are written to files."""
+    if looks_secret(name):
+        raise ConfigError(
+            f"{name} looks like a secret, and settings are written to files: give it by `wandb login`, ~/.netrc or "
+            "the environment (a job has that of the shell that submits it), and type the command without it"
+        )
 
 
 def keys(cls: type[Any] = Config, prefix: str = "") -> list[str]:
@@ -203,6 +231,7 @@ def build(cls: type[Any], values: Any, path: str = "") -> Any:  # noqa: ANN401 -
     for key in values:
         if key not in hints:
             dotted = f"{path}.{key}" if path else str(key)
+            refuse_secret(dotted)
             raise ConfigError(f"unknown setting {dotted}={values[key]!r}{nearest(dotted, keys())}")
     return cls(**{key: _coerce(hints[key], value, f"{path}.{key}" if path else key) for key, value in values.items()})
 
@@ -215,10 +244,10 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type
         if value not in arguments:
             raise ConfigError(f"{path}={value!r} is not one of {', '.join(map(str, arguments))}")
         return value
-    if origin is tuple and arguments[1:] == (...,):
-        several = [] if value in (None, "none") else [value] if isinstance(value, str) else value
+    if origin is tuple and arguments[-1] is Ellipsis:
+        several = [] if value == "none" else [value] if isinstance(value, str) else value
         if not isinstance(several, (list, tuple)):
-            raise ConfigError(f"{path}={value!r} must be a list")
+            raise ConfigError(f"{path}={value!r} must be a list, as in {path}=[a,b]")
         return tuple(_coerce(arguments[0], item, path) for item in several)
     if origin is tuple:
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):

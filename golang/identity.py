@@ -23,6 +23,7 @@ OUTSIDE = frozenset(
         "hang_seconds",
         "checkpoint",
         "evaluation",
+        "tracking",
         "data.root",
         "data.workers",
         "model.init",  # model.init_sha256 counts: what the file holds, wherever it lies

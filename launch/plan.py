@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from golang.config import Config, keys, nearest
+from golang.config import Config, keys, nearest, refuse_secret
 from golang.errors import ConfigError, GolangError
 from golang.evaluation.wanted import of_checkpoint, of_run, place
 from golang.identity import find_run, folder_name, label, run_id
@@ -202,6 +202,7 @@ def check_overrides(arguments: Sequence[str]) -> list[Override]:
         if key.split(".")[0].split("/")[0] == "hydra" or key.startswith(("cluster.env.", "cluster.extra.")):
             continue
         if key not in known:
+            refuse_secret(key)
             raise ConfigError(f"unknown setting {override.input_line}{nearest(key, known)}")
         value = override.value()
         if key in groups and key != "sweep" and isinstance(value, str):

@@ -80,7 +80,7 @@ class Script:
             which,
             f"MAX_RETRIES={cluster.max_retries}",
             f"GOLANG_SUBMISSION={shlex.quote(submission)}",
-            f"export GOLANG_CWD={shlex.quote(str(self.cwd))}",
+            f"export GOLANG_CWD={shlex.quote(str(self.cwd))} GOLANG_LEAD={self.lead}",
             'mkdir -p "$RUN_DIR/logs"',
             f". {shlex.quote(str(self.code))}/launch/job.sh || exit 1",
         ]

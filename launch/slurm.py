@@ -90,3 +90,16 @@ def record(job: str, patience: float = 20.0) -> dict[str, str]:
     """What `scontrol show job` says, by field. Raises SlurmError."""
     line = run(["scontrol", "--oneliner", "show", "job", job], patience).partition("\n")[0]
     return dict(re.findall(r"(?:^|(?<= ))([A-Z][\w:/]*)=(.*?) *(?= [A-Z][\w:/]*=|$)", line))
+
+
+def grace(partition: str) -> tuple[str, int]:
+    """What becomes of preempted jobs of a partition, and the seconds from the first signal to SIGKILL.
+
+    Raises SlurmError.
+    """
+    shown = run(["scontrol", "--oneliner", "show", "partition", partition], 10.0)
+    config = run(["scontrol", "show", "config"], 10.0)
+    mode = re.search(r"\bPreemptMode=(\w+)", shown)
+    given = re.search(r"\bGraceTime=(\d+)", shown)
+    wait = re.search(r"^KillWait\s*=\s*(\d+)", config, re.MULTILINE)
+    return mode[1] if mode else "OFF", int(given[1] if given else 0) + int(wait[1] if wait else 30)

@@ -23,6 +23,7 @@ COLOURS = {
     "failed": "red", "died": "red", "gone": "magenta",
     "submitted": "yellow", "not submitted": "dim",
 }  # fmt: skip
+WIDE = 100  # columns from which on there is room for the nodes
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,9 @@ def differing(runs: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a rich renderable
-    """A compact table for each sweep."""
+def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everything: Sequence[Standing] = ()) -> Any:  # noqa: ANN401 - a rich renderable
+    """A compact table for each sweep; its title counts `everything` if not all is shown. Fewer columns than `WIDE`
+    leave the node out, and put the last event below the run."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -168,25 +170,29 @@ def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a 
     parts: list[Any] = []
     for sweep in dict.fromkeys(line.sweep for line in lines):
         own = [line for line in lines if line.sweep == sweep]
-        counts = ", ".join(f"{count} {state}" for state, count in Counter(line.state for line in own).items())
+        states = Counter(line.state for line in everything or lines if line.sweep == sweep)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
         table = Table(title=f"{sweep}: {counts}", title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
         measured = any(line.mAP for line in own)
         for column in ("step", "loss", *(["mAP"] if measured else []), "att."):
             table.add_column(column, justify="right", no_wrap=column != "mAP")
-        table.add_column("node", overflow="ellipsis", no_wrap=True, max_width=12)
-        table.add_column("last event", overflow="fold")
+        if width >= WIDE:
+            table.add_column("node", overflow="ellipsis", no_wrap=True, max_width=12)
+            table.add_column("last event", overflow="fold")
         names = differing([line.run for line in own])
         for line in own:
             progress = f"{line.step}/{line.total}" if line.total else "–"
             loss = "–" if line.loss is None else f"{line.loss:.3f}"
             state = Text(line.state, style=COLOURS.get(line.state, ""))
-            points = [
-                f"{value:.1f}" if len(line.mAP) == 1 else f"{name} {value:.1f}" for name, value in line.mAP.items()
-            ]
-            cells = [progress, loss, *(["\n".join(points) or "–"] if measured else []), str(line.attempts), line.node]
-            table.add_row(names[line.run], state, *cells, line.last)
+            points = [f"{key} {value:.1f}" if len(line.mAP) > 1 else f"{value:.1f}" for key, value in line.mAP.items()]
+            name = Text(names[line.run])
+            if line.last and width < WIDE:
+                name.append(f"\n  {line.last}", style="dim")
+            row: list[Any] = [name, state, progress, loss]
+            row += [*(["\n".join(points) or "–"] if measured else []), str(line.attempts)]
+            table.add_row(*row, *([line.node, line.last] if width >= WIDE else []))
         parts.append(table)
     if trouble:
         parts.append(Text(trouble, style="yellow"))

@@ -13,6 +13,7 @@ from golang.config import Config
 from golang.engine import lock
 from golang.engine.runfolder import RunFolder, now, read_json, write_atomically, yaml_text
 from golang.errors import ConfigError, GolangError
+from golang.tracking.ticket import Ticket
 from launch.config import Cluster
 from launch.errors import LaunchBusyError, SubmitError
 
@@ -80,6 +81,8 @@ def freeze(run: Planned, code: Path) -> None:
             for part in ("", "checkpoints", "attempts", "logs"):
                 (run.folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
             replace(run.folder / "config.yaml", yaml_text(run.config.to_dict()))
+        if run.config.tracking.name != "none":
+            Ticket.of(RunFolder(run.folder), replace)
         replace(run.folder / "overrides.yaml", yaml_text(values))
     except OSError as error:
         raise unwritable(run.folder, error) from error
@@ -123,7 +126,7 @@ def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]
 
 
 def _pair(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
+    key, _, value = override.lstrip("+").partition("=")
     return key, value
 
 

@@ -64,7 +64,7 @@ def _set_up_torch(config: Config, device: torch.device, world: World) -> None:
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
-        _keep_freed_memory()
+        keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             torch.set_num_threads(max(1, cores // world.local_size - config.data.workers))
@@ -72,7 +72,7 @@ def _set_up_torch(config: Config, device: torch.device, world: World) -> None:
     torch.manual_seed(config.seed)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Has glibc keep what a step frees for the next one, which asks for the same again.
 
     By default every large tensor is mapped anew, and the kernel zeroes its pages at first touch: an eighth of a small

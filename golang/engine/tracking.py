@@ -13,10 +13,12 @@ TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds"
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics file; a half-written one is left out."""
-    if not path.exists():
-        return []
+    return _lines(path.read_text(errors="replace")) if path.exists() else []
+
+
+def _lines(written: str) -> list[dict[str, Any]]:
     lines = []
-    for text in path.read_text(errors="replace").splitlines():
+    for text in written.splitlines():
         try:
             line = json.loads(text)
         except ValueError:
@@ -24,6 +26,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and "step" in line:
             lines.append(line)
     return lines
+
+
+class Tail:
+    """Reads a metrics file as it grows: each whole line once, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._rest = b""  # of a line that is half-written
+
+    def read(self) -> list[dict[str, Any]]:
+        """The lines that came since the last call."""
+        whole, newline, self._rest = (self._rest + self._file.read()).rpartition(b"\n")
+        return _lines(whole.decode(errors="replace")) if newline else []
 
 
 class MetricsLog:

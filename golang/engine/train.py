@@ -11,14 +11,16 @@ from typing import Any
 
 from golang.config import Config
 from golang.data.sets import check_root
-from golang.engine import checkpoint
+from golang.engine import causes, checkpoint
 from golang.engine.distributed import World, read_world
 from golang.engine.runfolder import Attempt, RunFolder
+from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat, take
 from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
 from golang.errors import GolangError
 from golang.initial import pinned
+from golang.tracking.mirror import Mirror
 from golang.validation import check, check_world
 
 log = logging.getLogger(__name__)
@@ -28,29 +30,35 @@ def train(
     config: Config,
     run_dir: Path | str,
     show_progress: bool = True,
-    before_leaving: Callable[[str], None] | None = None,
+    scheduler: Scheduler | None = None,
+    mirror: Mirror | None = None,
     afterwards: Callable[[Seat], Outcome] | None = None,
 ) -> Outcome:
     """Trains the run in `run_dir` until it is finished or asked to stop; an existing run is continued.
 
     Alone, under torchrun or under Slurm: every rank calls it with the same arguments. Raises a GolangError for
-    anything a person has to mend; what is on disk is never lost by it. When stopped, rank 0 calls
-    `before_leaving(cause)` after the save, while all other ranks still wait. Once the run is finished, be it by now,
-    every rank goes on with `afterwards`, whose outcome is returned.
+    anything a person has to mend; what is on disk is never lost by it. A `scheduler` hears from rank 0. With a `mirror`
+    W&B's run stays open after the last step, for what the caller still has to say there. Once the run is finished, be
+    it by now, every rank goes on with `afterwards`, whose outcome is returned.
     """
     check(config)
     config = pinned(config)
     check_world(config, (read_world() or World()).size)
     check_root(config.data)
     with take(config) as seat:
-        outcome = _train(config, Path(run_dir), seat, show_progress, before_leaving)
+        outcome = _train(config, Path(run_dir), seat, show_progress, scheduler, mirror)
         if outcome is not Outcome.STOPPED and afterwards is not None:
             outcome = afterwards(seat)
         return outcome
 
 
 def _train(
-    config: Config, run_dir: Path, seat: Seat, show_progress: bool, before_leaving: Callable[[str], None] | None
+    config: Config,
+    run_dir: Path,
+    seat: Seat,
+    show_progress: bool,
+    scheduler: Scheduler | None,
+    mirror: Mirror | None,
 ) -> Outcome:
     with contextlib.ExitStack() as held:
         start = open_run(config, run_dir, seat, held)
@@ -58,14 +66,15 @@ def _train(
             log.info("%s is finished already; name=OTHER starts afresh", run_dir)
             return Outcome.ALREADY
         shown = show_progress and seat.world.rank == 0
-        trainer = Trainer(config, start, seat.world, seat.device, seat.control, seat.listener, shown)
-        trainer.before_leaving = before_leaving
+        mirror = mirror or held.enter_context(Mirror())
+        trainer = Trainer(config, start, seat.world, seat.device, seat.control, seat.listener, mirror, shown)
+        trainer.tell(scheduler)
         return trainer.run()
 
 
 def open_run(config: Config, path: Path, seat: Seat, held: contextlib.ExitStack) -> Start | None:
     """Rank 0 takes the folder and says to all what is in it; None if the run is finished. Its error is everyone's.
-    Until `held` is left, the folder is this process group's, and each rank's log goes there too."""
+    Until `held` is left, the folder is this process group's, and each rank's log and failure go there too."""
     world, control = seat.world, seat.control
     news: dict[str, Any] = {}
     failure: GolangError | None = None
@@ -90,8 +99,10 @@ def open_run(config: Config, path: Path, seat: Seat, held: contextlib.ExitStack)
     if "done" in news:
         return None
     run = RunFolder(path)
-    held.enter_context(_log_file(run.attempts / f"{news['attempt']:02d}" / f"rank{world.rank}.log"))
-    return Start(Attempt(run, news["attempt"]), run.checkpoints / news["resume"] if news["resume"] else None)
+    attempt = Attempt(run, news["attempt"])
+    held.enter_context(_log_file(attempt.path / f"rank{world.rank}.log"))
+    held.enter_context(causes.recorded(attempt, world.rank))
+    return Start(attempt, run.checkpoints / news["resume"] if news["resume"] else None)
 
 
 @contextlib.contextmanager

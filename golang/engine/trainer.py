@@ -6,7 +6,7 @@ import contextlib
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from golang.engine.optim import build_optimizer, learning_rates
 from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener, Vigil
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
+from golang.engine.scheduler import Scheduler
 from golang.engine.seat import leave_together
 from golang.engine.step import TrainStep
 from golang.engine.unreadable import Unreadable
@@ -36,14 +37,13 @@ from golang.errors import CheckpointError, DataError, NonFiniteError, PeerLostEr
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
-from golang.method.queue import EmbeddingQueue
-from golang.validation import local_queue_length, local_views, queue_length
+from golang.tracking.mirror import Mirror
+from golang.validation import local_views
 from golang.weights import load_into
 
 log = logging.getLogger(__name__)
 GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
 PATIENCE = 600.0  # seconds for a periodic save
-HEARTBEAT = 5.0  # seconds between status files
 
 
 class Outcome(enum.Enum):
@@ -71,6 +71,7 @@ class Trainer:
         device: torch.device,
         control: ControlGroup,
         listener: StopListener,
+        mirror: Mirror,
         show_progress: bool,
     ) -> None:
         self.config, self.world, self.device, self.control, self.listener = config, world, device, control, listener
@@ -88,7 +89,7 @@ class Trainer:
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
-        self.meter, self.sentinel = Meter(device), Sentinel.on(device)
+        self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
         self.unreadable = Unreadable(self.images, place(config.data))
         self.done = 0  # steps
         if start.resume is not None:
@@ -96,16 +97,22 @@ class Trainer:
             self.done = state.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
             if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
                 self.unreadable.restore(saved["ranks"]["unreadable"])
+        self.control.on_first_rank(lambda: checkpoint.check_room(self.folder, state.size(self.step), self._kept()))
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
         self.saver.last_step = self.done if start.resume else None
         self.saved_at = time.monotonic()
-        self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
-        self.before_leaving: Callable[[str], None] | None = None
+        self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
+        self.scheduler: Scheduler | None = None
         self.probe = PeriodicProbe(config, self.folder.path)
         self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
+
+    def tell(self, scheduler: Scheduler | None) -> None:
+        """Lets `scheduler` know what concerns it."""
+        self.scheduler = scheduler
+        self.saver.first = scheduler.saved if scheduler else None
 
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
@@ -113,9 +120,8 @@ class Trainer:
             with self.watchdog, self._peers():
                 stop = self._loop()
                 self._save_last(stop)
-        except BaseException as error:
-            causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
-            self.report.end("failed", causes.get(type(error), "error"), self.done, message=str(error))
+        except BaseException:
+            self.report.status("failed", self.done)
             raise
         finally:
             self.saver.wait()
@@ -145,6 +151,7 @@ class Trainer:
                     break
                 if stop:
                     agreement.drain()
+                    self.report.stopping()
                     return stop
                 every = self.config.checkpoint.every_steps
                 probed = self._probed(self.done)
@@ -170,7 +177,7 @@ class Trainer:
     def _train_on(self, large: Tensor, small: Tensor) -> None:
         config, step = self.config, self.step
         if self.done >= config.queue.start_epoch * self.steps_per_epoch:
-            self._ensure_queues()
+            step.make_queues(self.world.size)
         dtype = torch.float64 if config.precision == "fp64" else torch.float32
         crops = [
             normalise(group.flatten(0, 1).to(self.device, non_blocking=True), dtype) if group.numel() else None
@@ -178,34 +185,17 @@ class Trainer:
         ]
         permutations = None
         if config.method.name == "golang":
-            share = config.optim.batch_size // self.world.size
-            drawn = local_permutations(
-                config.method.local_permutation,
-                local_views(config),
-                config.seed,
-                self.done,
-                self.world.rank * share,
-                share,
-            )
+            share, kind = config.optim.batch_size // self.world.size, config.method.local_permutation
+            first = self.world.rank * share
+            drawn = local_permutations(kind, local_views(config), config.seed, self.done, first, share)
             # Only from page-locked memory is the copy one that the host does not wait for.
             pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
             permutations = pinned.to(self.device, non_blocking=True)
         assert crops[0] is not None
         losses = step(self.done, crops[0], crops[1], permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)
-        self.meter.add(losses)
+        self.meter.add(losses, step.signs, step.optimizer)
         self.done += 1
-
-    def _ensure_queues(self) -> None:
-        step, config = self.step, self.config
-        dtype = next(step.model.parameters()).dtype
-        features = config.model.feature_dim
-        if step.queue is None and queue_length(config):
-            step.queue = EmbeddingQueue(queue_length(config) // self.world.size, features, self.device, dtype)
-        if step.local_queue is None and local_queue_length(config):
-            step.local_queue = EmbeddingQueue(
-                local_queue_length(config) // self.world.size, features, self.device, dtype
-            )
 
     def _log(self, pace: Pace) -> None:
         """A line of metrics: the means over ranks and steps since the last. The one place that waits for the device."""
@@ -237,7 +227,7 @@ class Trainer:
 
     def _save_last(self, stop: int) -> None:
         """The save that ends an attempt. A run whose last checkpoint can't be written is not finished."""
-        heard = self.listener.heard or time.monotonic()
+        heard, self.saver.first = self.listener.heard or time.monotonic(), None
         self._save(heard + GRACE if stop else time.monotonic() + PATIENCE)
         self.saver.wait()
         if not stop and self.world.rank == 0 and self.saver.last_step != self.done:
@@ -259,8 +249,9 @@ class Trainer:
         log.info("%s; %s. The same command continues.", stopped, self._stands())
         self.report.facts["save_seconds"] = self.saver.seconds
         self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
-        if self.before_leaving is not None:
-            self.before_leaving(STOP_SIGNALS[stop])
+        if self.scheduler is not None:
+            self.scheduler.leaving(STOP_SIGNALS[stop])
+        self.report.mirror.close("preempting")
 
     def _open_images(self) -> ImageSet:
         """Rank 0 first: it may have to write a generated set."""
@@ -283,6 +274,11 @@ class Trainer:
     def _milestone(self, step: int) -> bool:
         epochs = self.config.checkpoint.keep_every_epochs
         return step == self.total or (epochs > 0 and step % (epochs * self.steps_per_epoch) == 0)
+
+    def _kept(self) -> int:
+        """How many checkpoints the run has at its end, with the one that is being written."""
+        every = self.config.checkpoint.keep_every_epochs
+        return self.config.checkpoint.keep_last + 1 + (self.config.optim.epochs // every if every else 0)
 
     def _probed(self, step: int) -> bool:
         epochs = self.config.evaluation.probe_every_epochs

@@ -24,7 +24,7 @@ from golang.engine.trainer import Outcome
 from golang.engine.worker import set_up_logging
 from golang.errors import ConfigError, GolangError
 from golang.evaluation import table
-from golang.evaluation.job import evaluate
+from golang.evaluation.job import evaluate, track
 from golang.evaluation.wanted import DATA, place
 from golang.identity import run_id
 from golang.weights import find
@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) == 1 and not arguments[0].startswith("-"):
             show_results(arguments[0])
+            track(Path(arguments[0]))
             return 0
         if len(arguments) == 2 and arguments[0] == "table":
             data_file, text_file = table.write(Path(arguments[1]))
@@ -49,6 +50,8 @@ def main(arguments: list[str]) -> int:
         if evaluate(config, folder, folder) is Outcome.STOPPED:
             return STOPPED
         if rank == 0:
+            if options.checkpoint.is_dir() and options.out is None:
+                track(options.checkpoint)
             result = json.loads((folder / "result.json").read_text())
             best = f", best of all epochs {result['mAP_best']:.2f} (as published)" if "mAP_best" in result else ""
             print(f"{name}: mAP {result['mAP']:.2f}{best}; {folder}")

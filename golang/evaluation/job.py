@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from golang.engine import checkpoint
 from golang.engine.distributed import lost_peer
 from golang.engine.preemption import STOP_SIGNALS
 from golang.engine.runfolder import RunFolder, now, write_atomically
+from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat, leave_together, take
 from golang.engine.train import open_run
 from golang.engine.trainer import Outcome, Start
@@ -32,13 +33,14 @@ from golang.evaluation.features import Interruption
 from golang.evaluation.supervised import Supervised
 from golang.evaluation.watch import Watch
 from golang.method.trunk import Trunk, build_trunk
+from golang.tracking.client import TrackingError
+from golang.tracking.publish import publish
 from golang.validation import check
 
 log = logging.getLogger(__name__)
-Leaving = Callable[[str], None] | None
 
 
-def evaluate(config: Config, run_dir: Path, results: Path | None = None, before_leaving: Leaving = None) -> Outcome:
+def evaluate(config: Config, run_dir: Path, results: Path | None = None, scheduler: Scheduler | None = None) -> Outcome:
     """Measures `evaluation.checkpoint` by `evaluation.protocol` on `data`, from where the folder says it stands to its
     end or to a stop; result.json is then in `results` (default: in the run's evaluation/ if it is of a run, else in
     this one's).
@@ -49,25 +51,39 @@ def evaluate(config: Config, run_dir: Path, results: Path | None = None, before_
     config = initial.pinned(config)
     check_root(config.data, ("train", "val"))
     with take(config) as seat:
-        return _evaluate(config, run_dir, results or wanted.results_of(config, run_dir), seat, before_leaving)
+        outcome = _evaluate(config, run_dir, results or wanted.results_of(config, run_dir), seat, scheduler)
+        first = seat.world.rank == 0
+    if first and results is None and config.evaluation.run and outcome is Outcome.FINISHED:
+        track(Path(config.evaluation.checkpoint or ""))
+    return outcome
 
 
-def evaluate_run(config: Config, run_dir: Path, seat: Seat, before_leaving: Leaving = None) -> Outcome:
+def evaluate_run(config: Config, run_dir: Path, seat: Seat, scheduler: Scheduler | None = None) -> Outcome:
     """Measures the end of a run by each protocol it asks for; what has a result is left alone."""
     for one in wanted.of_run(config, run_dir):
         results = wanted.results_of(one, run_dir)
-        if _evaluate(one, results, results, seat, before_leaving) is Outcome.STOPPED:
+        if _evaluate(one, results, results, seat, scheduler) is Outcome.STOPPED:
             return Outcome.STOPPED
     return Outcome.FINISHED
 
 
-def _evaluate(config: Config, run_dir: Path, results: Path, seat: Seat, before_leaving: Leaving) -> Outcome:
+def track(run_dir: Path) -> None:
+    """Shows the results of a tracked run on W&B too, as a run of job type eval beside it."""
+    if RunFolder(run_dir).config().tracking.name == "none":
+        return
+    try:
+        log.info("W&B: %s", publish(run_dir, job_type="eval"))
+    except TrackingError as error:
+        log.warning("W&B: %s", error)
+
+
+def _evaluate(config: Config, run_dir: Path, results: Path, seat: Seat, scheduler: Scheduler | None) -> Outcome:
     with contextlib.ExitStack() as held:
         start = open_run(config, run_dir, seat, held)
         if start is None:
             log.info("%s is finished already: %s", run_dir, results / "result.json")
             return Outcome.ALREADY
-        return _Job(config, start, results, seat).run(before_leaving)
+        return _Job(config, start, results, seat).run(scheduler)
 
 
 class _Job:
@@ -82,15 +98,16 @@ class _Job:
         self.watch = Watch(seat, start.attempt, config.checkpoint, self.watchdog)
         self.watch.facts |= {"host": socket.gethostname(), "pid": os.getpid()}
 
-    def run(self, before_leaving: Leaving) -> Outcome:
+    def run(self, scheduler: Scheduler | None) -> Outcome:
         try:
             with self.watchdog, self._peers():
                 result = self._measure()
                 self.watch.saver.wait()
         except Interruption as stop:
-            return self._leave(STOP_SIGNALS[stop.args[0]], before_leaving)
-        except BaseException as error:
-            self._end("failed", "peer lost" if isinstance(error, PeerLostError) else "error", message=str(error))
+            return self._leave(STOP_SIGNALS[stop.args[0]], scheduler)
+        except BaseException:
+            if self.seat.world.rank == 0:
+                self.watch.status("failed")
             raise
         finally:
             self.watch.saver.wait()
@@ -144,13 +161,13 @@ class _Job:
         write_atomically(self.attempt.run.done_file, f"mAP {result['mAP']:.4f}, {now()}\n")
         log.info("%s: mAP %.2f; %s", self.name, result["mAP"], self.results / "result.json")
 
-    def _leave(self, cause: str, before_leaving: Leaving) -> Outcome:
+    def _leave(self, cause: str, scheduler: Scheduler | None) -> Outcome:
         def duties() -> None:
             log.info("stopped (%s) at step %d of %d. The same command continues.", cause, self.watch.done,
                      self.watch.total)  # fmt: skip
             self._end("stopped", cause, saved=self.watch.saver.last_step)
-            if before_leaving is not None:
-                before_leaving(cause)
+            if scheduler is not None:
+                scheduler.leaving(cause)
 
         leave_together(self.seat.control, duties)
         return Outcome.STOPPED

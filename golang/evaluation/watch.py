@@ -10,9 +10,9 @@ from typing import Any
 from golang.config import Checkpoint
 from golang.engine import checkpoint
 from golang.engine.preemption import Agreement
+from golang.engine.report import HEARTBEAT
 from golang.engine.runfolder import Attempt
 from golang.engine.seat import Seat
-from golang.engine.trainer import HEARTBEAT
 from golang.engine.watchdog import Watchdog
 from golang.evaluation.features import Interruption
 

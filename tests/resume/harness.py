@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ import torch
 
 from golang.config import Config
 from golang.engine import watchdog
-from golang.engine.checkpoint import lineage, read
+from golang.engine.checkpoint import encode, lineage, read
 from golang.engine.distributed import free_port
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import TIMINGS, read_metrics
@@ -75,7 +76,7 @@ def settings(data_root: Path, **changes: object) -> Config:
     values = json.loads(json.dumps(SETTINGS))
     values["data"]["root"] = str(data_root)
     for key, change in changes.items():
-        values[key] = {**values[key], **change} if isinstance(change, dict) else change
+        values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
     return Config.from_dict(values)
 
 
@@ -144,11 +145,12 @@ def _arm(fault: Fault) -> None:
             self.saver.wait()  # what was saved before counts as saved, however slow the disk
             os.kill(os.getpid(), fault.signal)
 
-    def faulty_write(path: Path, data: bytes) -> None:
+    def faulty_write(path: Path, content: dict) -> None:
         if int(path.name[5:13]) >= fault.step:
+            data = encoded(content)
             path.with_name(f".{path.name}.{os.getpid()}.tmp").write_bytes(data[: len(data) // 2])
             os.kill(os.getpid(), fault.signal)
-        write(path, data)
+        write(path, content)
 
     def endless_step(self: Trainer, *batch: torch.Tensor) -> None:
         if self.done == fault.step:
@@ -160,10 +162,10 @@ def _arm(fault: Fault) -> None:
             time.sleep(1000)
         return item(self, position)
 
-    def endless_write(path: Path, data: bytes) -> None:
+    def endless_write(path: Path, content: dict) -> None:
         if int(path.name[5:13]) >= fault.step:
             time.sleep(1000)
-        write(path, data)
+        write(path, content)
 
     if fault.hang == "step":
         Trainer._train_on = endless_step
@@ -175,6 +177,13 @@ def _arm(fault: Fault) -> None:
         checkpoint.write = faulty_write
     else:
         Trainer._train_on = faulty_step
+
+
+def encoded(content: dict) -> bytes:
+    """A checkpoint file's bytes."""
+    buffer = io.BytesIO()
+    encode(content, buffer)
+    return buffer.getvalue()
 
 
 def final_state(run_dir: Path) -> dict:

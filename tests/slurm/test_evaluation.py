@@ -20,6 +20,7 @@ from tests.resume.harness import launch, settings
 from .conftest import _running
 from .runs import NODES, TASKS, Typist, flat, preempt
 
+ALONE = ("cluster.nodes=1", "cluster.tasks_per_node=1")
 TOY = {"classes": 5, "size": 32, "train": 200, "val": 20, "seed": 1}  # 10 % of it: 20 images, 20 steps in 20 epochs
 
 
@@ -77,14 +78,16 @@ def test_a_preempted_evaluation_ends_with_the_same_figures(typist: Typist, confi
 
 def test_evaluations_follow_their_runs(typist: Typist) -> None:
     """Two runs of one array, preempted or not, and two evaluations of each: element by element."""
-    runs = typist.submit("name=one,two", "evaluation=[semisup_coco_10,knn]", "cluster.partition=low", sweep="behind")
+    runs = typist.submit(
+        *ALONE, "name=one,two", "evaluation=[semisup_coco_10,knn]", "cluster.partition=low", sweep="behind"
+    )
     assert len(runs) == 6
     trained, waiting = runs[:2], runs[2:]
     array = trained[0].job.partition("_")[0]
     for run in waiting:
         record = run.record()
         assert record["JobState"] == "PENDING" and f"{array}_" in record["Dependency"], record
-    trained[0].hold_at(1)
+    trained[0].hold_at(1, tasks=1)
     preempt(typist.cluster, trained[0])
     for run in runs:
         run.wait_done()
@@ -104,10 +107,10 @@ def test_evaluations_follow_their_runs(typist: Typist) -> None:
 
 
 def test_an_evaluation_of_a_failed_run_is_cancelled(typist: Typist) -> None:
-    typed = ("evaluation=knn", "optim.epochs=40")
+    typed = (*ALONE, "evaluation=knn", "optim.epochs=40")
     run, behind = typist.submit(*typed, sweep="failing")
     assert behind.record()["Dependency"].startswith(f"afterok:{run.job}")
-    run.hold_at(1)
+    run.hold_at(1, tasks=1)
     typist.cluster.run("scancel", run.job)
     typist.cluster.wait_job(run.job, "CANCELLED", 60)
     assert typist.cluster.wait_job(behind.job, "CANCELLED", 90)

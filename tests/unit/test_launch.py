@@ -99,7 +99,7 @@ def test_a_grid_without_a_cluster_names_the_choices(grid: str) -> None:
         (["evaluation=[probe,knn]"], ["evaluation=probe", "evaluation.protocol=[knn]"]),
         (["checkpoint=a.pt"], ["evaluation.checkpoint=a.pt", "experiment=evaluate"]),
         (["data=toy", "checkpoint=a.pt"], ["data=toy", "evaluation.checkpoint=a.pt"]),
-        (["checkpoint.every_minutes=1", "cluster.exclude=n[1,2]"], ["checkpoint.every_minutes=1", "cluster.exclude='n[1,2]'"]),
+        (["checkpoint.keep_last=1", "cluster.exclude=n[1,2]"], ["checkpoint.keep_last=1", "cluster.exclude='n[1,2]'"]),
     ],
 )  # fmt: skip
 def test_words_of_ours_in_hydras_grammar(typed: list[str], read: list[str]) -> None:
