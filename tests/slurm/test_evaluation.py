@@ -67,7 +67,7 @@ def test_a_preempted_evaluation_ends_with_the_same_figures(typist: Typist, confi
     preempt(typist.cluster, run)
     run.wait_done()
     assert len(run.attempts) == 2 and "requeued" in run.words()
-    assert json.loads((run.attempts[0] / "cause.json").read_text())["cause"] == "terminated"
+    assert json.loads((run.attempts[0] / "cause.json").read_text())["cause"] == "preempted"
     assert "Traceback" not in run.text()
     whole = Config.from_dict(json.loads((run.path / "config.yaml").read_text()))
     assert launch(replace(whole, sweep="x"), tmp_path / "run", ranks=NODES * TASKS) == [0] * NODES * TASKS
