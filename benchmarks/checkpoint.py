@@ -25,8 +25,8 @@ from golang.engine.distributed import ControlGroup, World
 from golang.engine.health import Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
 from golang.engine.runfolder import RunFolder
+from golang.engine.seat import keep_freed_memory
 from golang.engine.step import TrainStep
-from golang.engine.train import keep_freed_memory
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.validation import local_views

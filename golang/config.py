@@ -125,10 +125,13 @@ class Checkpoint:
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
     probe_every_epochs: int = 0  # while training; 0: never
-    # Once trained: SS-PRL's protocols, or nearest neighbours, on one device.
-    protocol: Literal["none", "linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn"] = "none"
+    # Once trained, or of `checkpoint`: SS-PRL's protocols, nearest neighbours; one or several.
+    protocol: tuple[Literal["linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn"], ...] = ()
     published: bool = False  # semi-supervised evaluation leaves the trunk as it is
     root: str | None = None  # folder of the protocol's images, if they are not below data.root
+    checkpoint: str | None = None  # train nothing, evaluate this: a file of any layout, or a run's folder
+    checkpoint_sha256: str = ""  # of that file; filled in when the settings are read
+    run: str = ""  # the id of the run, in the folder `checkpoint`, whose end is evaluated; set by who trains it
 
 
 @dataclass(frozen=True)
@@ -242,9 +245,10 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type
             raise ConfigError(f"{path}={value!r} is not one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple and arguments[-1] is Ellipsis:
-        if not isinstance(value, (list, tuple)):
+        several = [] if value == "none" else [value] if isinstance(value, str) else value
+        if not isinstance(several, (list, tuple)):
             raise ConfigError(f"{path}={value!r} must be a list, as in {path}=[a,b]")
-        return tuple(_coerce(arguments[0], item, path) for item in value)
+        return tuple(_coerce(arguments[0], item, path) for item in several)
     if origin is tuple:
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
             raise ConfigError(f"{path}={value!r} must be a list of {len(arguments)} numbers")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,11 @@ OUTSIDE = frozenset(
 def result_settings(config: Config) -> dict[str, Any]:
     """The settings that count, dotted, where they differ from the defaults.
 
-    Leaving out what has its default lets a later version add a setting without changing old ids.
+    Leaving out what has its default lets a later version add a setting without changing old ids. An evaluation is its
+    protocol, its images and the weights it measures.
     """
+    if config.evaluation.checkpoint is not None:
+        return _evaluated(config)
     defaults = flat(Config().to_dict())
     return {
         key: value
@@ -61,6 +65,11 @@ def label(overrides: Sequence[str], longest: int = 80) -> str:
             continue
         plain = value.replace("'", "").replace('"', "")
         parts.append(f"{key.split('.')[-1]}={plain}")
+    return folder_name(parts, longest)
+
+
+def folder_name(parts: Sequence[str], longest: int = 80) -> str:
+    """Parts as one short, safe name."""
     text = re.sub(r"[^A-Za-z0-9=.,_+-]+", "_", ",".join(parts))[:longest].strip("._,")
     return text or "base"
 
@@ -77,6 +86,21 @@ def find_run(sweep: Path, identity: str) -> Path | None:
             "move all but one elsewhere"
         )
     return found[0] if found else None
+
+
+def _evaluated(config: Config) -> dict[str, Any]:
+    evaluation, data = config.evaluation, config.data
+    settings = {
+        "name": "" if evaluation.run else config.name,
+        "precision": config.precision if config.precision == "fp64" else "",  # any other is measured in fp32
+        "data.name": data.name,
+        "data.toy": asdict(data.toy) if data.name == "toy" else {},
+        "evaluation.protocol": list(evaluation.protocol),
+        "evaluation.published": evaluation.published,
+        "evaluation.checkpoint_sha256": evaluation.checkpoint_sha256,
+        "evaluation.run": evaluation.run,
+    }
+    return {key: value for key, value in settings.items() if value}
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

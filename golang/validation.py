@@ -25,6 +25,11 @@ def check(config: Config) -> None:
     _check_crops(config)
     _check_schedule(config)
     _check_queues(config)
+    if config.evaluation.checkpoint is not None and not config.evaluation.protocol:
+        raise ConfigError(
+            f"checkpoint={config.evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "
+            "linear_voc, semisup_coco_1, semisup_coco_10 or knn (several as evaluation=[linear_coco,knn])"
+        )
 
 
 def check_world(config: Config, world_size: int) -> None:

@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from golang.config import Config
 from golang.engine.leaving import leave_now
 from golang.engine.runfolder import Attempt, RunFolder, read_json
 from golang.errors import GolangError
@@ -60,6 +62,7 @@ def main(path: str) -> int:
         signal.signal(number, marks.heard_early)
     try:
         config = run.config()
+        _wait_for(config, run, place)
         with _turn(run, place):
             # First the seconds of importing, then the port: it should not be taken in between.
             from golang.engine.worker import work
@@ -175,6 +178,18 @@ def _announce(run: RunFolder) -> None:
         reached=status.get("step", 0),
         node=os.environ.get("SLURM_JOB_NODELIST", ""),
     )
+
+
+def _wait_for(config: Config, run: RunFolder, place: Place | None) -> None:
+    """On this machine: until the run that is to be evaluated has finished, or is no longer under way. Slurm has
+    dependencies."""
+    if place is None or not place.key.startswith("local") or not config.evaluation.run:
+        return
+    parent = RunFolder(config.evaluation.checkpoint or "")
+    jobs = [line["job"] for line in ledger.read(run.path.parent) if line["folder"] == parent.path.name and line["job"]]
+    pid = jobs[-1].removeprefix("local:") if jobs else ""
+    while not parent.done and pid.isdecimal() and Path(f"/proc/{pid}").exists():
+        time.sleep(0.5)
 
 
 @contextlib.contextmanager

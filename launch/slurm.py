@@ -72,11 +72,11 @@ def environment(environ: Mapping[str, str] = os.environ, script_sets: Sequence[s
 
 def our_jobs() -> list[Job]:
     """Every job of ours that is waiting, running or ending, array elements one by one. Raises SlurmError."""
-    text = run(["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i|%K|%T|%k"])
+    text = run(["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i|%K|%T|%r|%k"])
     jobs = []
     for line in text.splitlines():
-        identifier, index, state, comment = line.split("|", 3)
-        if comment.startswith(COMMENT):
+        identifier, index, state, reason, comment = line.split("|", 4)
+        if comment.startswith(COMMENT) and reason != "DependencyNeverSatisfied":  # Slurm is about to cancel those
             jobs.append(Job(identifier.strip(), int(index) if index.isdecimal() else 0, state, comment.strip()))
     return jobs
 

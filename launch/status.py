@@ -36,6 +36,7 @@ class Standing:
     step: int
     total: int
     loss: float | None
+    mAP: dict[str, float]  # noqa: N815 - in points, by evaluation
     attempts: int
     last: str  # the last event, with what to do if that is up to the person
     node: str
@@ -67,12 +68,23 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         step=_whole(status.get("step")),
         total=_whole(status.get("total")),
         loss=loss if isinstance(loss := status.get("loss"), (int, float)) else None,
+        mAP=_evaluated(run.path, status),
         attempts=len(numbers),
         last=last,
         node=(job.nodes if job and job.active else "") or str(status.get("host", "")),
         job=run.job,
         updated=str(status.get("updated", "")),
     )
+
+
+def _evaluated(folder: Path, status: dict[str, Any]) -> dict[str, float]:
+    """What the run's evaluations found; of one whose result lies with the run it measures, what it says itself."""
+    results = {path.parent.name: path for path in sorted((folder / "evaluation").glob("*/result.json"))}
+    read = {name: read_json(path) or {} for name, path in results.items()}
+    read["probe"] = read_json(folder / "evaluation" / "linear.json") or {}
+    if not results:
+        read[folder.name.partition(",")[0]] = status
+    return {name: float(facts["mAP"]) for name, facts in read.items() if isinstance(facts.get("mAP"), (int, float))}
 
 
 def _state(
@@ -163,8 +175,9 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
-        for column in ("step", "loss", "att."):
-            table.add_column(column, justify="right", no_wrap=True)
+        measured = any(line.mAP for line in own)
+        for column in ("step", "loss", *(["mAP"] if measured else []), "att."):
+            table.add_column(column, justify="right", no_wrap=column != "mAP")
         if width >= WIDE:
             table.add_column("node", overflow="ellipsis", no_wrap=True, max_width=12)
             table.add_column("last event", overflow="fold")
@@ -173,10 +186,12 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
             progress = f"{line.step}/{line.total}" if line.total else "–"
             loss = "–" if line.loss is None else f"{line.loss:.3f}"
             state = Text(line.state, style=COLOURS.get(line.state, ""))
+            points = [f"{key} {value:.1f}" if len(line.mAP) > 1 else f"{value:.1f}" for key, value in line.mAP.items()]
             name = Text(names[line.run])
             if line.last and width < WIDE:
                 name.append(f"\n  {line.last}", style="dim")
-            row: list[Any] = [name, state, progress, loss, str(line.attempts)]
+            row: list[Any] = [name, state, progress, loss]
+            row += [*(["\n".join(points) or "–"] if measured else []), str(line.attempts)]
             table.add_row(*row, *([Text(line.node), Text(line.last)] if width >= WIDE else []))
         parts.append(table)
     if trouble:

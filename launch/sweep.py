@@ -32,6 +32,7 @@ class Planned:
     overrides: tuple[str, ...]
     cluster: Cluster
     folder: Path
+    after: str = ""  # the id of a run of the same plan that must have finished before
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ import contextlib
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -23,17 +22,18 @@ from golang.data.multicrop import Crops, MultiCrop
 from golang.data.sampler import StepSampler
 from golang.data.sets import open_train, place
 from golang.engine import checkpoint, state
-from golang.engine.distributed import ControlGroup, World, data_parallel
+from golang.engine.distributed import ControlGroup, World, data_parallel, lost_peer
 from golang.engine.health import NEVER, Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
-from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
+from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener, Vigil
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
 from golang.engine.scheduler import Scheduler
+from golang.engine.seat import leave_together
 from golang.engine.step import TrainStep
 from golang.engine.unreadable import Unreadable
 from golang.engine.watchdog import Watchdog
-from golang.errors import CheckpointError, DataError, GolangError, NonFiniteError, PeerLostError
+from golang.errors import CheckpointError, DataError, NonFiniteError, PeerLostError
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
@@ -41,18 +41,9 @@ from golang.tracking.mirror import Mirror
 from golang.validation import local_views
 from golang.weights import load_into
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
 PATIENCE = 600.0  # seconds for a periodic save
-# What gloo and NCCL say when the process at the other end no longer answers.
-LOST = (
-    "onnection closed by peer",
-    "onnection reset by peer",
-    "remote process exited",
-    "Broken pipe",
-    "ncclRemoteError",
-)
 
 
 class Outcome(enum.Enum):
@@ -93,7 +84,7 @@ class Trainer:
         )
         model = build_model(config).to(device, torch.float64 if config.precision == "fp64" else torch.float32)
         if start.resume is None and config.model.init:
-            said = self._on_first_rank(lambda: load_into(model, initial.check(config)))
+            said = self.control.on_first_rank(lambda: load_into(model, initial.check(config)))
             log.info("%s", said or load_into(model, initial.check(config)))
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
@@ -106,7 +97,7 @@ class Trainer:
             self.done = state.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
             if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
                 self.unreadable.restore(saved["ranks"]["unreadable"])
-        self._on_first_rank(lambda: checkpoint.check_room(self.folder, state.size(self.step), self._kept()))
+        self.control.on_first_rank(lambda: checkpoint.check_room(self.folder, state.size(self.step), self._kept()))
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
@@ -114,6 +105,7 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
         self.scheduler: Scheduler | None = None
+        self.probe = PeriodicProbe(config, self.folder.path)
         self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
 
@@ -174,11 +166,11 @@ class Trainer:
 
     @contextlib.contextmanager
     def _peers(self) -> Iterator[None]:
-        """Says plainly that another rank is gone, where a collective would end in its transport's own words."""
+        """Says plainly that another rank is gone."""
         try:
             yield
         except RuntimeError as error:
-            if self.world.size == 1 or not any(word in str(error) for word in LOST):
+            if not lost_peer(error):
                 raise
             raise PeerLostError(f"another rank is gone since step {self.done}; {self._stands()}") from error
 
@@ -245,43 +237,26 @@ class Trainer:
             )
 
     def _leave(self, stop: int) -> Outcome:
-        """All ranks wait for rank 0's last duties, so that none that leaves early cuts it short; rank 0 goes last."""
-        try:
-            if self.world.rank == 0 and stop:
-                stopped = f"stopped ({STOP_SIGNALS[stop]}) at step {self.done} of {self.total}"
-                log.info("%s; %s. The same command continues.", stopped, self._stands())
-                self.report.facts["save_seconds"] = self.saver.seconds
-                self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
-                if self.scheduler is not None:
-                    self.scheduler.leaving(STOP_SIGNALS[stop])
-                self.report.mirror.close("preempting")
-            elif self.world.rank == 0:
-                self.report.end("finished", "finished", self.done)
-        finally:
-            with contextlib.suppress(RuntimeError):  # a peer that died has nothing left to wait for
-                self.control.barrier()
-        if self.world.rank == 0 and self.world.size > 1:
-            time.sleep(0.3)
+        """Rank 0 says how the attempt ended, and does what is left to do while all others wait."""
+        leave_together(self.control, lambda: self._last_duties(stop))
         return Outcome.STOPPED if stop else Outcome.FINISHED
+
+    def _last_duties(self, stop: int) -> None:
+        if not stop:
+            self.report.end("finished", "finished", self.done)
+            return
+        stopped = f"stopped ({STOP_SIGNALS[stop]}) at step {self.done} of {self.total}"
+        log.info("%s; %s. The same command continues.", stopped, self._stands())
+        self.report.facts["save_seconds"] = self.saver.seconds
+        self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
+        if self.scheduler is not None:
+            self.scheduler.leaving(STOP_SIGNALS[stop])
+        self.report.mirror.close("preempting")
 
     def _open_images(self) -> ImageSet:
         """Rank 0 first: it may have to write a generated set."""
-        images = self._on_first_rank(lambda: open_train(self.config.data, labelled=False))
+        images = self.control.on_first_rank(lambda: open_train(self.config.data, labelled=False))
         return images or open_train(self.config.data, labelled=False)
-
-    def _on_first_rank(self, act: Callable[[], T]) -> T | None:
-        """What `act` gives on rank 0; None on the others, which wait. Its error is everyone's."""
-        failure: GolangError | None = None
-        done: T | None = None
-        if self.world.rank == 0:
-            try:
-                done = act()
-            except GolangError as error:
-                failure = error
-        failed = self.control.broadcast(str(failure) if failure else "")
-        if failed:
-            raise failure or GolangError(f"rank 0: {failed}")
-        return done
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterator[Crops]]:
@@ -314,10 +289,15 @@ class Trainer:
         if not self._probed(self.done):
             return
         with self.watchdog.paused():
-            if self.world.rank == 0:
-                probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
-                probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
-            self.control.barrier()
+            vigil = Vigil(self.control, self.listener)
+            if self.world.rank != 0:
+                vigil.wait()
+                return
+            try:
+                epoch = self.done // self.steps_per_epoch
+                self.probe.measure(self.step.model.trunk, self.done, epoch, self.device, vigil.stopped)
+            finally:
+                vigil.over()
 
     def _hung(self, said: str) -> None:
         message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"

@@ -13,9 +13,11 @@ from golang.engine.distributed import read_world
 from golang.engine.preemption import INTERRUPTED, STOPPED, watch_parent
 from golang.engine.runfolder import RunFolder
 from golang.engine.scheduler import Scheduler
+from golang.engine.seat import Seat
 from golang.engine.train import train
 from golang.engine.trainer import Outcome
 from golang.errors import GolangError
+from golang.evaluation.wanted import of_run
 from golang.tracking.mirror import Mirror
 
 PARENT_PIPE = "GOLANG_PARENT_PIPE"
@@ -29,10 +31,21 @@ def work(config: Config, run_dir: Path, scheduler: Scheduler | None = None) -> i
     if PARENT_PIPE in os.environ:
         watch_parent(int(os.environ[PARENT_PIPE]), gone=lambda: os._exit(137))
     try:
-        if config.evaluation.protocol != "none":
-            _look_for_evaluation(config)
+        if config.evaluation.checkpoint is not None:
+            from golang.evaluation.job import evaluate  # scikit-learn, which only measuring needs
+
+            return STOPPED if evaluate(config, run_dir, scheduler=scheduler) is Outcome.STOPPED else 0
+        for one in of_run(config, run_dir):  # before a long training whose evaluation would find no images
+            check_root(one.data, ("train", "val"))
+
+        def evaluations(seat: Seat) -> Outcome:
+            from golang.evaluation.job import evaluate_run
+
+            return evaluate_run(config, run_dir, seat, scheduler)
+
+        afterwards = evaluations if config.evaluation.protocol else None
         with Mirror() as mirror:
-            if train(config, run_dir, scheduler=scheduler, mirror=mirror) is Outcome.STOPPED:
+            if train(config, run_dir, scheduler=scheduler, mirror=mirror, afterwards=afterwards) is Outcome.STOPPED:
                 return STOPPED
             if config.evaluation.probe and config.data.name == "folder":
                 log.info("a folder of images has no labels, so there is nothing to probe")
@@ -40,11 +53,6 @@ def work(config: Config, run_dir: Path, scheduler: Scheduler | None = None) -> i
                 from golang.demo import show_results  # what it needs beyond training is loaded only now
 
                 show_results(run_dir)
-            if config.evaluation.protocol != "none" and (world is None or world.rank == 0):
-                from golang.evaluation.run import evaluate_run
-
-                result = evaluate_run(config, run_dir)
-                log.info("%s: mAP %.2f", config.evaluation.protocol, result["mAP"])
         return 0
     except GolangError as error:
         if not str(error).startswith("rank 0: "):
@@ -53,13 +61,6 @@ def work(config: Config, run_dir: Path, scheduler: Scheduler | None = None) -> i
     except KeyboardInterrupt:
         log.error("interrupted while evaluating; the training is done, and the same command evaluates again")
         return INTERRUPTED
-
-
-def _look_for_evaluation(config: Config) -> None:
-    """Raises ConfigError or DataError before a long training whose evaluation would find no images."""
-    from golang.evaluation.run import data_of
-
-    check_root(data_of(config), ("train", "val"))
 
 
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]

@@ -174,12 +174,13 @@ def results(run_dir: Path) -> dict[str, Any]:
     import wandb
 
     found: dict[str, Any] = {}
-    for path in sorted((run_dir / "evaluation").rglob("*.json")):
+    folder = run_dir / "evaluation"
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*/result.json")]):
         name = str(path.relative_to(run_dir).with_suffix("")).removesuffix("/result")
         found |= _precisions(read_json(path) or {}, name)
     # The quick probe's, unless the run was measured by a protocol of its own.
     protocol = RunFolder(run_dir).config().evaluation.protocol
-    main = f"evaluation/{'linear' if protocol == 'none' else protocol}/mAP"
+    main = f"evaluation/{protocol[0] if protocol else 'linear'}/mAP"
     if main in found:
         found["mAP"] = found[main]
     for path in sorted((run_dir / "evaluation").glob("*.png")):

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,13 +80,20 @@ def settings(data_root: Path, **changes: object) -> Config:
     return Config.from_dict(values)
 
 
-def launch(config: Config, run_dir: Path, ranks: int, fault: Fault | None = None, timeout: float = 120) -> list[int]:
-    """Trains on `ranks` processes until they leave; their exit statuses."""
+def launch(
+    config: Config,
+    run_dir: Path,
+    ranks: int,
+    fault: Fault | None = None,
+    timeout: float = 120,
+    prepare: Callable[[], None] | None = None,
+) -> list[int]:
+    """Trains, or evaluates, on `ranks` processes until they leave; their exit statuses. Each begins with `prepare`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["golang", "golang.engine.worker", "golang.data.toy"])
+    context.set_forkserver_preload(["golang", "golang.engine.worker", "golang.data.toy", "golang.evaluation.job"])
     port = free_port()
     processes = [
-        context.Process(target=_rank, args=(config.to_dict(), str(run_dir), rank, ranks, port, fault))
+        context.Process(target=_rank, args=(config.to_dict(), str(run_dir), rank, ranks, port, fault, prepare))
         for rank in range(ranks)
     ]
     for process in processes:
@@ -101,12 +109,22 @@ def launch(config: Config, run_dir: Path, ranks: int, fault: Fault | None = None
     return [process.exitcode for process in processes]
 
 
-def _rank(values: dict, run_dir: str, rank: int, ranks: int, port: int, fault: Fault | None) -> None:
+def _rank(
+    values: dict,
+    run_dir: str,
+    rank: int,
+    ranks: int,
+    port: int,
+    fault: Fault | None,
+    prepare: Callable[[], None] | None,
+) -> None:
     own = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in own.items()} | {"OMP_NUM_THREADS": "1"})
     torch.set_num_threads(1)
     from golang.engine.worker import work
 
+    if prepare is not None:
+        prepare()
     if fault is not None and fault.hang:
         watchdog.LINGER = 1.0
     if fault is not None and fault.rank in (None, rank):
