@@ -129,4 +129,7 @@ def test_watch_shows_first_what_one_looks_at_first() -> None:
 
 
 def standing(name: str, state: str) -> Standing:
-    return Standing("mine", f"{name}-0bcdef01", state, 10, 100, 2.5, 1, "", "n1", "", "")
+    return Standing(
+        sweep="mine", run=f"{name}-0bcdef01", state=state, step=10, total=100, loss=2.5, mAP={}, attempts=1, last="",
+        node="n1", job="", updated="",
+    )  # fmt: skip
