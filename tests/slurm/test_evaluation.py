@@ -79,8 +79,9 @@ def test_a_preempted_evaluation_ends_with_the_same_figures(typist: Typist, confi
 def test_evaluations_follow_their_runs(typist: Typist) -> None:
     """Two runs of one array, preempted or not, and two evaluations of each: element by element."""
     runs = typist.submit(
-        *ALONE, "name=one,two", "evaluation=[semisup_coco_10,knn]", "cluster.partition=low", sweep="behind"
-    )
+        *ALONE, "name=one,two", "evaluation=[semisup_coco_10,knn]", "cluster.partition=low", "optim.epochs=12",
+        sweep="behind",
+    )  # fmt: skip
     assert len(runs) == 6
     trained, waiting = runs[:2], runs[2:]
     array = trained[0].job.partition("_")[0]
