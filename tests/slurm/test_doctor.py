@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from golang.config import Config
 from golang.engine.runfolder import RunFolder
 from launch.sbatch import Script
@@ -70,6 +72,7 @@ def test_other_sites(make_cluster: Callable[..., Cluster], tmp_path: Path) -> No
     assert found["preempt_send_user_signal"]["said"].startswith("set")
 
 
+@pytest.mark.long
 def test_the_probe(cluster: Cluster, tmp_path: Path) -> None:
     """Two real jobs: signals reach their tasks, a task requeues itself, and nothing of them is left."""
     run = a_run(tmp_path, save_seconds=1, lead=120)

@@ -51,6 +51,7 @@ def result(folder: Path, name: str) -> dict:
     return found
 
 
+@pytest.mark.long
 def test_a_preempted_evaluation_ends_with_the_same_figures(typist: Typist, config: Config, tmp_path: Path) -> None:
     asked = (
         "data=toy",
