@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-check test lint golden cluster cluster-down clean
+.PHONY: setup demo demo-check test test-slurm lint golden cluster cluster-down clean
 
 setup: .venv/.ready
 
@@ -20,6 +20,10 @@ demo-check: setup  ## three seeds of the demo against its baselines (half an hou
 
 test: setup  ## the suite; the parts that need Slurm say what to install
 	$(BIN)/python -m pytest
+
+test-slurm: setup  ## every cause that stops a run, on a real cluster: a table (a quarter of an hour)
+	$(BIN)/python -m pytest tests/slurm -m long
+	$(BIN)/python -m tests.slurm.table
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import timing
 from benchmarks.networks import Ways, compare, settings
+from golang.engine.seat import keep_freed_memory
 from golang.engine.step import AUTOCAST
-from golang.engine.train import keep_freed_memory
 
 
 def main() -> None:

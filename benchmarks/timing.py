@@ -80,9 +80,36 @@ def launches(way: Way, device: torch.device) -> int:
 
 _FREE = frozenset(
     "aten::" + name
-    for name in "view as_strided reshape detach empty empty_strided resize_ alias expand t transpose unsqueeze select "
-    "slice empty_like _unsafe_view unbind split permute result_type is_same_size lift_fresh _reshape_alias new_empty "
-    "squeeze set_ narrow flatten".split()
+    for name in [
+        "view",
+        "as_strided",
+        "reshape",
+        "detach",
+        "empty",
+        "empty_strided",
+        "resize_",
+        "alias",
+        "expand",
+        "t",
+        "transpose",
+        "unsqueeze",
+        "select",
+        "slice",
+        "empty_like",
+        "_unsafe_view",
+        "unbind",
+        "split",
+        "permute",
+        "result_type",
+        "is_same_size",
+        "lift_fresh",
+        "_reshape_alias",
+        "new_empty",
+        "squeeze",
+        "set_",
+        "narrow",
+        "flatten",
+    ]
 )
 
 
@@ -93,7 +120,11 @@ def _computes(event: Any) -> bool:  # noqa: ANN401 - the profiler's own type
 
 
 def show(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], result: dict[str, object], device: torch.device
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    result: dict[str, object],
+    device: torch.device,
 ) -> None:
     """A table for people; then one line of JSON, the last of the output."""
     table = Table(box=None, title=title, title_justify="left")

@@ -24,8 +24,8 @@ from golang.data.images import ImageSet
 from golang.data.loader import close, train_loader
 from golang.data.multicrop import MultiCrop, on_device
 from golang.data.sampler import StepSampler
+from golang.engine.seat import keep_freed_memory
 from golang.engine.step import AUTOCAST
-from golang.engine.train import keep_freed_memory
 
 ENDLESS = 10**6  # steps
 
@@ -79,7 +79,6 @@ def main() -> None:
         }
         seconds = timing.interleaved(named, device, options.rounds, options.steps or (10 if gpu else 1))
         close(ours)
-        del theirs
     rows = [(name, 1e3 * taken, images / taken, seconds["textbook"] / taken, seconds["trunk alone"] / taken)
             for name, taken in seconds.items()]  # fmt: skip
     result: dict[str, object] = {

@@ -22,6 +22,16 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def gather_rows(tensor: Tensor) -> Tensor:
+    """Every rank's rows [n, ...] in rank order; n may differ between ranks."""
+    if world_size() == 1:
+        return tensor
+    sizes = gather_from_ranks(torch.tensor([len(tensor)], device=tensor.device))[:, 0].tolist()
+    padded = torch.cat([tensor, tensor.new_zeros(max(sizes) - len(tensor), *tensor.shape[1:])])
+    parts = gather_from_ranks(padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
 def gather_from_ranks(tensor: Tensor) -> Tensor:
     """Every rank's `tensor` [...], stacked in rank order [W, ...]."""
     if world_size() == 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -126,10 +127,24 @@ class Checkpoint:
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
     probe_every_epochs: int = 0  # while training; 0: never
-    # Once trained: SS-PRL's protocols, or nearest neighbours, on one device.
-    protocol: Literal["none", "linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn"] = "none"
+    # Once trained, or of `checkpoint`: SS-PRL's protocols, nearest neighbours; one or several.
+    protocol: tuple[Literal["linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn"], ...] = ()
     published: bool = False  # semi-supervised evaluation leaves the trunk as it is
     root: str | None = None  # folder of the protocol's images, if they are not below data.root
+    checkpoint: str | None = None  # train nothing, evaluate this: a file of any layout, or a run's folder
+    checkpoint_sha256: str = ""  # of that file; filled in when the settings are read
+    run: str = ""  # the id of the run, in the folder `checkpoint`, whose end is evaluated; set by who trains it
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Weights & Biases. metrics.jsonl in the run's folder is written in any case."""
+
+    name: Literal["none", "offline", "wandb"] = "none"
+    project: str | None = None  # null: golang
+    entity: str | None = None  # null: the key's owner
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +156,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False  # bit-identical on CUDA too, at some speed
     log_every_steps: int = 50
+    hang_seconds: float = 600.0  # without a step or a save, after which the attempt is ended; 0: never
     data: Data = field(default_factory=Data)
     method: Method = field(default_factory=Method)
     attention: Attention = field(default_factory=Attention)
@@ -151,6 +167,7 @@ class Config:
     augment: Augment = field(default_factory=Augment)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    tracking: Tracking = field(default_factory=Tracking)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -167,6 +184,21 @@ class Config:
         """Plain data (dicts, lists, scalars) that `from_dict` reads back to an equal Config."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return plain
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a value of that name should stay out of files."""
+    found = re.search(r"(api|access|secret|private)_?key|passw|secret|credential|token(?!iz)", name, re.IGNORECASE)
+    return found is not None and re.search(r"(file|path|dir)$", name, re.IGNORECASE) is None
+
+
+def refuse_secret(name: str) -> None:
+    """Raises ConfigError, without the value, for the name of a key or token: settings are written to files."""
+    if looks_secret(name):
+        raise ConfigError(
+            f"{name} looks like a secret, and settings are written to files: give it by `wandb login`, ~/.netrc or "
+            "the environment (a job has that of the shell that submits it), and type the command without it"
+        )
 
 
 def keys(cls: type[Any] = Config, prefix: str = "") -> list[str]:
@@ -201,6 +233,7 @@ def build(cls: type[Any], values: Any, path: str = "") -> Any:  # noqa: ANN401 -
     for key in values:
         if key not in hints:
             dotted = f"{path}.{key}" if path else str(key)
+            refuse_secret(dotted)
             raise ConfigError(f"unknown setting {dotted}={values[key]!r}{nearest(dotted, keys())}")
     return cls(**{key: _coerce(hints[key], value, f"{path}.{key}" if path else key) for key, value in values.items()})
 
@@ -213,6 +246,11 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type
         if value not in arguments:
             raise ConfigError(f"{path}={value!r} is not one of {', '.join(map(str, arguments))}")
         return value
+    if origin is tuple and arguments[-1] is Ellipsis:
+        several = [] if value == "none" else [value] if isinstance(value, str) else value
+        if not isinstance(several, (list, tuple)):
+            raise ConfigError(f"{path}={value!r} must be a list, as in {path}=[a,b]")
+        return tuple(_coerce(arguments[0], item, path) for item in several)
     if origin is tuple:
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
             raise ConfigError(f"{path}={value!r} must be a list of {len(arguments)} numbers")

@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from golang.config import Config
+from golang.engine.private import stays_inside
 from golang.errors import ConfigError
 
 # Settings that say where and how comfortably a run happens, not what comes out of it.
@@ -19,8 +21,10 @@ OUTSIDE = frozenset(
         "device",
         "deterministic",
         "log_every_steps",
+        "hang_seconds",
         "checkpoint",
         "evaluation",
+        "tracking",
         "data.root",
         "data.workers",
         "model.init",  # model.init_sha256 counts: what the file holds, wherever it lies
@@ -31,12 +35,15 @@ OUTSIDE = frozenset(
 def result_settings(config: Config) -> dict[str, Any]:
     """The settings that count, dotted, where they differ from the defaults.
 
-    Leaving out what has its default lets a later version add a setting without changing old ids.
+    Leaving out what has its default lets a later version add a setting without changing old ids. An evaluation is its
+    protocol, its images and the weights it measures.
     """
-    defaults = _flat(Config().to_dict())
+    if config.evaluation.checkpoint is not None:
+        return _evaluated(config)
+    defaults = flat(Config().to_dict())
     return {
         key: value
-        for key, value in sorted(_flat(config.to_dict()).items())
+        for key, value in sorted(flat(config.to_dict()).items())
         if value != defaults[key] and not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE)
     }
 
@@ -58,13 +65,21 @@ def label(overrides: Sequence[str], longest: int = 80) -> str:
             continue
         plain = value.replace("'", "").replace('"', "")
         parts.append(f"{key.split('.')[-1]}={plain}")
+    return folder_name(parts, longest)
+
+
+def folder_name(parts: Sequence[str], longest: int = 80) -> str:
+    """Parts as one short, safe name."""
     text = re.sub(r"[^A-Za-z0-9=.,_+-]+", "_", ",".join(parts))[:longest].strip("._,")
     return text or "base"
 
 
 def find_run(sweep: Path, identity: str) -> Path | None:
     """The folder of that id in a sweep, whatever its label; None if there is none."""
+    stays_inside(sweep)
     found = sorted(path for path in sweep.glob(f"*-{identity}") if path.is_dir())
+    for path in found:
+        stays_inside(path)
     if len(found) > 1:
         raise ConfigError(
             f"{sweep} holds run {identity} {len(found)} times: {', '.join(path.name for path in found)}; "
@@ -73,11 +88,27 @@ def find_run(sweep: Path, identity: str) -> Path | None:
     return found[0] if found else None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _evaluated(config: Config) -> dict[str, Any]:
+    evaluation, data = config.evaluation, config.data
+    settings = {
+        "name": "" if evaluation.run else config.name,
+        "precision": config.precision if config.precision == "fp64" else "",  # any other is measured in fp32
+        "data.name": data.name,
+        "data.toy": asdict(data.toy) if data.name == "toy" else {},
+        "evaluation.protocol": list(evaluation.protocol),
+        "evaluation.published": evaluation.published,
+        "evaluation.checkpoint_sha256": evaluation.checkpoint_sha256,
+        "evaluation.run": evaluation.run,
+    }
+    return {key: value for key, value in settings.items() if value}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -1,4 +1,5 @@
-"""`model.init`: where a run's first weights come from, pinned down by what the file holds.
+"""`model.init` and `evaluation.checkpoint`: which weights a run starts from or measures, pinned down by what the file
+holds.
 
 A path does not say what a run is: the file may move, and its content may change. So the settings carry the content's
 SHA-256, which counts in the run's identity, and the path, which does not.
@@ -16,12 +17,21 @@ from golang.errors import CheckpointError, ConfigError
 
 
 def pinned(config: Config) -> Config:
-    """`config` with `model.init` absolute and the digest of its file in `model.init_sha256`.
+    """`config` with `model.init` and `evaluation.checkpoint` absolute, and the digests of their files beside them. Of
+    a run's folder the newest whole checkpoint is taken.
 
-    Settings that hold a digest already, such as a frozen run's, stay as they are, and no file is read.
+    Settings that hold a digest already, such as a frozen run's, stay as they are, and no file is read; so do those of
+    a run whose end is to be evaluated.
 
-    Raises ConfigError for a file that is not there, or a digest without one.
+    Raises ConfigError for a file that is not there, or a digest without one; CheckpointError for a run without one.
     """
+    evaluation = config.evaluation
+    if evaluation.checkpoint is not None and not (evaluation.checkpoint_sha256 or evaluation.run):
+        from golang.weights import find  # torch, which only who names a checkpoint waits for
+
+        file = find(Path(evaluation.checkpoint).expanduser().absolute())
+        evaluation = replace(evaluation, checkpoint=str(file), checkpoint_sha256=digest(file))
+        config = replace(config, evaluation=evaluation)
     model = config.model
     if model.init is None:
         if model.init_sha256:
@@ -37,14 +47,19 @@ def pinned(config: Config) -> Config:
 
 def check(config: Config) -> Path:
     """The file of `model.init`. Raises CheckpointError if it is gone, or no longer what the settings were made with."""
-    path = Path(config.model.init or "")
+    return unchanged("model.init", config.model.init or "", config.model.init_sha256)
+
+
+def unchanged(setting: str, name: str, sha256: str) -> Path:
+    """The file `name` of a setting. Raises CheckpointError if it is gone, or its content is not what it was."""
+    path = Path(name)
     if not path.is_file():
-        raise CheckpointError(f"model.init={path} is gone; restore it, or say where it is now")
+        raise CheckpointError(f"{setting}={path} is gone; restore it, or say where it is now")
     found = digest(path)
-    if found != config.model.init_sha256:
+    if found != sha256:
         raise CheckpointError(
-            f"model.init={path} has changed since this run was set up (SHA-256 {found[:12]}…, then "
-            f"{config.model.init_sha256[:12]}…); restore it, or type the command anew for another run"
+            f"{setting}={path} has changed since this run was set up (SHA-256 {found[:12]}…, then {sha256[:12]}…); "
+            "restore it, or type the command anew for another run"
         )
     return path
 

@@ -19,11 +19,17 @@ TRUNK_CHANNELS = {
 
 def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
+    check_sweep(config.sweep)
     _check_numbers(config)
     _check_model(config)
     _check_crops(config)
     _check_schedule(config)
     _check_queues(config)
+    if config.evaluation.checkpoint is not None and not config.evaluation.protocol:
+        raise ConfigError(
+            f"checkpoint={config.evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "
+            "linear_voc, semisup_coco_1, semisup_coco_10 or knn (several as evaluation=[linear_coco,knn])"
+        )
 
 
 def check_world(config: Config, world_size: int) -> None:
@@ -51,6 +57,14 @@ def local_queue_length(config: Config) -> int:
 def queue_length(config: Config) -> int:
     """Rows a view of the global queue over all ranks, rounded down to whole steps."""
     return config.queue.length - config.queue.length % config.optim.batch_size
+
+
+def check_sweep(sweep: str) -> None:
+    """Raises ConfigError for a name that is not one of a folder."""
+    if sweep in ("", ".", "..") or "/" in sweep or not sweep.isprintable() or len(sweep.encode()) > 200:
+        raise ConfigError(
+            f"sweep={sweep!r} must be the name of one folder, of at most 200 bytes; runs_dir=PATH says where it is"
+        )
 
 
 def _check_numbers(config: Config) -> None:
@@ -88,6 +102,7 @@ def _check_numbers(config: Config) -> None:
         "optim.weight_decay": config.optim.weight_decay,
         "optim.freeze_iterations": config.optim.freeze_iterations,
         "checkpoint.every_steps": config.checkpoint.every_steps,
+        "hang_seconds": config.hang_seconds,
         "checkpoint.keep_every_epochs": config.checkpoint.keep_every_epochs,
         "evaluation.probe_every_epochs": config.evaluation.probe_every_epochs,
     }

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,11 +138,10 @@ def write(path: Path, weights: Weights, layout: Layout) -> None:
     written."""
     if path.exists():
         raise CheckpointError(f"{path} exists already, and nothing is overwritten; choose another name or delete it")
-    content, buffer = weights.arranged(layout), io.BytesIO()
-    torch.save(content, buffer)
+    content = weights.arranged(layout)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(path, checkpoint.encode(content) if layout == "own" else buffer.getvalue())
+        checkpoint.put(path, lambda file: (checkpoint.encode if layout == "own" else torch.save)(content, file))
     except OSError as error:
         raise CheckpointError(f"{path} can't be written: {error.strerror}") from error
 

@@ -1,8 +1,9 @@
-"""`python -m launch status|logs|cancel [SWEEP|RUN]`: looking after runs. None of it waits for torch."""
+"""`python -m launch COMMAND [SWEEP|RUN]`: looking after runs. None of it waits for torch."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from golang.engine.runfolder import RunFolder
 from golang.errors import GolangError
 from launch import ledger
-from launch.find import find, find_one
+from launch.find import find, find_one, find_sweep
 from launch.logs import follow, log_file
 from launch.queue import ask
 from launch.status import as_json, render, standings, stop_here
@@ -42,8 +43,30 @@ def show_status(options: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    Console().print(render(lines, trouble))
+    console = Console()
+    console.print(render(lines, trouble, console.width))
     return 0
+
+
+def watch_status(options: argparse.Namespace) -> int:
+    """The same table, live."""
+    from launch.watch import watch
+
+    find(options.target, options.runs_dir)  # what isn't there is said at once
+    with contextlib.suppress(KeyboardInterrupt):
+        watch(lambda: standings(find(options.target, options.runs_dir)), options.every)
+    return 0
+
+
+def sync_runs(options: argparse.Namespace) -> int:
+    """Each run to W&B; 1 if one could not be dealt with."""
+    from launch.sync import sync
+
+    status = 0
+    for run, fate, well in sync(find(options.target, options.runs_dir), options.offline):
+        print(f"{run.path.name}: {fate}", file=sys.stdout if well else sys.stderr, flush=True)
+        status = status if well else 1
+    return status
 
 
 def show_logs(options: argparse.Namespace) -> int:
@@ -94,15 +117,50 @@ def cancel(options: argparse.Namespace) -> int:
     return 0
 
 
+def resume(options: argparse.Namespace) -> int:
+    """Types the sweep's last command again."""
+    from launch import resume
+
+    typed = resume.read(find_sweep(options.target, options.runs_dir), options.yes)
+    print(typed.line, flush=True)
+    status = typed.type_again()
+    if status == 0 and (others := typed.left_out()):
+        print(f"not asked for by that command, and left as they are: {', '.join(others)}")
+    return status
+
+
+def examine(options: argparse.Namespace) -> int:
+    """Findings about this machine, its Slurm and some runs; 1 if one of them is a failure."""
+    from launch import doctor
+    from launch.finding import show
+
+    runs = find(options.target, options.runs_dir) if options.target else []
+    findings = doctor.examine(runs, options.runs_dir, options.partition, options.probe)
+    return show(findings, options.json)
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Writes a sweep's report and says where it is."""
+    from launch import report
+
+    for path in report.write(find_sweep(options.target, options.runs_dir)):
+        print(path)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m launch", description="Looks after the runs below runs/.")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the sweeps are (default: runs)")
-    commands = parser.add_subparsers(required=True, metavar="status|logs|cancel")
+    commands = parser.add_subparsers(required=True, metavar="status|watch|logs|cancel|resume|doctor|report|sync")
     status = commands.add_parser("status", parents=[common], help="how runs stand")
     status.add_argument("target", nargs="?", help=TARGET)
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(command=show_status)
+    watching = commands.add_parser("watch", parents=[common], help="how runs stand, live, until none is under way")
+    watching.add_argument("target", nargs="?", help=TARGET)
+    watching.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help="between looks (default: 5)")
+    watching.set_defaults(command=watch_status)
     logs = commands.add_parser("logs", parents=[common], help="what a rank said")
     logs.add_argument("target", help=TARGET)
     logs.add_argument("--rank", type=int, default=0)
@@ -113,7 +171,31 @@ def _parser() -> argparse.ArgumentParser:
     cancelling.add_argument("target", help=TARGET)
     cancelling.add_argument("--yes", action="store_true", help="don't ask")
     cancelling.set_defaults(command=cancel)
+    resuming = commands.add_parser("resume", parents=[common], help="type a sweep's last command again")
+    resuming.add_argument("target", nargs="?", metavar="SWEEP", help="default: the only one there is")
+    resuming.add_argument("--yes", action="store_true", help="also a command that was not typed here, which is shown")
+    resuming.set_defaults(command=resume)
+    doctor = commands.add_parser("doctor", parents=[common], help="what here may harm runs, and what to do about it")
+    doctor.add_argument("target", nargs="?", help=TARGET)
+    doctor.add_argument("--partition", help="default: the runs' own, else Slurm's default")
+    doctor.add_argument("--probe", action="store_true", help="send two small jobs (a minute) that try the signals")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(command=examine)
+    reporting = commands.add_parser("report", parents=[common], help="a sweep's report: report.md and report.png")
+    reporting.add_argument("target", nargs="?", metavar="SWEEP", help="default: the only one there is")
+    reporting.set_defaults(command=write_report)
+    syncing = commands.add_parser("sync", parents=[common], help="one clean W&B run of each, from its metrics.jsonl")
+    syncing.add_argument("target", help=TARGET)
+    syncing.add_argument("--offline", action="store_true", help="only write the folders for `wandb sync`")
+    syncing.set_defaults(command=sync_runs)
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} must be more than 0 seconds")
+    return value
 
 
 if __name__ == "__main__":

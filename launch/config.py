@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from golang.config import nearest
+from golang.config import nearest, refuse_secret
 from golang.errors import ConfigError
 
 LEAD = 120  # seconds before the time limit at which Slurm warns a run whose saves have not been measured
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ASSIGNED = re.compile(r"""(\w+)=["']?[A-Za-z0-9]""")  # but not from a file or another variable
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -87,6 +88,9 @@ class Launch:
         """Checked settings from plain data. Raises ConfigError."""
         launch: Launch = _build(cls, values, "")
         _check(launch.cluster)
+        for key in ("run_dir", "runs_dir"):
+            if not (getattr(launch, key) or ".").isprintable():
+                raise ConfigError(f"{key}={getattr(launch, key)!r} must be one line of printable text")
         return launch
 
 
@@ -128,6 +132,7 @@ def _check(cluster: Cluster) -> None:
             )
         if name in _OURS:
             raise ConfigError(f"cluster.extra.{name}={value!r}: the launcher sets --{name} itself{_OURS[name]}")
+    _refuse_secrets(cluster)
     options = {name: value for name, value in vars(cluster).items() if isinstance(value, str) and name != "python"}
     for name, value in {**options, **{f"extra.{key}": value for key, value in cluster.extra.items()}}.items():
         if not value or any(ord(character) < 32 for character in value):
@@ -136,6 +141,17 @@ def _check(cluster: Cluster) -> None:
             )
     if cluster.name == "local" and cluster.nodes != 1:
         raise ConfigError(f"cluster.nodes={cluster.nodes}: cluster=local is this machine alone; use cluster=slurm")
+
+
+def _refuse_secrets(cluster: Cluster) -> None:
+    """Raises ConfigError, without the value, for a key or token that would stand in job.sbatch."""
+    for section, values in (("env", cluster.env), ("extra", cluster.extra)):
+        for name in values:
+            refuse_secret(f"cluster.{section}.{name}")
+    lines = [("setup", line) for line in (*cluster.setup, *cluster.container)]
+    for place, line in [*lines, *((f"extra.{name}", value) for name, value in cluster.extra.items())]:
+        for assigned in _ASSIGNED.finditer(line):
+            refuse_secret(f"cluster.{place}: {assigned[1]}")
 
 
 _OURS = {

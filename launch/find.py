@@ -75,6 +75,20 @@ def find_one(target: str, runs_dir: Path) -> Run:
     return found[0]
 
 
+def find_sweep(target: str | None, runs_dir: Path) -> Path:
+    """The one sweep that `target` names: its folder or name, or a run of it; None means the only one there is.
+
+    Raises NotFoundError if there is none, or naming them if there are several.
+    """
+    for path in () if target is None else (Path(target), runs_dir / target):
+        if path.is_dir() and ((path / ledger.FILE).is_file() or (path / "sweep.yaml").is_file()):
+            return path.resolve()
+    sweeps = sorted({run.sweep for run in find(target, runs_dir)})
+    if len(sweeps) > 1:
+        raise NotFoundError(f"there are {len(sweeps)} sweeps; choose one: {', '.join(path.name for path in sweeps)}")
+    return sweeps[0]
+
+
 def _meanings(target: str, runs: Iterable[Run]) -> Iterable[list[Run]]:
     everything = list(runs)
     yield [run for run in everything if run.sweep.name == target]

@@ -39,29 +39,75 @@ _verdict() { # requeue, already, ended, or silent
   esac
 }
 
+_attempt() { # the newest attempt's folder, of which there may be none
+  ls -1d "$RUN_DIR"/attempts/[0-9]* 2>/dev/null | sort | tail -n 1
+}
+
+_heard() { # what srun said of its tasks
+  cat "$RUN_DIR/logs/$SLURM_JOB_ID.$_restarts.srun" 2>/dev/null
+}
+
+_culprit() { # the node of the task that ended first and badly, as srun tells; or nothing
+  _heard | sed -nE 's/^srun: error: Node failure on (\S+).*/\1/p; /exit code 75$/d; s/^srun: error: ([^ :]+): tasks? .*/\1/p' | head -n 1
+}
+
+_kind() { # why the tasks died
+  if _heard | grep -qiE 'oom.kill|out of memory'; then echo "out of memory"
+  elif _heard | grep -q 'Node failure'; then echo "node lost"
+  elif [ "$_status" = 77 ]; then echo hang
+  else echo killed; fi
+}
+
+_cause() { # NAME: for the attempt's cause.json, if its ranks could not say
+  local attempt
+  attempt=$(_attempt)
+  [ -n "$attempt" ] && [ ! -e "$attempt/cause.json" ] && [ -e "$attempt/start.json" ] || return
+  printf '{"cause": "%s", "step": 0, "at": "%(%Y-%m-%dT%H:%M:%S%z)T", "message": "srun left with %s", "by": "batch script"}\n' \
+    "$1" -1 "$_status" >"$attempt/.cause.tmp" && mv "$attempt/.cause.tmp" "$attempt/cause.json"
+}
+
 _deaths() { # how often in a row this job's tasks died with nothing newly saved in between, this time included
   local newest notes=$RUN_DIR/attempts/deaths
   newest=$(cd "$RUN_DIR/checkpoints" 2>/dev/null && ls -1 2>/dev/null | grep '^step_.*\.pt$' | sort | tail -n 1)
-  printf '%s %s %s\n' "$GOLANG_JOB" "${newest:-none}" "$_status" >>"$notes"
+  printf '%s %s %s %s\n' "$GOLANG_JOB" "${newest:-none}" "$_status" "$(_culprit)" >>"$notes"
   tac "$notes" | awk -v job="$GOLANG_JOB" -v newest="${newest:-none}" \
     '$1 != job || $2 != newest { exit } { count++ } END { print count + 0 }'
 }
 
+_exclude() { # keeps the next attempt off nodes where tasks died twice; Slurm takes this only now that the job waits
+  local bad there
+  bad=$(awk '$4 != "" && ++count[$4] == 2 { print $4 }' "$RUN_DIR/attempts/deaths" 2>/dev/null | paste -sd, -)
+  [ -n "$bad" ] || return
+  _record=$(timeout 15 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
+  there=$(_field ExcNodeList)
+  [ "$there" = "(null)" ] && there=
+  if timeout 15 scontrol update "JobId=$GOLANG_JOB" "ExcNodeList=${there:+$there,}$bad"; then
+    _ledger note "excluded $bad: tasks died there twice"
+  fi
+}
+
 _leave() {
   trap - EXIT
-  local verdict deaths final=$RUN_DIR/attempts/final.$SLURM_JOB_ID.$_restarts stopped=$RUN_DIR/attempts/stopped.$SLURM_JOB_ID.$_restarts
+  local verdict deaths died= final=$RUN_DIR/attempts/final.$SLURM_JOB_ID.$_restarts stopped=$RUN_DIR/attempts/stopped.$SLURM_JOB_ID.$_restarts
+  _heard >&2
   [ -e "$RUN_DIR/DONE" ] && exit 0
   verdict=$(_verdict)
   [ "$verdict" = already ] && exit 0
   if [ "$verdict" = ended ]; then
+    _cause cancelled
     [ "$_status" = 75 ] || _ledger cancelled "ended by Slurm or by scancel (srun left with $_status)"
     exit "$_status"
   fi
+  _cause "$(_kind)"
+  if [ ! -e "$final" ] && [ "$(_kind)" = "out of memory" ]; then
+    echo "out of memory, by Slurm's word: give the host more (cluster.mem) or let it do with less (data.workers)" >"$final"
+  fi
   if [ -e "$final" ]; then
-    _ledger failed "$(head -c 300 "$final" | tr -d '\\"' | tr '[:cntrl:]' ' ')"
+    _ledger failed "$(head -c 500 "$final" | tr -d '\\"' | tr '[:cntrl:]' ' ')"
     exit "$_status"
   fi
   if [ "$_status" != 75 ] && [ ! -e "$stopped" ]; then
+    died=yes
     deaths=$(_deaths)
     if [ "$deaths" -gt "$MAX_RETRIES" ]; then
       _ledger failed "its processes died $deaths times in a row with nothing newly saved in between (srun left with $_status); see $RUN_DIR/logs, then type the same command again"
@@ -72,8 +118,10 @@ _leave() {
     _ledger stopped "Slurm did not answer; type the same command again to continue"
     exit "$_status"
   fi
-  _ledger requeued "srun left with $_status"
-  if ! timeout 30 scontrol requeue "$GOLANG_JOB"; then
+  _ledger requeued "srun left with $_status${died:+, $(_kind)}"
+  if timeout 30 scontrol requeue "$GOLANG_JOB"; then
+    [ -z "$died" ] || _exclude
+  else
     _ledger stopped "scontrol requeue was refused; type the same command again to continue"
   fi
   exit "$_status"
@@ -83,13 +131,16 @@ _warned() { # Slurm ends the job. Out of time, this script is killed with its ta
   _record=$(timeout 5 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
   [ "$(_field Reason)" = TimeLimit ] || return
   trap : TERM
+  _cause "time limit"
   _ledger requeued "out of time before the tasks had left"
   timeout 5 scontrol requeue "$GOLANG_JOB"
 }
 
 run_tasks() {
-  "$@" &
-  local srun=$!
+  local srun heard=$RUN_DIR/logs/$SLURM_JOB_ID.$_restarts.srun
+  : 2>/dev/null >>"$heard" || heard=/dev/stderr # a full disk
+  "$@" 2>>"$heard" &
+  srun=$!
   while :; do # a signal ends a wait
     wait "$srun"
     _status=$?

@@ -52,7 +52,7 @@ def append_all(sweep: Path, lines: Iterable[Mapping[str, object]]) -> None:
     )
     path = sweep / FILE
     try:
-        ledger = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        ledger = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             if _ends_in_a_broken_line(ledger):
                 text = "\n" + text  # of a writer that was killed: it must not swallow ours
@@ -86,11 +86,12 @@ def _lines(sweep: Path) -> list[tuple[dict[str, Any] | None, str]]:
 def _parse(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict) or not isinstance(line.get("event"), str):
         return None
-    return {"time": "", **dict.fromkeys(_ALWAYS, ""), **line}
+    whole = {"time": "", **dict.fromkeys(_ALWAYS, ""), **line}
+    return whole if all(isinstance(whole[key], str) for key in ("time", *_ALWAYS)) else None
 
 
 def _ends_in_a_broken_line(ledger: int) -> bool:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import hydra
@@ -21,11 +21,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from golang.config import Config, keys, nearest
+from golang.config import Config, keys, nearest, refuse_secret
 from golang.errors import ConfigError, GolangError
-from golang.identity import find_run, label, run_id
-from golang.validation import check_world
-from launch.config import Launch
+from golang.evaluation.wanted import of_checkpoint, of_run, place
+from golang.identity import find_run, folder_name, label, run_id
+from golang.validation import check_sweep, check_world
+from launch.config import Cluster, Launch
 from launch.grid import Grid
 from launch.reader import Reader
 from launch.sweep import Plan, Planned, folders
@@ -41,7 +42,7 @@ def app(arguments: Sequence[str]) -> int:
     """What `python run.py ARGUMENTS` does; the exit status."""
     global _status, _typed
     _status, _typed = 0, (sys.argv[0], *arguments)
-    arguments = [_for_hydra(word) for word in arguments]
+    arguments = _for_hydra(arguments)
     try:
         overrides = check_overrides(arguments)
     except GolangError as error:
@@ -74,10 +75,16 @@ def run(settings: DictConfig, overrides: Sequence[str]) -> int:
         if launch.dry_run:
             raise ConfigError("dry_run=true shows what would be submitted, and cluster=none submits nothing; "
                               "choose cluster=slurm or cluster=local")  # fmt: skip
-        folder = run_folder(config, launch, overrides)
         from golang.engine.local import train_here
 
-        return train_here(config, folder, launch.cluster.tasks_per_node, launch.cluster.gpus_here)
+        runs = [config] if config.evaluation.checkpoint is None else of_checkpoint(config)
+        if launch.run_dir is not None and len(runs) > 1:
+            raise ConfigError(f"run_dir={launch.run_dir} is for one evaluation; leave it out for {len(runs)}")
+        status = 0
+        for one in runs:
+            folder = run_folder(one, launch, overrides)
+            status = status or train_here(one, folder, launch.cluster.tasks_per_node, launch.cluster.gpus_here)
+        return status
     except GolangError as error:
         return _fail(error)
 
@@ -121,18 +128,49 @@ def plan(loader: ConfigLoader, hydra_overrides: list[str], cells: Sequence[Seque
                 f"run_dir={launch.run_dir} is for one run here; with a cluster, runs_dir={launch.runs_dir} and "
                 f"sweep={config.sweep} say where the runs go"
             )
-        check_world(config, launch.cluster.nodes * launch.cluster.tasks)
+        if config.evaluation.checkpoint is None:
+            check_world(config, launch.cluster.nodes * launch.cluster.tasks)
         sweep = Path(launch.runs_dir).expanduser().absolute() / config.sweep
         if sweep not in there:
             there[sweep] = folders(sweep)
-        identity = run_id(config)
-        own = tuple(cell)
-        folder = there[sweep].get(identity) or sweep / f"{label([o for o in own if not _beside(o)])}-{identity}"
-        runs.setdefault(identity, Planned(identity, config, own, launch.cluster, folder))
+        for run in _runs_of(config, tuple(cell), launch.cluster, sweep, there[sweep]):
+            runs.setdefault(run.id, run)
     if len(there) != 1:
         names = ", ".join(path.name for path in there)
         raise ConfigError(f"a command fills one sweep, this one would fill {names}; add sweep=NAME")
     return Plan(next(iter(there)), _typed, tuple(runs.values()), launch.code, launch.dry_run)
+
+
+def _runs_of(
+    config: Config, overrides: tuple[str, ...], cluster: Cluster, sweep: Path, there: dict[str, Path]
+) -> Iterator[Planned]:
+    """What one cell asks for: a training and the evaluations of its end, each a run of its own; or evaluations."""
+
+    def planned(one: Config, words: tuple[str, ...], name: str, after: str = "") -> Planned:
+        identity = run_id(one)
+        return Planned(identity, one, words, cluster, there.get(identity) or sweep / f"{name}-{identity}", after)
+
+    plain = tuple(word for word in overrides if word.partition("=")[0] not in ("evaluation", "evaluation.protocol"))
+    if config.evaluation.checkpoint is not None:
+        for one in of_checkpoint(config):
+            yield planned(one, (*plain, f"evaluation={one.evaluation.protocol[0]}"), _named(one))
+        return
+    name = label([word for word in overrides if not _beside(word)])
+    if not config.evaluation.protocol:
+        yield planned(config, overrides, name)
+        return
+    training = planned(replace(config, evaluation=replace(config.evaluation, protocol=())), plain, name)
+    yield training
+    for one in of_run(config, training.folder):
+        protocol = one.evaluation.protocol[0]
+        yield planned(one, (*plain, f"evaluation={protocol}"), folder_name([place(one), name]), training.id)
+
+
+def _named(config: Config) -> str:
+    """A folder's name for the evaluation of a checkpoint."""
+    file = Path(config.evaluation.checkpoint or "")
+    whose = [file.parents[1].name] if file.parent.name == "checkpoints" else []
+    return folder_name([place(config), *whose, file.stem])
 
 
 def run_folder(config: Config, launch: Launch, overrides: Sequence[str]) -> Path:
@@ -141,7 +179,8 @@ def run_folder(config: Config, launch: Launch, overrides: Sequence[str]) -> Path
         return Path(launch.run_dir)
     sweep = Path(launch.runs_dir) / config.sweep
     identity = run_id(config)
-    return find_run(sweep, identity) or sweep / f"{label(overrides)}-{identity}"
+    name = label(overrides) if config.evaluation.checkpoint is None else _named(config)
+    return find_run(sweep, identity) or sweep / f"{name}-{identity}"
 
 
 def check_overrides(arguments: Sequence[str]) -> list[Override]:
@@ -163,8 +202,11 @@ def check_overrides(arguments: Sequence[str]) -> list[Override]:
         if key.split(".")[0].split("/")[0] == "hydra" or key.startswith(("cluster.env.", "cluster.extra.")):
             continue
         if key not in known:
+            refuse_secret(key)
             raise ConfigError(f"unknown setting {override.input_line}{nearest(key, known)}")
         value = override.value()
+        if key == "sweep" and isinstance(value, str):
+            check_sweep(value)  # before Hydra looks for a file of that name
         if key in groups and key != "sweep" and isinstance(value, str):
             there = sorted(path.stem for path in (CONFIGS / key).glob("*.yaml"))
             if value not in there:
@@ -179,15 +221,32 @@ def check_overrides(arguments: Sequence[str]) -> list[Override]:
     return overrides
 
 
-def _for_hydra(word: str) -> str:
-    """A word in Hydra's grammar where Slurm's own notation is another: n[1-4,7] is text, and so are node lists with
-    commas. Names below env and extra are in no schema, which Hydra wants to be told."""
-    key, _, value = word.partition("=")
-    if key.startswith(("cluster.env", "cluster.extra")):
-        return f"++{word}"
-    if key in _TEXTS and value and value[0] not in "'\"[" and value != "null":
-        return f"{key}='{value}'"
-    return word
+def _for_hydra(words: Sequence[str]) -> list[str]:
+    """Words in Hydra's grammar where ours is another.
+
+    Slurm's own notation: n[1-4,7] is text, and so are node lists with commas. Names below env and extra are in no
+    schema, which Hydra wants to be told. evaluation=[a,b] is a list of protocols, where Hydra would have the last of
+    two files win; checkpoint=PATH is what is evaluated, in no experiment but one of evaluations.
+    """
+    found = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if key.startswith(("cluster.env", "cluster.extra")):
+            found.append(f"++{word}")
+        elif key in _TEXTS and value and value[0] not in "'\"[" and value != "null":
+            found.append(f"{key}='{value}'")
+        elif key == "evaluation" and value.startswith("[") and value.endswith("]"):
+            names = [name.strip() for name in value[1:-1].split(",") if name.strip()]
+            whole = "probe" if "probe" in names else names[0] if names else "none"
+            listed = ",".join(name for name in names if name != "probe")
+            found += [f"evaluation={whole}", f"evaluation.protocol=[{listed}]"]
+        elif key == "checkpoint":
+            found.append(f"evaluation.checkpoint={value}")
+            if not any(other.startswith(("experiment=", "data=")) for other in words):
+                found.append("experiment=evaluate")
+        else:
+            found.append(word)
+    return found
 
 
 _TEXTS = {f"cluster.{name}" for name in ("nodelist", "exclude", "gres", "constraint", "dependency")}

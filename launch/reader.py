@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from golang.config import Config, build
 from golang.initial import pinned
 from golang.validation import check
 from launch.config import Launch
+from launch.find import find_one
 
 _SECTIONS = {field.name for field in dataclasses.fields(Config) if isinstance(field.default_factory, type)}
 _LAUNCH = {field.name for field in dataclasses.fields(Launch)}
@@ -26,6 +28,10 @@ class Reader:
         """The trainer's settings and the launcher's. Raises ConfigError for anything wrong in either."""
         launch: Launch = self._once("launch", {k: v for k, v in values.items() if k in _LAUNCH}, Launch.from_dict)
         own = {key: value for key, value in values.items() if key not in _LAUNCH}
+        asked = own.get("evaluation") or {}
+        if (named := asked.get("checkpoint")) and not Path(str(named)).expanduser().exists():
+            # A run may be named as `python -m launch` takes it.
+            own["evaluation"] = asked | {"checkpoint": str(find_one(str(named), Path(launch.runs_dir)).path)}
         whole = {key: value for key, value in own.items() if key not in _SECTIONS}
         parts = {key: self._section(key, value) for key, value in own.items() if key in _SECTIONS}
         scalars: Config = self._once("", whole, lambda found: build(Config, found))

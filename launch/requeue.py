@@ -5,6 +5,7 @@ launch/job.sh holds the same table for a batch script whose tasks could not ask.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from golang.engine.runfolder import Attempt, RunFolder, read_json
 from launch import ledger, slurm
 from launch.errors import SlurmError
 
@@ -47,33 +49,79 @@ def job_id(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("SLURM_JOB_ID", "")
 
 
+def name_cause(verdict: Verdict, record: Mapping[str, str], cause: str) -> str:
+    """What a stop is called once Slurm has been asked; `cause` is what the ranks heard."""
+    if verdict is Verdict.ENDED:
+        return "cancelled"
+    preempted = record.get("PreemptTime", "None") not in ("None", "Unknown") or record.get("JobState") == "PREEMPTED"
+    if preempted or verdict is Verdict.ALREADY:
+        return "preempted"
+    return "time limit" if cause == "time limit ahead" else cause
+
+
 class Requeue:
-    """Rank 0's last duty before all ranks leave: `Requeue(run_dir)(cause)`."""
+    """Slurm, as the trainer's scheduler: rank 0 puts the job back in its queue before all ranks leave."""
 
     def __init__(self, run_dir: Path, environ: Mapping[str, str] = os.environ) -> None:
         self.run_dir, self.environ = run_dir, environ
 
-    def __call__(self, cause: str) -> None:
+    def saved(self, seconds: float) -> None:
+        """Warns where Slurm's warnings come too late for a save that takes that long."""
+        if not job_id(self.environ):
+            return
+        needed = round(15 + 2 * seconds)  # the ranks agree and gather, then save, then ask Slurm
+        lead = int(self.environ.get("GOLANG_LEAD", needed))
+        if lead < needed:
+            log.warning(
+                "a save took %.0f s, but Slurm warns only %d s before the time limit: set cluster.lead=%d",
+                seconds, lead, needed,
+            )  # fmt: skip
+        try:
+            mode, grace = slurm.grace(self.environ.get("SLURM_JOB_PARTITION", ""))
+        except SlurmError as error:
+            log.info("how long a preempted job has here is not known: %s", error)
+            return
+        if mode not in ("OFF", "SUSPEND") and grace < needed:
+            log.warning(
+                "a save took %.0f s, but a preempted job has %d s here (GraceTime and KillWait): ask for a GraceTime "
+                "of %d s; until then a preemption loses up to checkpoint.every_minutes of work", seconds, grace, needed,
+            )  # fmt: skip
+
+    def leaving(self, cause: str) -> None:
         """Puts the job back in the queue if Slurm's word allows it. Never raises: the batch script tries again."""
         job, restarts = job_id(self.environ), int(self.environ.get("SLURM_RESTART_COUNT", "0"))
         if not job:
             say(self.run_dir, "stopped", cause=cause)
             return
         try:
-            verdict = decide(slurm.record(job, PATIENCE), restarts)
-            if verdict is Verdict.REQUEUE:
+            record = slurm.record(job, PATIENCE)
+            verdict = decide(record, restarts)
+            cause = name_cause(verdict, record, cause)
+            self._note(cause)
+            if verdict is Verdict.REQUEUE and record.get("BatchFlag") == "0":
+                say(self.run_dir, "stopped", cause=cause)
+                log.info("job %s is interactive, so it is not put back in the queue; the same command continues", job)
+            elif verdict is Verdict.REQUEUE:
                 # Before asking: once Slurm has heard it, this process may have no time left.
                 say(self.run_dir, "requeued", cause=cause)
                 slurm.run(["scontrol", "requeue", job], PATIENCE)
-                log.info("job %s is in the queue again", job)
+                log.info("job %s is in the queue again (%s)", job, cause)
             elif verdict is Verdict.ALREADY:
                 say(self.run_dir, "requeued", cause=cause, by="slurm")
-                log.info("Slurm has put job %s in the queue again", job)
+                log.info("Slurm has put job %s in the queue again (%s)", job, cause)
             else:
                 say(self.run_dir, "cancelled", cause=cause)
                 log.info("job %s was cancelled; it will not come back by itself", job)
         except SlurmError as error:
             log.warning("%s. The run is saved; the batch script will try again to put job %s in the queue", error, job)
+
+    def _note(self, cause: str) -> None:
+        """The newest attempt's cause.json by Slurm's word."""
+        run = RunFolder(self.run_dir)
+        attempt = Attempt(run, run.attempt_numbers()[-1])
+        heard = read_json(attempt.path / "cause.json") or {}
+        with contextlib.suppress(OSError):
+            attempt.write_cause(cause, **{key: value for key, value in heard.items() if key not in ("cause", "at")})
 
 
 def say(run_dir: Path, event: ledger.Event, **facts: object) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from golang.errors import ConfigError
 from launch.config import LEAD, Cluster, seconds, shell
 from launch.slurm import COMMENT
 
@@ -28,6 +29,11 @@ class Script:
     name: str  # of the job
     cwd: Path  # what relative paths in the settings are relative to
     lead: int  # seconds of warning before the time limit
+
+    def __post_init__(self) -> None:
+        for path in (self.code, self.cwd):
+            if any(ord(character) < 32 for character in str(path)):  # it would end a line of options
+                raise ConfigError(f"{str(path)!r} has a line break or the like in it; work from another folder")
 
     def for_run(self, run_dir: Path, submission: str) -> str:
         """A script that starts or restarts one run; its own id, so that a launcher finds the job."""
@@ -80,7 +86,7 @@ class Script:
             which,
             f"MAX_RETRIES={cluster.max_retries}",
             f"GOLANG_SUBMISSION={shlex.quote(submission)}",
-            f"export GOLANG_CWD={shlex.quote(str(self.cwd))}",
+            f"export GOLANG_CWD={shlex.quote(str(self.cwd))} GOLANG_LEAD={self.lead}",
             'mkdir -p "$RUN_DIR/logs"',
             f". {shlex.quote(str(self.code))}/launch/job.sh || exit 1",
         ]

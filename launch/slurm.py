@@ -61,7 +61,8 @@ def environment(environ: Mapping[str, str] = os.environ, script_sets: Sequence[s
     """The environment without what a surrounding job says of itself, and without those SBATCH_ variables that would
     overrule an option in the script (`script_sets`, as sbatch spells them)."""
     names = {"time": "TIMELIMIT", "cpus-per-task": "CPUS_PER_TASK"}
-    ours = {f"SBATCH_{names.get(option, option.upper().replace('-', '_'))}" for option in script_sets}
+    ours = {"SBATCH_NO_REQUEUE"} if "requeue" in script_sets else set()
+    ours |= {f"SBATCH_{names.get(option, option.upper().replace('-', '_'))}" for option in script_sets}
     return {
         name: value
         for name, value in environ.items()
@@ -71,22 +72,43 @@ def environment(environ: Mapping[str, str] = os.environ, script_sets: Sequence[s
 
 def our_jobs() -> list[Job]:
     """Every job of ours that is waiting, running or ending, array elements one by one. Raises SlurmError."""
-    text = run(["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i|%K|%T|%k"])
+    text = run(["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i|%K|%T|%r|%k"])
     jobs = []
     for line in text.splitlines():
-        identifier, index, state, comment = line.split("|", 3)
-        if comment.startswith(COMMENT):
+        identifier, index, state, reason, comment = line.split("|", 4)
+        if comment.startswith(COMMENT) and reason != "DependencyNeverSatisfied":  # Slurm is about to cancel those
             jobs.append(Job(identifier.strip(), int(index) if index.isdecimal() else 0, state, comment.strip()))
     return jobs
 
 
 def largest_array() -> int:
     """How many elements an array may have here: Slurm's limit is one for their index as well."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", run(["scontrol", "show", "config"]), re.MULTILINE)
-    return max(1, int(found[1])) if found else 1001
+    return max(1, int(config().get("MaxArraySize", 1001)))
+
+
+def config() -> dict[str, str]:
+    """What `scontrol show config` says, by name. Raises SlurmError."""
+    return dict(re.findall(r"^(\w+)\s*= ?(.*?) *$", run(["scontrol", "show", "config"]), re.MULTILINE))
 
 
 def record(job: str, patience: float = 20.0) -> dict[str, str]:
     """What `scontrol show job` says, by field. Raises SlurmError."""
-    line = run(["scontrol", "--oneliner", "show", "job", job], patience).partition("\n")[0]
+    return fields(run(["scontrol", "--oneliner", "show", "job", job], patience).partition("\n")[0])
+
+
+def fields(line: str) -> dict[str, str]:
+    """A line of `scontrol --oneliner show`, by field."""
     return dict(re.findall(r"(?:^|(?<= ))([A-Z][\w:/]*)=(.*?) *(?= [A-Z][\w:/]*=|$)", line))
+
+
+def grace(partition: str) -> tuple[str, int]:
+    """What becomes of preempted jobs of a partition, and the seconds from the first signal to SIGKILL.
+
+    Raises SlurmError.
+    """
+    shown = run(["scontrol", "--oneliner", "show", "partition", partition], 10.0)
+    config = run(["scontrol", "show", "config"], 10.0)
+    mode = re.search(r"\bPreemptMode=(\w+)", shown)
+    given = re.search(r"\bGraceTime=(\d+)", shown)
+    wait = re.search(r"^KillWait\s*=\s*(\d+)", config, re.MULTILINE)
+    return mode[1] if mode else "OFF", int(given[1] if given else 0) + int(wait[1] if wait else 30)

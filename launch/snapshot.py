@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
+from golang.engine.private import make_private, stays_inside
 from launch.errors import SubmitError
 
 ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("golang", "launch")  # what a task imports
 _KINDS = ("*.py", "*.yaml", "*.yml", "*.sh", "*.json", "*.txt", "*.toml", "*.ttf")
-_SECRETS = ("*.pem", ".env*", "*key*", "*secret*", "*credential*", "*token*", ".netrc", "id_rsa*", "*wandb/*")
+_SECRETS = (
+    "*.pem",
+    ".env*",
+    "*key*",
+    "*secret*",
+    "*credential*",
+    "*token*",
+    "*passw*",
+    "*service*account*",
+    "*kubeconfig*",
+    ".netrc",
+    "id_[der]*",
+    "*wandb/*",
+)
 _LARGEST = 4 * 2**20  # bytes of a file that is still code
 
 
@@ -24,17 +41,14 @@ def take(sweep: Path, root: Path = ROOT) -> Path:
     Raises SubmitError if it can't be written.
     """
     files = [(name, (root / name).read_bytes()) for name in code_files(root)]
-    digest = hashlib.sha256()
-    for name, data in files:
-        digest.update(f"{name}\0{len(data)}\0".encode() + data)
-    folder = sweep / "code" / digest.hexdigest()[:12]
-    if folder.is_dir():
+    folder = sweep / "code" / _digest(files)
+    if kept(sweep, folder.name) is not None:
         return folder
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
         for name, data in files:
             target = temporary / name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(target.parent)
             target.write_bytes(data)
         try:
             temporary.rename(folder)
@@ -51,6 +65,39 @@ def take(sweep: Path, root: Path = ROOT) -> Path:
     return folder
 
 
+def kept(sweep: Path, name: str) -> Path | None:
+    """The snapshot of that name, None if there is none. Bytecode in it goes: Python would believe it unread.
+
+    Raises SubmitError for a folder that does not hold the code that its name says.
+    """
+    folder = sweep / "code" / name
+    stays_inside(folder.parent)
+    if not re.fullmatch(r"[0-9a-f]{12}", name) or not os.path.lexists(folder):
+        return None
+    files, odd = [], folder.is_symlink()
+    for path in sorted(folder.rglob("*")) if not odd else ():
+        if path.name == "__pycache__" and path.is_dir() and not path.is_symlink():
+            gone = folder.with_name(f".{uuid.uuid4().hex}.tmp")
+            path.rename(gone)  # at once: a run that compiles just now may write to it
+            shutil.rmtree(gone, ignore_errors=True)
+        elif "__pycache__" in path.relative_to(folder).parent.parts:
+            continue
+        elif path.is_symlink() or not (path.is_dir() or path.is_file()):
+            odd = True
+        elif path.is_file():
+            files.append((str(path.relative_to(folder)), path.read_bytes()))
+    if odd or _digest(sorted(files)) != name:
+        raise SubmitError(f"{folder} does not hold the code that it is named after; delete it, and it is written anew")
+    return folder
+
+
+def _digest(files: Iterable[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, data in files:
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()[:12]
+
+
 def code_files(root: Path = ROOT) -> list[str]:
     """Paths below `root` that a run may need: what git has or would take, or all code where there is no git."""
     command = ["git", "-C", str(root), "ls-files", "-t", "--cached", "--others", "--exclude-standard", "-z", *_PARTS]
@@ -62,10 +109,12 @@ def code_files(root: Path = ROOT) -> list[str]:
     else:
         names = {str(path.relative_to(root)) for part in _PARTS for path in (root / part).rglob("*")}
         tracked = names
-    return sorted(name for name in names if _is_code(root / name) and not _may_be_secret(name, name in tracked))
+    return sorted(name for name in names if _is_code(root / name, root) and not _may_be_secret(name, name in tracked))
 
 
-def _is_code(path: Path) -> bool:
+def _is_code(path: Path, root: Path) -> bool:
+    if path.is_symlink() and root.resolve() not in path.resolve().parents:
+        return False  # what lies elsewhere is not ours to hand around
     kind = any(fnmatch.fnmatch(path.name, kind) for kind in _KINDS)
     return kind and "__pycache__" not in path.parts and path.is_file() and path.stat().st_size <= _LARGEST
 

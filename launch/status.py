@@ -23,6 +23,7 @@ COLOURS = {
     "failed": "red", "died": "red", "gone": "magenta",
     "submitted": "yellow", "not submitted": "dim",
 }  # fmt: skip
+WIDE = 100  # columns from which on there is room for the nodes
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Standing:
     step: int
     total: int
     loss: float | None
+    mAP: dict[str, float]  # noqa: N815 - in points, by evaluation
     attempts: int
     last: str  # the last event, with what to do if that is up to the person
     node: str
@@ -63,15 +65,26 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         sweep=run.sweep.name,
         run=run.path.name,
         state=state,
-        step=int(status.get("step", 0)),
-        total=int(status.get("total", 0)),
-        loss=status.get("loss"),
+        step=_whole(status.get("step")),
+        total=_whole(status.get("total")),
+        loss=loss if isinstance(loss := status.get("loss"), (int, float)) else None,
+        mAP=_evaluated(run.path, status),
         attempts=len(numbers),
         last=last,
         node=(job.nodes if job and job.active else "") or str(status.get("host", "")),
         job=run.job,
         updated=str(status.get("updated", "")),
     )
+
+
+def _evaluated(folder: Path, status: dict[str, Any]) -> dict[str, float]:
+    """What the run's evaluations found; of one whose result lies with the run it measures, what it says itself."""
+    results = {path.parent.name: path for path in sorted((folder / "evaluation").glob("*/result.json"))}
+    read = {name: read_json(path) or {} for name, path in results.items()}
+    read["probe"] = read_json(folder / "evaluation" / "linear.json") or {}
+    if not results:
+        read[folder.name.partition(",")[0]] = status
+    return {name: float(facts["mAP"]) for name, facts in read.items() if isinstance(facts.get("mAP"), (int, float))}
 
 
 def _state(
@@ -147,8 +160,9 @@ def differing(runs: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a rich renderable
-    """A compact table for each sweep."""
+def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everything: Sequence[Standing] = ()) -> Any:  # noqa: ANN401 - a rich renderable
+    """A compact table for each sweep; its title counts `everything` if not all is shown. Fewer columns than `WIDE`
+    leave the node out, and put the last event below the run."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -156,20 +170,29 @@ def render(lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - a 
     parts: list[Any] = []
     for sweep in dict.fromkeys(line.sweep for line in lines):
         own = [line for line in lines if line.sweep == sweep]
-        counts = ", ".join(f"{count} {state}" for state, count in Counter(line.state for line in own).items())
-        table = Table(title=f"{sweep}: {counts}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+        states = Counter(line.state for line in everything or lines if line.sweep == sweep)
+        title = Text(f"{sweep}: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
-        for column in ("step", "loss", "att."):
-            table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("node", overflow="ellipsis", no_wrap=True, max_width=12)
-        table.add_column("last event", overflow="fold")
+        measured = any(line.mAP for line in own)
+        for column in ("step", "loss", *(["mAP"] if measured else []), "att."):
+            table.add_column(column, justify="right", no_wrap=column != "mAP")
+        if width >= WIDE:
+            table.add_column("node", overflow="ellipsis", no_wrap=True, max_width=12)
+            table.add_column("last event", overflow="fold")
         names = differing([line.run for line in own])
         for line in own:
             progress = f"{line.step}/{line.total}" if line.total else "–"
             loss = "–" if line.loss is None else f"{line.loss:.3f}"
             state = Text(line.state, style=COLOURS.get(line.state, ""))
-            table.add_row(names[line.run], state, progress, loss, str(line.attempts), line.node, line.last)
+            points = [f"{key} {value:.1f}" if len(line.mAP) > 1 else f"{value:.1f}" for key, value in line.mAP.items()]
+            name = Text(names[line.run])
+            if line.last and width < WIDE:
+                name.append(f"\n  {line.last}", style="dim")
+            row: list[Any] = [name, state, progress, loss]
+            row += [*(["\n".join(points) or "–"] if measured else []), str(line.attempts)]
+            table.add_row(*row, *([Text(line.node), Text(line.last)] if width >= WIDE else []))
         parts.append(table)
     if trouble:
         parts.append(Text(trouble, style="yellow"))
@@ -186,7 +209,14 @@ def stop_here(run: Run) -> bool:
     status = read_json(run.path / "attempts" / f"{numbers[-1]:02d}" / "status.json") if numbers else None
     if status is None or status.get("host") != socket.gethostname() or not held(RunFolder(run.path)):
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int(status["pid"]), 15)
-        return True
+    pid = _whole(status.get("pid"))
+    with contextlib.suppress(OSError):
+        # The folder's word is not enough to end a process: it has to be the one that holds the run.
+        if any(link.samefile(run.path / "lock") for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()):
+            os.kill(pid, 15)
+            return True
     return False
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0

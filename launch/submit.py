@@ -6,16 +6,19 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from golang.engine.private import make_private, stays_inside
 from golang.engine.runfolder import RunFolder, read_json
+from golang.evaluation.wanted import place
 from launch import ledger, slurm, snapshot
 from launch.config import Cluster
 from launch.errors import SlurmError, SubmitError
 from launch.executors import live_here, send_here, send_to_slurm
 from launch.sbatch import Script, lead_time
-from launch.sweep import Plan, Planned, describe, freeze, frozen_code, hold, replace, unwritable
+from launch.sweep import Plan, Planned, describe, freeze, frozen_code, hold, unwritable
+from launch.sweep import replace as put
 
 log = logging.getLogger(__name__)
 UNANSWERED = 2.0  # seconds in which sbatch, whose launcher died, may still be heard by Slurm
@@ -41,19 +44,55 @@ def submit(plan: Plan) -> list[Fate]:
         fates = dict(_settled(plan, local))
         todo = [run for run in plan.runs if run.id not in fates]
         current = snapshot.take(plan.sweep) if todo else plan.sweep
-        groups: dict[str, tuple[Script, list[Planned]]] = {}  # runs that can share an array
-        remarks = {}
+        scripts, remarks = {}, {}
         for run in todo:
             code, remarks[run.id] = _code(plan, run, current)
-            script = _script(run, code)
-            groups.setdefault(repr(script), (script, []))[1].append(run)
-        for script, runs in groups.values():
-            for run in runs:
-                _write(script, run)
-            for start in range(0, len(runs), largest):
-                for run, job in _hand_over(plan, script, runs[start : start + largest], local, lock):
-                    fates[run.id] = Fate(run, "submitted", job, remarks[run.id])
+            scripts[run.id] = _script(run, code)
+            _write(scripts[run.id], run)
+        for waiting in (False, True):  # what runs depend on comes first: it has a job then
+            due = [run for run in todo if bool(run.after) is waiting]
+            for script, runs in _arrays(due, scripts, {} if local else fates):
+                for start in range(0, len(runs), largest):
+                    for run, job in _hand_over(plan, script, runs[start : start + largest], local, lock):
+                        fates[run.id] = Fate(run, "submitted", job, remarks[run.id])
     return [fates[run.id] for run in plan.runs]
+
+
+def _arrays(
+    runs: Sequence[Planned], scripts: dict[str, Script], fates: dict[str, Fate]
+) -> list[tuple[Script, list[Planned]]]:
+    """Runs that can share an array. Evaluations of the elements of one array are one, element by element; others wait
+    for their run's job alone."""
+    groups: dict[tuple[str, ...], list[Planned]] = {}
+    for run in runs:
+        before = fates.get(run.after)
+        job = before.job if before is not None and before.word != "finished" else ""
+        groups.setdefault((repr(scripts[run.id]), *_kind(run, job)), []).append(run)
+    found = []
+    for group in groups.values():
+        first = fates.get(group[0].after)
+        jobs = [fates[run.after].job for run in group] if first is not None and first.word != "finished" else []
+        array = jobs[0].partition("_")[0] if jobs else ""
+        if not jobs:
+            found.append((scripts[group[0].id], group))
+        elif len(jobs) > 1 and jobs == [f"{array}_{index}" for index in range(len(jobs))]:
+            found.append((_after(scripts[group[0].id], f"aftercorr:{array}"), group))
+        else:
+            pairs = zip(group, jobs, strict=True)
+            found += [(_after(scripts[run.id], f"afterok:{job}"), [run]) for run, job in pairs]
+    return found
+
+
+def _kind(run: Planned, job: str) -> tuple[str, ...]:
+    """Runs of one kind may wait as one array: the same evaluation, of elements of the same array."""
+    return (place(run.config), job.partition("_")[0]) if job else ()
+
+
+def _after(script: Script, dependency: str) -> Script:
+    """`script`, started once the run it depends on has ended well, and cancelled when that has failed for good."""
+    cluster = script.cluster
+    extra = cluster.extra | {"kill-on-invalid-dep": "yes"}
+    return replace(script, cluster=replace(cluster, dependency=dependency, extra=extra))
 
 
 def script_of(plan: Plan) -> str:
@@ -99,7 +138,9 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
     unanswered = [line for line in lines if line["event"] == "intent" and line["submission"] not in answered]
     if unanswered:
         # Its launcher was killed, and sbatch may be on its way: Slurm is to have the last word.
-        time.sleep(max(0.0, min(UNANSWERED, float(unanswered[-1].get("at", 0)) + UNANSWERED - time.time())))
+        at = unanswered[-1].get("at", 0)
+        at = at if isinstance(at, (int, float)) else 0
+        time.sleep(max(0.0, min(UNANSWERED, at + UNANSWERED - time.time())))
     own = {run_submission(run): run.id for run in plan.runs}
     members: dict[str, list[str]] = {}
     found = {}
@@ -129,9 +170,12 @@ def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
     if not had or had == current.name:
         return current, ""
     if plan.code == "frozen":
-        kept = plan.sweep / "code" / had
-        if not kept.is_dir():
-            raise SubmitError(f"{kept}, the code of {run.folder.name}, is gone; leave out code=frozen to use today's")
+        kept = snapshot.kept(plan.sweep, had)
+        if kept is None:
+            raise SubmitError(
+                f"{had!r}, the code of {run.folder.name} in {plan.sweep / 'code'}, is gone; leave out code=frozen to "
+                "use today's"
+            )
         return kept, f"with its code of before ({had})"
     return current, f"with today's code ({current.name}, was {had}; code=frozen keeps the old)"
 
@@ -145,7 +189,7 @@ def _script(run: Planned, code: Path) -> Script:
 def _write(script: Script, run: Planned) -> None:
     freeze(run, script.code)
     try:
-        replace(run.folder / "job.sbatch", script.for_run(run.folder, run_submission(run)))
+        put(run.folder / "job.sbatch", script.for_run(run.folder, run_submission(run)))
     except OSError as error:
         raise unwritable(run.folder, error) from error
 
@@ -157,7 +201,8 @@ def _hand_over(
     submission = uuid.uuid4().hex[:12]
     folder = plan.sweep / "submissions" / submission
     try:
-        folder.mkdir(mode=0o700, parents=True)
+        stays_inside(folder.parent)
+        make_private(folder)
         (folder / "runs").write_text("".join(f"{run.folder}\n" for run in runs))
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from golang.config import Config
 from golang.engine import lock
-from golang.engine.runfolder import RunFolder, now, read_json, write_atomically, yaml_text
+from golang.engine.private import make_private, open_private, stays_inside
+from golang.engine.runfolder import PARTS, RunFolder, now, read_json, write_atomically, yaml_text
 from golang.errors import ConfigError, GolangError
+from golang.tracking.ticket import Ticket
 from launch.config import Cluster
 from launch.errors import LaunchBusyError, SubmitError
 
 PATIENCE = 2.0  # seconds for a launcher that is about to end
+FILE = "sweep.yaml"
 _FOLDER = re.compile(r".+-([0-9a-f]{8})")
 
 
@@ -29,6 +32,7 @@ class Planned:
     overrides: tuple[str, ...]
     cluster: Cluster
     folder: Path
+    after: str = ""  # the id of a run of the same plan that must have finished before
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,19 @@ def folders(sweep: Path) -> dict[str, Path]:
                     raise ConfigError(
                         f"{sweep} holds run {match[1]} twice: {other.name}, {entry.name}; move one of them elsewhere"
                     )
+                stays_inside(sweep / entry.name)
                 found[match[1]] = sweep / entry.name
     return found
 
 
 def describe(plan: Plan) -> None:
-    """Writes what was typed to sweep.yaml. Raises SubmitError."""
-    values = {"command": list(plan.command), "cwd": str(Path.cwd()), "typed": now()}
+    """Writes to sweep.yaml what was typed, for which runs, and the folder's inode, which a copy of the sweep does not
+    have. Raises SubmitError."""
+    values = {
+        "command": list(plan.command), "cwd": str(Path.cwd()), "typed": now(), "runs": [run.id for run in plan.runs],
+    }  # fmt: skip
     try:
-        write_atomically(plan.sweep / "sweep.yaml", yaml_text(values))
+        write_atomically(plan.sweep / FILE, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
     except OSError as error:
         raise unwritable(plan.sweep, error) from error
 
@@ -72,13 +80,17 @@ def freeze(run: Planned, code: Path) -> None:
     try:
         if (run.folder / "config.yaml").exists():
             RunFolder.create(run.folder, run.config)
-            (run.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+            make_private(run.folder / "logs")
         else:
             # As RunFolder.create, without its waiting for the disk: a thousand runs are made at once, and of a file
             # that a power cut takes the trainer says that it is damaged.
-            for part in ("", "checkpoints", "attempts", "logs"):
-                (run.folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for part in ("", *PARTS):
+                stays_inside(run.folder / part)
+            for part in ("checkpoints", "attempts", "logs"):
+                make_private(run.folder / part)
             replace(run.folder / "config.yaml", yaml_text(run.config.to_dict()))
+        if run.config.tracking.name != "none":
+            Ticket.of(RunFolder(run.folder), replace)
         replace(run.folder / "overrides.yaml", yaml_text(values))
     except OSError as error:
         raise unwritable(run.folder, error) from error
@@ -87,7 +99,8 @@ def freeze(run: Planned, code: Path) -> None:
 def replace(path: Path, text: str) -> None:
     """Puts a file there whole, or not at all if this process is killed; not proof against a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
+    with os.fdopen(open_private(temporary), "w") as file:
+        file.write(text)
     temporary.replace(path)
 
 
@@ -101,7 +114,8 @@ def hold(sweep: Path) -> Iterator[int]:
     """Owns the sweep's submissions while entered; the lock's descriptor. Raises LaunchBusyError, SubmitError."""
     with contextlib.ExitStack() as held:
         try:
-            sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stays_inside(sweep)
+            make_private(sweep)
             descriptor = held.enter_context(lock.hold(sweep / "lock", PATIENCE))
         except lock.HeldError as error:
             raise LaunchBusyError(
@@ -122,7 +136,7 @@ def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]
 
 
 def _pair(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
+    key, _, value = override.lstrip("+").partition("=")
     return key, value
 
 

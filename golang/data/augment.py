@@ -104,9 +104,9 @@ def pixels(image: Image.Image) -> Tensor:
 
 
 def resized(image: Tensor, box: tuple[int, int, int, int], size: int) -> Tensor:
-    """A box (as in ViewParameters) of uint8 [1, 3, H, W] at uint8 [3, size, size], antialiased; Pillow's within a level.
+    """A box (as in ViewParameters) of uint8 [1, 3, H, W] at uint8 [3, size, size], antialiased.
 
-    Bytes all along: a third of Pillow's time.
+    Pillow's within a level, bytes all along: a third of Pillow's time.
     """
     top, left, height, width = box
     # Copied in the image's own layout: torch's kernel is faster on it, and its result lies as OpenCV wants it.

@@ -15,23 +15,40 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from golang.data.multicrop import Crops, MultiCrop, collate
 from golang.data.sampler import StepSampler
 from golang.errors import DataError
 
+T = TypeVar("T")
 _PASSED_OVER = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _HELD = {*_PASSED_OVER, signal.SIGTERM}
 _PR_SET_PDEATHSIG = 1
 _GRACE = 0.2  # seconds an idle worker has to leave by itself
 
 
-class _Loader(DataLoader[Crops]):
+class Loader(DataLoader[T]):
+    """Batches of `dataset` from `workers` such processes; 0 makes them here.
+
+    Workers are forked, so that they share the set's file names and labels with the trainer instead of copying them, and
+    what torch draws for them, who need nothing, is not from the run's stream. Further options are DataLoader's.
+    """
+
+    def __init__(self, dataset: Dataset[Any], workers: int, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(
+            dataset,
+            num_workers=workers,
+            worker_init_fn=worker_init_fn,
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+            generator=torch.Generator(),
+            **options,
+        )
+
     def __iter__(self) -> _BaseDataLoaderIter:
         # Workers inherit the mask: a signal that arrives while they start waits until worker_init_fn has decided about
         # it. In this process it is delivered to another thread, or as soon as the workers have been started.
@@ -42,7 +59,7 @@ class _Loader(DataLoader[Crops]):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Crops]:
+def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_memory: bool) -> Loader[Crops]:
     """Batches of crops (see `collate`), one a step of `sampler`.
 
     One iterator serves the whole run, over all its epochs, so workers start once. Make it in the main thread, which
@@ -52,17 +69,7 @@ def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_mem
         workers: processes that prepare batches; 0 prepares them here.
         pin_memory: batches arrive in page-locked memory, for copies to a GPU that nobody waits for.
     """
-    return _Loader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        worker_init_fn=worker_init_fn,
-        # Forked workers share the set's file names and labels with the trainer instead of copying them.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        generator=torch.Generator(),  # what torch draws for its workers, which need none, is not from the run's stream
-    )
+    return Loader(dataset, workers, batch_sampler=sampler, collate_fn=collate, pin_memory=pin_memory)
 
 
 def worker_init_fn(worker_id: int) -> None:
@@ -83,8 +90,8 @@ def worker_init_fn(worker_id: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-def close(iterator: Iterator[Crops]) -> None:
-    """Ends the workers of an iterator over `train_loader`, quietly and within a moment, batches in the making
+def close(iterator: Iterator[Any]) -> None:
+    """Ends the workers of an iterator over a `Loader`, quietly and within a moment, batches in the making
     included. Does nothing for an iterator without workers, or one closed before."""
     workers: list[Any] = getattr(iterator, "_workers", [])
     if not workers:

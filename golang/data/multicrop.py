@@ -55,7 +55,7 @@ class MultiCrop(Dataset[Crops]):
 
     def __getitem__(self, position: Position) -> Crops:
         """One image's crops. Views are counted large first. Raises DataError as `ImageSet.load_nearest` does."""
-        epoch, index = position
+        index = position[1]
         image, nearest = self.images.load_nearest(index)  # decoded once for all views
         s = self.settings
         crop = _opened(image, self.pipeline)

@@ -9,13 +9,15 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -70,21 +72,63 @@ def lineage(run: RunFolder, attempt: int | None = None) -> list[Entry]:
     return chain
 
 
-def encode(state: Mapping[str, Any]) -> bytes:
-    """The sealed bytes of a checkpoint."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    archive = bytearray(buffer.getvalue())
-    archive[-2:] = SEAL.to_bytes(2, "little")  # the zip's last field: the length of its comment
-    return bytes(archive) + MARK + hashlib.sha256(archive).hexdigest().encode()
+class _Seal:
+    """A file that torch.save writes to, which hashes what passes and ends with the seal. It holds two bytes back: the
+    zip's last field, the length of the comment that the seal is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest, self._last = file, hashlib.sha256(), b""
+        self.error: OSError | None = None  # torch makes a riddle of it
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data).cast("B")
+        if len(view) < 2:
+            view = memoryview(self._last + bytes(view))
+        else:
+            self._pass(self._last)
+        self._pass(view[:-2])
+        self._last = bytes(view[-2:])
+        return len(data)
+
+    def flush(self) -> None:
+        """What is held back stays so."""
+
+    def close(self) -> None:
+        self._pass(SEAL.to_bytes(2, "little"))
+        self._file.write(MARK + self._digest.hexdigest().encode())
+
+    def _pass(self, data: bytes | memoryview) -> None:
+        self._digest.update(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
-def write(path: Path, data: bytes) -> None:
-    """Puts `data` at `path` whole or not at all, and durably. Raises OSError."""
+def encode(state: Mapping[str, Any], file: BinaryIO) -> None:
+    """Writes a checkpoint to an open file as it is worked out, without a copy of it in memory. Raises OSError."""
+    seal = _Seal(file)
+    try:
+        torch.save(state, seal)  # type: ignore[arg-type]
+    except RuntimeError:
+        if seal.error is not None:
+            raise seal.error from None
+        raise
+    seal.close()
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Puts a checkpoint at `path` whole or not at all, and durably. Raises OSError."""
+    put(path, lambda file: encode(state, file))
+
+
+def put(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Puts what `fill` writes at `path`, whole or not at all, and durably. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -96,6 +140,26 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def check_room(run: RunFolder, size: int, files: int) -> None:
+    """Raises CheckpointError where checkpoints of `size` bytes, `files` in all, will not fit beside what is there."""
+    needed = size * max(1, files - len(entries(run)))
+    free = shutil.disk_usage(run.checkpoints).free
+    if free < needed:
+        raise CheckpointError(
+            f"this run's checkpoints need {_human(needed)} more ({_human(size)} each), but {run.checkpoints} "
+            f"has {_human(free)} free; make room, keep fewer (checkpoint.keep_last, "
+            "checkpoint.keep_every_epochs=0), or choose another place with runs_dir=PATH"
+        )
+
+
+def _human(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 def is_sealed(path: Path) -> bool:
@@ -114,7 +178,13 @@ def read(path: Path) -> dict[str, Any]:
     archive, seal = data[:-SEAL], data[-SEAL:]
     if seal != MARK + hashlib.sha256(archive).hexdigest().encode():
         raise CheckpointError(f"{path} is damaged: its checksum does not hold")
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path} holds more than a run's state, which is not loaded for safety: {reason}"
+        ) from error
     return state
 
 
@@ -139,6 +209,14 @@ def snapshot(value: Any) -> Any:  # noqa: ANN401 - any nesting of containers
     return value
 
 
+def _size(value: Any) -> int:  # noqa: ANN401 - any nesting of containers
+    """Bytes of all tensors in it."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return sum(_size(part) for part in parts)
+
+
 class Saver:
     """Writes checkpoints of one attempt in the background, one at a time, and drops those no longer kept.
 
@@ -152,8 +230,10 @@ class Saver:
         self.last: Path | None = None
         self.last_step: int | None = None
         self.seconds: float | None = None  # that the last save took to be safe on disk
+        self.first: Callable[[float], None] | None = None  # told how long the first save took
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
+        self._size = 0  # bytes of the last checkpoint
         for leftover in attempt.run.checkpoints.glob(".step_*.tmp"):
             leftover.unlink(missing_ok=True)
 
@@ -170,21 +250,27 @@ class Saver:
             self._thread = None
         if self._error is not None:
             stands = f"{self.last} still stands" if self.last else "there is no checkpoint yet"
+            folder = self.attempt.run.checkpoints
+            free = _human(shutil.disk_usage(folder).free)
             log.error(
-                "a checkpoint could not be written to %s: %s; %s", self.attempt.run.checkpoints, self._error, stands
-            )
+                "a checkpoint of %s could not be written to %s, where %s are free: %s; %s",
+                _human(self._size), folder, free, self._error.strerror or self._error, stands,
+            )  # fmt: skip
             self._error = None
 
     def _save(self, step: int, state: Mapping[str, Any]) -> None:
         path = self.attempt.run.checkpoints / file_name(step, self.attempt.number)
         began = time.monotonic()
         try:
-            write(path, encode(state))
+            write(path, state)
         except OSError as error:
-            self._error = error
+            self._error, self._size = error, _size(state)
             return
         self.last, self.last_step, self.seconds = path, step, time.monotonic() - began
         self._retain()
+        first, self.first = self.first, None
+        if first is not None:
+            first(self.seconds)
 
     def _retain(self) -> None:
         if not self.attempt.newest:

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from golang.errors import ConfigError
+from golang.errors import ConfigError, GolangError
 
+T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # how long a collective waits for a slow peer
+# What gloo and NCCL say when the process at the other end no longer answers.
+LOST = (
+    "onnection closed by peer",
+    "onnection reset by peer",
+    "remote process exited",
+    "Broken pipe",
+    "ncclRemoteError",
+)
 
 
 @dataclass(frozen=True)
@@ -67,15 +80,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_stores: dict[str, Store] = {}  # by address
+_joined = itertools.count()
+
+
 def join(world: World, device: torch.device) -> None:
-    """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none."""
+    """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none.
+
+    Ranks that have left may join again: they meet in the same store, which torchrun's agent may hold, under a name that
+    no group before had.
+    """
     if world.size == 1:
         return
     if world.address in ("127.0.0.1", "localhost"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    url = f"tcp://{world.address}:{world.port}"
+    if url not in _stores:
+        _stores[url], _, _ = next(rendezvous(url, world.rank, world.size, timeout=PATIENCE))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"tcp://{world.address}:{world.port}",
+        store=PrefixStore(f"group{next(_joined)}", _stores[url]),
         rank=world.rank,
         world_size=world.size,
         timeout=PATIENCE,
@@ -86,6 +110,11 @@ def join(world: World, device: torch.device) -> None:
 def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def lost_peer(error: RuntimeError) -> bool:
+    """Whether a collective ended, in its transport's own words, because another rank is gone."""
+    return dist.is_initialized() and any(word in str(error) for word in LOST)
 
 
 def data_parallel(model: nn.Module) -> nn.Module:
@@ -159,3 +188,17 @@ class ControlGroup:
     def barrier(self) -> None:
         if self.group is not None:
             dist.barrier(group=self.group)
+
+    def on_first_rank(self, act: Callable[[], T]) -> T | None:
+        """What `act` gives on rank 0; None on the others, which wait. Its error is everyone's."""
+        failure: GolangError | None = None
+        done: T | None = None
+        if self.world.rank == 0:
+            try:
+                done = act()
+            except GolangError as error:
+                failure = error
+        failed = self.broadcast(str(failure) if failure else "")
+        if failed:
+            raise failure or GolangError(f"rank 0: {failed}")
+        return done

@@ -41,8 +41,9 @@ def train_here(config: Config, run_dir: Path, processes: int | None = None, gpus
     cpu = pick_device(config.device, 0, 1).type == "cpu"
     count = processes or (1 if cpu else gpus or seen)
     pick_device(config.device, count - 1, count)
-    check_world(config, count)
-    check_root(config.data)
+    if config.evaluation.checkpoint is None:
+        check_world(config, count)
+    check_root(config.data, ("train",) if config.evaluation.checkpoint is None else ("train", "val"))
     if count == 1:
         return work(config, run_dir)
     RunFolder.create(run_dir, config)

@@ -24,7 +24,8 @@ def hold(path: Path, patience: float | None = None) -> Iterator[int]:
 
     Raises HeldError after `patience` seconds (default: PATIENCE), OSError.
     """
-    with path.open("a+") as file:
+    # Not through a link: what it says of its holder must not end up in another file.
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "a+") as file:
         deadline = time.monotonic() + (PATIENCE if patience is None else patience)
         while True:
             try:

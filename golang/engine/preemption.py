@@ -111,6 +111,33 @@ class Agreement:
         return int(stop), bool(save)
 
 
+class Vigil:
+    """Rank 0 works alone while the others wait: all of them hear when any is asked to stop.
+
+    Rank 0 calls `stopped` now and then, and `over` at the end; the others call `wait`.
+    """
+
+    def __init__(self, control: ControlGroup, listener: StopListener) -> None:
+        self.control, self.listener = control, listener
+
+    def stopped(self) -> bool:
+        return self._tell(over=False)[0]
+
+    def over(self) -> None:
+        self._tell(over=True)
+
+    def wait(self) -> None:
+        while not self._tell(over=False)[1]:
+            pass
+
+    def _tell(self, over: bool) -> tuple[bool, bool]:
+        flags = torch.tensor([int(bool(self.listener.signal)), int(over)])
+        work = self.control.maximum(flags)
+        if work is not None:
+            work.wait()
+        return bool(flags[0]), bool(flags[1])
+
+
 def watch_parent(pipe: int, gone: Callable[[], None]) -> None:
     """Calls `gone` once the process that holds the other end of `pipe` is no more, however it ended."""
 

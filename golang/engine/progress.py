@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from types import TracebackType
@@ -23,7 +24,7 @@ class Progress:
         self._spoken = 0.0
 
     def __enter__(self) -> Progress:
-        if self.shown and sys.stdout.isatty():
+        if self.shown and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
             try:
                 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
                 from rich.progress import Progress as RichProgress

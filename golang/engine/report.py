@@ -16,12 +16,14 @@ from torch import Tensor
 
 from golang.config import Config
 from golang.engine.distributed import World
-from golang.engine.health import mean_losses, uniform_losses
+from golang.engine.health import log_k, mean_metrics, parameter_norm, uniform_losses
 from golang.engine.progress import Progress
 from golang.engine.runfolder import Attempt, now, write_atomically
 from golang.engine.step import TrainStep
 from golang.engine.tracking import MetricsLog
 from golang.evaluation.collapse import collapsed, counts_from
+from golang.method.queue import EmbeddingQueue
+from golang.tracking.mirror import Mirror
 
 log = logging.getLogger(__name__)
 HEARTBEAT = 5.0  # seconds between status files
@@ -39,14 +41,16 @@ class Pace:
 class Reporter:
     """Holds metrics.jsonl and, while entered, the progress bar. On other ranks than 0 every call does nothing."""
 
-    def __init__(self, config: Config, attempt: Attempt, world: World, steps_per_epoch: int, shown: bool) -> None:
-        self.config, self.attempt, self.world = config, attempt, world
+    def __init__(
+        self, config: Config, attempt: Attempt, world: World, mirror: Mirror, steps_per_epoch: int, shown: bool
+    ) -> None:
+        self.config, self.attempt, self.world, self.mirror = config, attempt, world, mirror
         self.steps_per_epoch, self.total = steps_per_epoch, steps_per_epoch * config.optim.epochs
         self.active = world.rank == 0
         self._progress = Progress(self.total, shown and self.active)
         self._metrics: MetricsLog | None = None
         self.facts: dict[str, object] = {"host": socket.gethostname(), "pid": os.getpid()}
-        self._losses: dict[str, list[float]] = {}  # by name, of the log lines that can show a collapse
+        self._shown: dict[str, list[float]] = {}  # by name, metrics of the log lines that can show a collapse
         self._warned = False
         self._beat = 0.0
 
@@ -66,6 +70,7 @@ class Reporter:
         if not self.active:
             return
         self._metrics = MetricsLog(self.attempt.run.metrics_file, done)
+        self.mirror.start(self.config, self.attempt)
         where = f"{self.world.size} × {device.type}"
         run, number, epochs = self.attempt.run.path, self.attempt.number, self.config.optim.epochs
         log.info(
@@ -94,9 +99,12 @@ class Reporter:
         line: dict[str, Any] = {
             "step": done,
             "epoch": (done - 1) // self.steps_per_epoch,
-            **mean_losses(sums, self.config),
+            **mean_metrics(sums, self.config),
+            **log_k(self.config),
+            "parameter_norm": parameter_norm(step.model),
             "lr": step.learning_rates[done - 1],
-            "queue_fill": step.queue.filled / step.queue.rows.shape[1] if step.queue else 0.0,
+            "queue_fill": _fill(step.queue),
+            **({"local_queue_fill": _fill(step.local_queue)} if self.config.queue.local_length else {}),
             "samples": done * self.config.optim.batch_size,
             "skipped_steps": skipped,
             "unreadable_images": unreadable,
@@ -115,6 +123,10 @@ class Reporter:
         if self.active:
             self.attempt.write_status(condition, done, self.total, **self.facts)
 
+    def stopping(self) -> None:
+        """Lets W&B know while the last checkpoint is being written."""
+        self.mirror.say("preempting")
+
     def end(self, condition: str, cause: str, done: int, **facts: object) -> None:
         """How the attempt ended; a finished run is marked DONE."""
         if not self.active:
@@ -129,9 +141,13 @@ class Reporter:
         if self._warned or done < counts_from(self.config, self.steps_per_epoch):
             return
         uniform = uniform_losses(self.config)
-        for name in uniform:
-            self._losses.setdefault(name, []).append(line[name])
-        message = collapsed(self._losses, uniform, self.config)
+        for name in (*uniform, "prototype_perplexity"):
+            self._shown.setdefault(name, []).append(line[name])
+        message = collapsed(self._shown, uniform, self.config)
         if message is not None:
             self._warned = True
             log.warning("%s", message)
+
+
+def _fill(queue: EmbeddingQueue | None) -> float:
+    return queue.filled / queue.rows.shape[1] if queue else 0.0

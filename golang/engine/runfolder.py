@@ -14,8 +14,11 @@ from typing import Any
 
 from golang.config import Config
 from golang.engine import lock
+from golang.engine.private import make_private, open_private, stays_inside
 from golang.errors import ConfigError, DataError, RunBusyError
 from golang.identity import result_settings, run_id
+
+PARTS = ("checkpoints", "attempts", "logs", "evaluation", "wandb")  # the folders in a run's own
 
 
 class RunFolder:
@@ -39,11 +42,13 @@ class RunFolder:
         run = cls(path)
         try:
             for folder in (run.path, run.checkpoints, run.attempts):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(folder)
         except OSError as error:
             raise DataError(
                 f"can't make the run folder {run.path}: {error.strerror}; choose another with run_dir=PATH"
             ) from error
+        for part in PARTS:
+            stays_inside(run.path / part)
         if run.config_file.exists():
             there = run.config()
             if run_id(there) != run_id(config):
@@ -62,7 +67,7 @@ class RunFolder:
             return Config.from_dict(json.loads(self.config_file.read_text()))
         except FileNotFoundError as error:
             raise ConfigError(f"{self.path} is no run folder: it has no config.yaml") from error
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{self.config_file} is damaged ({error}); restore it or start afresh with name=OTHER"
             ) from error
@@ -87,6 +92,8 @@ class RunFolder:
                 f"{self.path} is being trained already by {error}; wait for it, stop it (kill -TERM saves first), or "
                 "start another run with name=OTHER"
             ) from None
+        except OSError as error:
+            raise DataError(f"can't lock {self.path / 'lock'}: {error.strerror}; is it a file of this run?") from error
 
     def start_attempt(self, world_size: int, versions: Mapping[str, str], resumed_from: str | None) -> Attempt:
         """A new attempt, numbered after the last; `resumed_from` is the checkpoint file it continues."""
@@ -134,7 +141,7 @@ class Attempt:
 def write_atomically(path: Path, text: str) -> None:
     """Replaces a file as a whole: it holds the old text or the new one, whatever happens."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
+    with os.fdopen(open_private(temporary), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -145,7 +152,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file that may be missing or half-written."""
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from golang.collectives import rank, world_size
-from golang.config import Config
+from golang.config import NUM_LARGE, Config
 from golang.engine.distributed import ControlGroup
 from golang.engine.health import Meter, Sentinel
 from golang.engine.step import TrainStep
 from golang.errors import CheckpointError
 from golang.identity import run_id
 from golang.method.queue import EmbeddingQueue, globalise, localise
-from golang.validation import local_views
+from golang.validation import local_queue_length, local_views, queue_length
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -91,6 +91,14 @@ def pack(step: TrainStep, iteration: int, gathered: dict[str, Tensor], images: i
     }
 
 
+def size(step: TrainStep) -> int:
+    """About how many bytes a checkpoint takes: weights and buffers, momentum, queues that are full."""
+    config, parameters = step.config, list(step.model.parameters())
+    bytes_ = sum(t.numel() * t.element_size() for t in (*step.model.state_dict().values(), *parameters))
+    rows = NUM_LARGE * (queue_length(config) + local_queue_length(config))
+    return int(bytes_) + rows * config.model.feature_dim * parameters[0].element_size()
+
+
 def restore(state: dict[str, Any], step: TrainStep, meter: Meter, sentinel: Sentinel, images: int) -> int:
     """Puts a run back as `pack` saw it; returns the steps it had done.
 
@@ -118,7 +126,10 @@ def restore(state: dict[str, Any], step: TrainStep, meter: Meter, sentinel: Sent
     ranks = state["ranks"]
     same = len(ranks["meter"]) == world_size()
     sentinel.skipped.copy_(ranks["skipped"][0])
-    meter.sums.copy_(ranks["meter"][rank()] if same else ranks["meter"].mean(0))
+    if not meter.restore(ranks["meter"], rank(), world_size()):
+        log.warning(
+            "the checkpoint is of a version with other metrics; the next line of them covers the steps from here on"
+        )
     if same:
         torch.set_rng_state(
             ranks["rng"][rank()].clone()

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from golang.config import Config
+from golang.engine.health import Signs, read_signs
 from golang.method.model import SwAV
 from golang.method.objective import Losses, Targets, compute_losses, make_targets
 from golang.method.queue import EmbeddingQueue
+from golang.validation import local_queue_length, queue_length
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": None, "fp64": None}
 
@@ -37,6 +39,7 @@ class TrainStep:
         self.forward = forward or model
         self.queue: EmbeddingQueue | None = None
         self.local_queue: EmbeddingQueue | None = None
+        self.signs = Signs(())  # of the last step
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
 
@@ -49,6 +52,15 @@ class TrainStep:
         self.scaler.update()
         return losses
 
+    def make_queues(self, ranks: int) -> None:
+        """The queues of this rank, full of zeros, unless they are there or not wanted."""
+        dtype = next(self.model.parameters()).dtype
+        features = self.config.model.feature_dim
+        if self.queue is None and (length := queue_length(self.config)):
+            self.queue = EmbeddingQueue(length // ranks, features, self.device, dtype)
+        if self.local_queue is None and (length := local_queue_length(self.config)):
+            self.local_queue = EmbeddingQueue(length // ranks, features, self.device, dtype)
+
     def gradients(
         self, iteration: int, large: Tensor, small: Tensor | None, permutations: Tensor | None
     ) -> tuple[Losses, Targets]:
@@ -60,6 +72,7 @@ class TrainStep:
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             branches = self.forward(large, small)
             targets = make_targets(self.model, branches, images, self.config.method, self.queue, self.local_queue)
+            self.signs = read_signs(branches, targets)
             losses = compute_losses(branches, targets, images, self.config.method, self.config.cross_view, permutations)
         self.scaler.scale(losses.total).backward()
         if self.scaler.is_enabled():

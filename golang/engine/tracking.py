@@ -7,23 +7,40 @@ import os
 from pathlib import Path
 from typing import Any
 
+from golang.engine.private import open_private
+
 # Keys whose values depend on the machine's mood; everything else repeats exactly.
 TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds", "step_seconds"})
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics file; a half-written one is left out."""
-    if not path.exists():
-        return []
+    return _lines(path.read_text(errors="replace")) if path.exists() else []
+
+
+def _lines(written: str) -> list[dict[str, Any]]:
     lines = []
-    for text in path.read_text(errors="replace").splitlines():
+    for text in written.splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and "step" in line:
+        if isinstance(line, dict) and type(line.get("step")) is int:
             lines.append(line)
     return lines
+
+
+class Tail:
+    """Reads a metrics file as it grows: each whole line once, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._rest = b""  # of a line that is half-written
+
+    def read(self) -> list[dict[str, Any]]:
+        """The lines that came since the last call."""
+        whole, newline, self._rest = (self._rest + self._file.read()).rpartition(b"\n")
+        return _lines(whole.decode(errors="replace")) if newline else []
 
 
 class MetricsLog:
@@ -35,7 +52,8 @@ class MetricsLog:
     def __init__(self, path: Path, step: int) -> None:
         kept = [line for line in read_metrics(path) if line["step"] <= step]
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with os.fdopen(open_private(temporary), "w") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(path)
         self._file = path.open("a", buffering=1)
 

@@ -6,13 +6,11 @@ import contextlib
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from golang import initial
 from golang.config import Config
@@ -22,35 +20,28 @@ from golang.data.multicrop import Crops, MultiCrop, on_device
 from golang.data.sampler import StepSampler
 from golang.data.sets import open_train, place
 from golang.engine import checkpoint, state
-from golang.engine.distributed import ControlGroup, World, data_parallel
+from golang.engine.distributed import ControlGroup, World, data_parallel, lost_peer
 from golang.engine.health import NEVER, Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
-from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener
+from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener, Vigil
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
+from golang.engine.scheduler import Scheduler
+from golang.engine.seat import leave_together
 from golang.engine.step import TrainStep
 from golang.engine.unreadable import Unreadable
-from golang.errors import CheckpointError, DataError, GolangError, NonFiniteError, PeerLostError
+from golang.engine.watchdog import Watchdog
+from golang.errors import CheckpointError, DataError, NonFiniteError, PeerLostError
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
-from golang.method.queue import EmbeddingQueue
-from golang.validation import local_queue_length, local_views, queue_length
+from golang.tracking.mirror import Mirror
+from golang.validation import local_views
 from golang.weights import load_into
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
 PATIENCE = 600.0  # seconds for a periodic save
-# What gloo and NCCL say when the process at the other end no longer answers.
-LOST = (
-    "onnection closed by peer",
-    "onnection reset by peer",
-    "remote process exited",
-    "Broken pipe",
-    "ncclRemoteError",
-)
-HEARTBEAT = 5.0  # seconds between status files
 
 
 class Outcome(enum.Enum):
@@ -78,6 +69,7 @@ class Trainer:
         device: torch.device,
         control: ControlGroup,
         listener: StopListener,
+        mirror: Mirror,
         show_progress: bool,
     ) -> None:
         self.config, self.world, self.device, self.control, self.listener = config, world, device, control, listener
@@ -90,12 +82,12 @@ class Trainer:
         )
         model = build_model(config).to(device, torch.float64 if config.precision == "fp64" else torch.float32)
         if start.resume is None and config.model.init:
-            said = self._on_first_rank(lambda: load_into(model, initial.check(config)))
+            said = self.control.on_first_rank(lambda: load_into(model, initial.check(config)))
             log.info("%s", said or load_into(model, initial.check(config)))
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
-        self.meter, self.sentinel = Meter(device), Sentinel.on(device)
+        self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
         self.unreadable = Unreadable(self.images, place(config.data))
         self.done = 0  # steps
         if start.resume is not None:
@@ -103,24 +95,31 @@ class Trainer:
             self.done = state.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
             if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
                 self.unreadable.restore(saved["ranks"]["unreadable"])
+        self.control.on_first_rank(lambda: checkpoint.check_room(self.folder, state.size(self.step), self._kept()))
         self.step.forward = data_parallel(model)
         self.saver = checkpoint.Saver(self.attempt, config.checkpoint.keep_last, self._milestone)
         self.saver.last = start.resume
         self.saver.last_step = self.done if start.resume else None
         self.saved_at = time.monotonic()
-        self.report = Reporter(config, self.attempt, world, self.steps_per_epoch, show_progress)
-        self.before_leaving: Callable[[str], None] | None = None
+        self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
+        self.scheduler: Scheduler | None = None
+        self.probe = PeriodicProbe(config, self.folder.path)
+        self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
+
+    def tell(self, scheduler: Scheduler | None) -> None:
+        """Lets `scheduler` know what concerns it."""
+        self.scheduler = scheduler
+        self.saver.first = scheduler.saved if scheduler else None
 
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
         try:
-            with self._peers():
+            with self.watchdog, self._peers():
                 stop = self._loop()
                 self._save_last(stop)
-        except BaseException as error:
-            causes: dict[type, str] = {NonFiniteError: "non-finite", PeerLostError: "peer lost"}
-            self.report.end("failed", causes.get(type(error), "error"), self.done, message=str(error))
+        except BaseException:
+            self.report.status("failed", self.done)
             raise
         finally:
             self.saver.wait()
@@ -131,9 +130,11 @@ class Trainer:
         agreement, pace = Agreement(self.control), Pace()
         with self.report, self._batches() as batches:
             self._probe()
+            self.watchdog.beat("waiting for the first images")
             asked = time.monotonic()
             for batch in batches:
                 pace.waited += time.monotonic() - asked
+                self.watchdog.beat(f"in step {self.done + 1}")
                 self.unreadable.note(batch.unreadable)
                 self._train_on(batch)
                 pace.steps += 1
@@ -148,6 +149,7 @@ class Trainer:
                     break
                 if stop:
                     agreement.drain()
+                    self.report.stopping()
                     return stop
                 every = self.config.checkpoint.every_steps
                 probed = self._probed(self.done)
@@ -155,55 +157,39 @@ class Trainer:
                     self._save(time.monotonic() + PATIENCE)
                 if probed:
                     self._probe()
+                self.watchdog.beat(f"waiting for the images of step {self.done + 1}")
                 asked = time.monotonic()
             agreement.drain()
         return 0
 
     @contextlib.contextmanager
     def _peers(self) -> Iterator[None]:
-        """Says plainly that another rank is gone, where a collective would end in its transport's own words."""
+        """Says plainly that another rank is gone."""
         try:
             yield
         except RuntimeError as error:
-            if self.world.size == 1 or not any(word in str(error) for word in LOST):
+            if not lost_peer(error):
                 raise
             raise PeerLostError(f"another rank is gone since step {self.done}; {self._stands()}") from error
 
     def _train_on(self, batch: Crops) -> None:
         config, step = self.config, self.step
         if self.done >= config.queue.start_epoch * self.steps_per_epoch:
-            self._ensure_queues()
+            step.make_queues(self.world.size)
         dtype = torch.float64 if config.precision == "fp64" else torch.float32
         large, small = on_device(batch, self.device, dtype)
         permutations = None
         if config.method.name == "golang":
-            share = config.optim.batch_size // self.world.size
-            drawn = local_permutations(
-                config.method.local_permutation,
-                local_views(config),
-                config.seed,
-                self.done,
-                self.world.rank * share,
-                share,
-            )
+            share, kind = config.optim.batch_size // self.world.size, config.method.local_permutation
+            first = self.world.rank * share
+            drawn = local_permutations(kind, local_views(config), config.seed, self.done, first, share)
             # Only from page-locked memory is the copy one that the host does not wait for.
             pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
             permutations = pinned.to(self.device, non_blocking=True)
         losses = step(self.done, large, small, permutations)
         self.sentinel.look(self.done, losses.total, step.optimizer)
-        self.meter.add(losses)
+        self.meter.add(losses, step.signs, step.optimizer)
         self.done += 1
-
-    def _ensure_queues(self) -> None:
-        step, config = self.step, self.config
-        dtype = next(step.model.parameters()).dtype
-        features = config.model.feature_dim
-        if step.queue is None and queue_length(config):
-            step.queue = EmbeddingQueue(queue_length(config) // self.world.size, features, self.device, dtype)
-        if step.local_queue is None and local_queue_length(config):
-            step.local_queue = EmbeddingQueue(
-                local_queue_length(config) // self.world.size, features, self.device, dtype
-            )
 
     def _log(self, pace: Pace) -> None:
         """A line of metrics: the means over ranks and steps since the last. The one place that waits for the device."""
@@ -219,6 +205,7 @@ class Trainer:
 
     def _save(self, deadline: float) -> None:
         """One checkpoint of all ranks at this step; given up if the ranks can't be gathered by `deadline`."""
+        self.watchdog.beat(f"saving step {self.done}")
         parts = state.rank_state(self.step, self.meter, self.sentinel) | {"unreadable": self.unreadable.pack()}
         gathered = state.gather(parts, self.control, deadline)
         if gathered is None:
@@ -234,7 +221,7 @@ class Trainer:
 
     def _save_last(self, stop: int) -> None:
         """The save that ends an attempt. A run whose last checkpoint can't be written is not finished."""
-        heard = self.listener.heard or time.monotonic()
+        heard, self.saver.first = self.listener.heard or time.monotonic(), None
         self._save(heard + GRACE if stop else time.monotonic() + PATIENCE)
         self.saver.wait()
         if not stop and self.world.rank == 0 and self.saver.last_step != self.done:
@@ -244,42 +231,26 @@ class Trainer:
             )
 
     def _leave(self, stop: int) -> Outcome:
-        """All ranks wait for rank 0's last duties, so that none that leaves early cuts it short; rank 0 goes last."""
-        try:
-            if self.world.rank == 0 and stop:
-                stopped = f"stopped ({STOP_SIGNALS[stop]}) at step {self.done} of {self.total}"
-                log.info("%s; %s. The same command continues.", stopped, self._stands())
-                self.report.facts["save_seconds"] = self.saver.seconds
-                self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
-                if self.before_leaving is not None:
-                    self.before_leaving(STOP_SIGNALS[stop])
-            elif self.world.rank == 0:
-                self.report.end("finished", "finished", self.done)
-        finally:
-            with contextlib.suppress(RuntimeError):  # a peer that died has nothing left to wait for
-                self.control.barrier()
-        if self.world.rank == 0 and self.world.size > 1:
-            time.sleep(0.3)
+        """Rank 0 says how the attempt ended, and does what is left to do while all others wait."""
+        leave_together(self.control, lambda: self._last_duties(stop))
         return Outcome.STOPPED if stop else Outcome.FINISHED
+
+    def _last_duties(self, stop: int) -> None:
+        if not stop:
+            self.report.end("finished", "finished", self.done)
+            return
+        stopped = f"stopped ({STOP_SIGNALS[stop]}) at step {self.done} of {self.total}"
+        log.info("%s; %s. The same command continues.", stopped, self._stands())
+        self.report.facts["save_seconds"] = self.saver.seconds
+        self.report.end("stopped", STOP_SIGNALS[stop], self.done, saved=self.saver.last_step)
+        if self.scheduler is not None:
+            self.scheduler.leaving(STOP_SIGNALS[stop])
+        self.report.mirror.close("preempting")
 
     def _open_images(self) -> ImageSet:
         """Rank 0 first: it may have to write a generated set."""
-        images = self._on_first_rank(lambda: open_train(self.config.data, labelled=False))
+        images = self.control.on_first_rank(lambda: open_train(self.config.data, labelled=False))
         return images or open_train(self.config.data, labelled=False)
-
-    def _on_first_rank(self, act: Callable[[], T]) -> T | None:
-        """What `act` gives on rank 0; None on the others, which wait. Its error is everyone's."""
-        failure: GolangError | None = None
-        done: T | None = None
-        if self.world.rank == 0:
-            try:
-                done = act()
-            except GolangError as error:
-                failure = error
-        failed = self.control.broadcast(str(failure) if failure else "")
-        if failed:
-            raise failure or GolangError(f"rank 0: {failed}")
-        return done
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterator[Crops]]:
@@ -298,15 +269,34 @@ class Trainer:
         epochs = self.config.checkpoint.keep_every_epochs
         return step == self.total or (epochs > 0 and step % (epochs * self.steps_per_epoch) == 0)
 
+    def _kept(self) -> int:
+        """How many checkpoints the run has at its end, with the one that is being written."""
+        every = self.config.checkpoint.keep_every_epochs
+        return self.config.checkpoint.keep_last + 1 + (self.config.optim.epochs // every if every else 0)
+
     def _probed(self, step: int) -> bool:
         epochs = self.config.evaluation.probe_every_epochs
         return epochs > 0 and step > 0 and step % (epochs * self.steps_per_epoch) == 0
 
     def _probe(self) -> None:
-        """The linear probe, where one is due, unless it was taken before an interruption."""
-        if self.world.rank == 0 and self._probed(self.done):
-            probe = PeriodicProbe(self.config, self.folder.path, lambda: bool(self.listener.signal))
-            probe.measure(self.step.model.trunk, self.done, self.done // self.steps_per_epoch, self.device)
+        """The linear probe, where one is due, unless it was taken before an interruption. The other ranks wait."""
+        if not self._probed(self.done):
+            return
+        with self.watchdog.paused():
+            vigil = Vigil(self.control, self.listener)
+            if self.world.rank != 0:
+                vigil.wait()
+                return
+            try:
+                epoch = self.done // self.steps_per_epoch
+                self.probe.measure(self.step.model.trunk, self.done, epoch, self.device, vigil.stopped)
+            finally:
+                vigil.over()
+
+    def _hung(self, said: str) -> None:
+        message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"
+        log.error("%s", message)
+        self.report.end("failed", "hang", self.done, message=message)
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from golang.config import Config
@@ -13,36 +12,47 @@ from golang.data.sets import check_root
 from golang.engine.distributed import read_world
 from golang.engine.preemption import INTERRUPTED, STOPPED, watch_parent
 from golang.engine.runfolder import RunFolder
+from golang.engine.scheduler import Scheduler
+from golang.engine.seat import Seat
 from golang.engine.train import train
 from golang.engine.trainer import Outcome
 from golang.errors import GolangError
+from golang.evaluation.wanted import of_run
+from golang.tracking.mirror import Mirror
 
 PARENT_PIPE = "GOLANG_PARENT_PIPE"
 log = logging.getLogger("golang")
 
 
-def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | None = None) -> int:
+def work(config: Config, run_dir: Path, scheduler: Scheduler | None = None) -> int:
     """Trains as this process's rank; the exit status: 0 finished, 75 stopped and saved, else an error's own."""
     world = read_world()
     set_up_logging(world.rank if world else 0)
     if PARENT_PIPE in os.environ:
         watch_parent(int(os.environ[PARENT_PIPE]), gone=lambda: os._exit(137))
     try:
-        if config.evaluation.protocol != "none":
-            _look_for_evaluation(config)
-        if train(config, run_dir, before_leaving=before_leaving) is Outcome.STOPPED:
-            return STOPPED
-        if config.evaluation.probe and config.data.name == "folder":
-            log.info("a folder of images has no labels, so there is nothing to probe")
-        elif config.evaluation.probe and (world is None or world.rank == 0):
-            from golang.demo import show_results  # what it needs beyond training is loaded only now
+        if config.evaluation.checkpoint is not None:
+            from golang.evaluation.job import evaluate  # scikit-learn, which only measuring needs
 
-            show_results(run_dir)
-        if config.evaluation.protocol != "none" and (world is None or world.rank == 0):
-            from golang.evaluation.run import evaluate_run
+            return STOPPED if evaluate(config, run_dir, scheduler=scheduler) is Outcome.STOPPED else 0
+        for one in of_run(config, run_dir):  # before a long training whose evaluation would find no images
+            check_root(one.data, ("train", "val"))
 
-            result = evaluate_run(config, run_dir)
-            log.info("%s: mAP %.2f", config.evaluation.protocol, result["mAP"])
+        def evaluations(seat: Seat) -> Outcome:
+            from golang.evaluation.job import evaluate_run
+
+            return evaluate_run(config, run_dir, seat, scheduler)
+
+        afterwards = evaluations if config.evaluation.protocol else None
+        with Mirror() as mirror:
+            if train(config, run_dir, scheduler=scheduler, mirror=mirror, afterwards=afterwards) is Outcome.STOPPED:
+                return STOPPED
+            if config.evaluation.probe and config.data.name == "folder":
+                log.info("a folder of images has no labels, so there is nothing to probe")
+            elif config.evaluation.probe and (world is None or world.rank == 0):
+                from golang.demo import show_results  # what it needs beyond training is loaded only now
+
+                show_results(run_dir)
         return 0
     except GolangError as error:
         if not str(error).startswith("rank 0: "):
@@ -53,16 +63,17 @@ def work(config: Config, run_dir: Path, before_leaving: Callable[[str], None] | 
         return INTERRUPTED
 
 
-def _look_for_evaluation(config: Config) -> None:
-    """Raises ConfigError or DataError before a long training whose evaluation would find no images."""
-    from golang.evaluation.run import data_of
+class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what is standard output at that moment: while a progress bar is shown, above the bar."""
 
-    check_root(data_of(config), ("train", "val"))
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
 
 
 def set_up_logging(rank: int) -> None:
     """Rank 0 speaks to the terminal; the others only of warnings, with their number."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Terminal()
     prefix = "" if rank == 0 else f"rank {rank}: "
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
     root = logging.getLogger("golang")

@@ -9,52 +9,78 @@ python -m golang.evaluation table FOLDER                                all resu
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
-from golang.config import Data
+from golang.config import Config, Data, Evaluation
 from golang.demo import show_results
-from golang.engine.distributed import pick_device
+from golang.engine.distributed import World, read_world
+from golang.engine.preemption import STOPPED
+from golang.engine.runfolder import RunFolder
+from golang.engine.trainer import Outcome
 from golang.engine.worker import set_up_logging
 from golang.errors import ConfigError, GolangError
 from golang.evaluation import table
-from golang.evaluation.protocols import PROTOCOLS
-from golang.evaluation.run import KNN_DATA, evaluate
+from golang.evaluation.job import evaluate, track
+from golang.evaluation.wanted import DATA, place
+from golang.identity import run_id
+from golang.weights import find
 
 
 def main(arguments: list[str]) -> int:
-    set_up_logging(0)
+    rank = (read_world() or World()).rank
+    set_up_logging(rank)
     try:
         if len(arguments) == 1 and not arguments[0].startswith("-"):
             show_results(arguments[0])
+            track(Path(arguments[0]))
             return 0
         if len(arguments) == 2 and arguments[0] == "table":
             data_file, text_file = table.write(Path(arguments[1]))
             print(f"{text_file.read_text()}\n{data_file}\n{text_file}")
             return 0
         options = _parse(arguments)
-        name: str = options.protocol
+        name = options.protocol
         if options.out is None and not options.checkpoint.is_dir():
             raise ConfigError("say where the results go: --out FOLDER (a run's folder keeps them itself)")
-        own: Any = KNN_DATA if name == "knn" else PROTOCOLS[name].data
-        data = Data(name=options.data or own, root=options.root, workers=options.workers)
-        folder = options.out or options.checkpoint / "evaluation"
-        device = pick_device(options.device, 0, 1)
-        result = evaluate(name, options.checkpoint, data, folder, device, options.published)
-        best = f", best of all epochs {result['mAP_best']:.2f} (as published)" if "mAP_best" in result else ""
-        print(f"{name}: mAP {result['mAP']:.2f}{best}; {folder}")
+        config, folder = _asked(options)
+        if evaluate(config, folder, folder) is Outcome.STOPPED:
+            return STOPPED
+        if rank == 0:
+            if options.checkpoint.is_dir() and options.out is None:
+                track(options.checkpoint)
+            result = json.loads((folder / "result.json").read_text())
+            best = f", best of all epochs {result['mAP_best']:.2f} (as published)" if "mAP_best" in result else ""
+            print(f"{name}: mAP {result['mAP']:.2f}{best}; {folder}")
     except GolangError as error:
         print(error)
         return error.exit_status
     return 0
 
 
+def _asked(options: argparse.Namespace) -> tuple[Config, Path]:
+    """The settings of the evaluation, and where it lives. Of a run that is not finished, it is of its newest
+    checkpoint, which the folder's name tells."""
+    path, run = options.checkpoint, RunFolder(options.checkpoint)
+    evaluation = Evaluation(protocol=(options.protocol,), published=options.published, checkpoint=str(path.absolute()))
+    data = Data(name=options.data or DATA[options.protocol], root=options.root, workers=options.workers)
+    config = Config(device=options.device, data=data, evaluation=evaluation)
+    name = place(config)
+    if path.is_dir() and run.done:
+        config = replace(config, evaluation=replace(evaluation, run=run_id(run.config())))
+    elif path.is_dir() and options.out is None:
+        name += f"-{find(path).stem}"
+    return config, (options.out or path / "evaluation") / name
+
+
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m golang.evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("protocol", choices=(*PROTOCOLS, "knn"))
+    parser.add_argument("protocol", choices=tuple(DATA))
     parser.add_argument("checkpoint", type=Path, help="of any layout, or a run's folder")
     names = [name for name in get_args(get_type_hints(Data)["name"]) if name != "folder"]
     parser.add_argument("--data", choices=names, help="default: the protocol's own")

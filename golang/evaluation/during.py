@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from golang.config import Config
+from golang.data.images import ImageSet
 from golang.data.sets import open_train, open_val
 from golang.engine.tracking import read_metrics
 from golang.evaluation import features as feature
@@ -25,14 +26,18 @@ log = logging.getLogger(__name__)
 
 
 class PeriodicProbe:
-    """On rank 0; the others wait for it in the next step."""
+    """On rank 0, while the others wait."""
 
-    def __init__(self, config: Config, folder: Path, stopped: Callable[[], bool]) -> None:
-        """`folder` is the run's; a probe is given up as soon as `stopped` says so."""
-        self.config, self.path, self.stopped = config, folder / "evaluation" / "during.jsonl", stopped
+    def __init__(self, config: Config, folder: Path) -> None:
+        """`folder` is the run's."""
+        self.config, self.path = config, folder / "evaluation" / "during.jsonl"
+        self._images: tuple[ImageSet, ImageSet] | None = None  # read once
 
-    def measure(self, trunk: nn.Module, step: int, epoch: int, device: torch.device) -> float | None:
-        """The mAP of the trunk's features after `step` steps, in points, kept for later; None if there was no time.
+    def measure(
+        self, trunk: nn.Module, step: int, epoch: int, device: torch.device, stopped: Callable[[], bool]
+    ) -> float | None:
+        """The mAP of the trunk's features after `step` steps, in points, kept for later; None if `stopped`, which is
+        asked all the time, said that there is none left.
 
         What has been measured before an interruption is not measured again: a resumed run has the same weights.
         """
@@ -42,18 +47,19 @@ class PeriodicProbe:
         from golang.evaluation.linear import linear_probe  # scikit-learn, which only measuring needs
 
         began = time.monotonic()
-        train, val = open_train(self.config.data), open_val(self.config.data)
+        self._images = self._images or (open_train(self.config.data), open_val(self.config.data))
+        train, val = self._images
         whole = feature.takes_whole(self.config.data)
         workers = 0 if whole else self.config.data.workers
         try:
-            on_train, trained = feature.pooled_features([trunk], train, device, whole, workers, self.stopped)
-            on_val, seen = feature.pooled_features([trunk], val, device, whole, workers, self.stopped)
+            on_train, trained = feature.pooled_features([trunk], train, device, whole, workers, stopped)
+            on_val, seen = feature.pooled_features([trunk], val, device, whole, workers, stopped)
+            assert train.labels is not None and val.labels is not None
+            found = Features(on_train[0], train.labels[trained], on_val[0], val.labels[seen])
+            probe = linear_probe(found, self.config.seed, device, stopped=stopped)
         except Interruption:
             log.info("the probe after step %d is left out: the run is asked to stop", step)
             return None
-        assert train.labels is not None and val.labels is not None
-        found = Features(on_train[0], train.labels[trained], on_val[0], val.labels[seen])
-        probe = linear_probe(found, self.config.seed, device)
         points, seconds = round(100 * probe.result.mean, 4), time.monotonic() - began
         line = {"step": step, "epoch": epoch, "mAP": points, "l2": probe.l2, "seconds": round(seconds, 2)}
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,24 +8,28 @@ taken whole.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, Subset
 
+from golang.collectives import sum_over_ranks
 from golang.compat import torchvision
 from golang.config import Data
 from golang.data.augment import normalise
 from golang.data.images import REMEDY, ImageSet
-from golang.data.loader import worker_init_fn
+from golang.data.loader import Loader, close, own_words
+from golang.engine.distributed import World
 from golang.errors import DataError
 
 F = torchvision.transforms.functional
@@ -33,19 +37,20 @@ F = torchvision.transforms.functional
 log = logging.getLogger(__name__)
 RESIZE, CROP = 256, 224  # pixels
 BATCH = 256  # images
+ALONE = World()
 
 
 class Interruption(Exception):  # noqa: N818 - no error
-    """Features were not wanted any more."""
+    """What was computed is not wanted any more; its argument, if any, is the stop signal."""
 
 
 @dataclass(frozen=True)
 class Features:
     """Features of a training and a validation set, with the labels they are probed for."""
 
-    train: npt.NDArray[np.float32]  # [N, C]
+    train: npt.NDArray[Any]  # [N, C], float32 or float64
     train_labels: npt.NDArray[np.uint8]  # [N, classes] in {0, 1, 255}; 255 is ignored
-    val: npt.NDArray[np.float32]  # [M, C]
+    val: npt.NDArray[Any]  # [M, C]
     val_labels: npt.NDArray[np.uint8]  # [M, classes]
 
 
@@ -70,9 +75,11 @@ def pooled_features(
     whole: bool,
     workers: int = 0,
     stopped: Callable[[], bool] = lambda: False,
-) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
-    """Features of every readable image, averaged over the positions of the trunk's map: float32 [n, C] a trunk, in the
-    order of `images`, and the indices of those images, int64 [n]. Images are decoded once for all trunks.
+    world: World = ALONE,
+) -> tuple[list[npt.NDArray[Any]], npt.NDArray[np.int64]]:
+    """Features of every readable image, averaged over the positions of the trunk's map: float32 (float64 of a trunk in
+    that) [n, C] a trunk, in the order of `images`, and the indices of those images, int64 [n]. Images are decoded once
+    for all trunks.
 
     The trunks, on `device`, are in evaluation mode meanwhile (the running statistics of batch norm are used and stay
     as they are). Raises DataError when more images are unreadable than a set may hold, and Interruption as soon as
@@ -80,33 +87,49 @@ def pooled_features(
 
     Args:
         workers: processes that decode; 0 decodes here.
+        stopped: asked before each batch; all ranks of `world` ask equally often.
+        world: whose ranks all call; each gets its own share, the shares of ranks 0, 1, … one after the other are whole.
     """
-    loader: DataLoader[tuple[Tensor, bool]] = DataLoader(
-        _Views(images, whole),
-        batch_size=BATCH,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=worker_init_fn if workers else None,
-        generator=torch.Generator(),  # what torch draws for its workers is not from the run's stream
-    )
+    if len(images) < world.size:
+        raise DataError(f"{images.root} holds {len(images)} images, fewer than the {world.size} ranks; start fewer")
+    shares = [range(len(images))[cut(len(images), rank, world.size)] for rank in range(world.size)]
+    share = shares[world.rank]
+    views = Subset(_Views(images, whole), share)
+    loader: Loader[tuple[Tensor, Tensor]] = Loader(views, workers, batch_size=BATCH, pin_memory=device.type == "cuda")
     dtype = next(trunks[0].parameters()).dtype
     found: list[list[Tensor]] = [[] for _ in trunks]
     readable: list[Tensor] = []
-    with evaluating(*trunks), torch.inference_mode():
-        for batch, own in loader:
-            if stopped():
-                raise Interruption
-            pixels = normalise(batch.to(device, non_blocking=True), dtype)
-            readable.append(own)
-            for trunk, pieces in zip(trunks, found, strict=True):
-                pieces.append(trunk(pixels).mean((2, 3)).float().cpu())
+    batches = iter(loader)
+    try:
+        with evaluating(*trunks), torch.inference_mode():
+            for _ in range(0, max(map(len, shares)), BATCH):
+                if stopped():
+                    raise Interruption
+                for batch, own in itertools.islice(batches, 1):
+                    pixels = normalise(batch.to(device, non_blocking=True), dtype)
+                    readable.append(own)
+                    for trunk, pieces in zip(trunks, found, strict=True):
+                        pooled = trunk(pixels).mean((2, 3))
+                        pieces.append((pooled if dtype == torch.float64 else pooled.float()).cpu())
+    except DataError as error:
+        raise own_words(error) from None
+    finally:
+        close(batches)
     kept = torch.cat(readable).numpy()
-    if lost := len(images) - int(kept.sum()):
+    lost = len(share) - int(kept.sum())
+    if world.size > 1:
+        lost = int(sum_over_ranks(torch.tensor([lost], device=device)))
+    if lost:
         said = f"{lost} of {len(images)} images in {images.root} are unreadable"
         if lost > images.most_unreadable:
             raise DataError(f"{said}, too many to evaluate on; {REMEDY}")
         log.warning("%s and left out of the evaluation; %s", said, REMEDY)
-    return [torch.cat(pieces).numpy()[kept] for pieces in found], np.flatnonzero(kept)
+    return [torch.cat(pieces).numpy()[kept] for pieces in found], share.start + np.flatnonzero(kept)
+
+
+def cut(total: int, rank: int, ranks: int) -> slice:
+    """This rank's part of `total` things in a row: parts differ by one at most."""
+    return slice(total * rank // ranks, total * (rank + 1) // ranks)
 
 
 @contextlib.contextmanager

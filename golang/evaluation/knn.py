@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from golang.evaluation.features import Features
-from golang.evaluation.metrics import IGNORE
+from golang.collectives import gather_rows
+from golang.data.images import ImageSet
+from golang.engine.seat import Seat
+from golang.evaluation.features import Features, pooled_features
+from golang.evaluation.metrics import IGNORE, average_precision
+from golang.method.trunk import Trunk
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
@@ -36,3 +43,38 @@ def knn(
         scores.append((votes * positive[nearest]).sum(1) / votes.sum(1).clamp_min(1e-300))
     found: npt.NDArray[np.float64] = torch.cat(scores).cpu().numpy()
     return found
+
+
+def evaluate(
+    trunk: Trunk,
+    train: ImageSet,
+    test: ImageSet,
+    seat: Seat,
+    whole: bool,
+    workers: int,
+    stopped: Callable[[], bool],
+) -> dict[str, Any]:
+    """Mean AP, in points, of `test` by its neighbours in `train`. Every rank sees its part of both sets, and compares
+    its part of `test` with all of `train`. Raises as `pooled_features`."""
+    device = seat.device
+    on_train, trained = pooled_features([trunk], train, device, whole, workers, stopped, seat.world)
+    on_test, seen = pooled_features([trunk], test, device, whole, workers, stopped, seat.world)
+    assert train.labels is not None and test.labels is not None
+
+    def everyones(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(gather_rows(torch.from_numpy(rows).to(device)).cpu())
+
+    labels, own = everyones(train.labels[trained]), test.labels[seen]
+    scores = knn(Features(everyones(on_train[0]), labels, on_test[0], own), device)
+    wanted = everyones(own)
+    found = average_precision(everyones(scores), wanted)
+    points = (100 * found.per_class).round(4).tolist()
+    return {
+        "mAP": 100 * found.mean,
+        "per_class": dict(zip(test.classes, points, strict=True)),
+        "classes_without_positives": [test.classes[c] for c in found.empty],
+        "train": str(train.root),
+        "test": str(test.root),
+        "train_images": len(labels),
+        "test_images": len(wanted),
+    }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from golang.errors import ConfigError
 from golang.evaluation.metrics import IGNORE
+from golang.evaluation.wanted import DATA
 from golang.randomness import Purpose, permutation
 
 SEED = 777
@@ -33,7 +33,7 @@ class Protocol:
     """How one figure is measured. Rates are those of the first epoch."""
 
     name: str
-    data: Literal["coco2014", "voc2007"]
+    data: str  # the set it is measured on
     epochs: int
     batch_size: int
     head_lr: float
@@ -57,10 +57,10 @@ class Protocol:
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("linear_coco", "coco2014", epochs=100, batch_size=128, head_lr=0.1),
-        Protocol("linear_voc", "voc2007", epochs=100, batch_size=32, head_lr=0.03),
-        Protocol("semisup_coco_1", "coco2014", 20, 32, 0.1, trunk_lr=0.001, milestones=(12, 16), share=0.01),
-        Protocol("semisup_coco_10", "coco2014", 20, 32, 0.1, trunk_lr=0.001, milestones=(12, 16), share=0.1),
+        Protocol("linear_coco", DATA["linear_coco"], epochs=100, batch_size=128, head_lr=0.1),
+        Protocol("linear_voc", DATA["linear_voc"], epochs=100, batch_size=32, head_lr=0.03),
+        Protocol("semisup_coco_1", DATA["semisup_coco_1"], 20, 32, 0.1, 0.001, milestones=(12, 16), share=0.01),
+        Protocol("semisup_coco_10", DATA["semisup_coco_10"], 20, 32, 0.1, 0.001, milestones=(12, 16), share=0.1),
     )
 }
 
@@ -90,8 +90,9 @@ def build_head(channels: int, classes: int) -> nn.Linear:
     return head
 
 
-def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy summed over classes and divided by the batch; labels [b, classes] of 255 are left out."""
+def loss(logits: Tensor, labels: Tensor, batch: int) -> Tensor:
+    """Binary cross-entropy of these rows of a batch of `batch` images, summed over classes and divided by the batch;
+    labels [b, classes] of 255 are left out."""
     known = labels != IGNORE
     target = (labels == 1).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, target, known.to(logits.dtype), reduction="sum") / len(logits)
+    return F.binary_cross_entropy_with_logits(logits, target, known.to(logits.dtype), reduction="sum") / batch

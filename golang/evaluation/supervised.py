@@ -1,7 +1,7 @@
 """Runs a protocol on a trunk: trains a linear head (and the trunk, where the protocol says so) with labels.
 
-It goes on after an interruption from the last whole epoch, to the same bits: images, crops and the order of both are
-functions of the protocol's seed.
+It goes on after an interruption from the step it was saved at, to the same bits: batches and crops are functions of
+the protocol's seed, whatever the number of ranks.
 """
 
 from __future__ import annotations
@@ -11,29 +11,31 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from golang import randomness
+from golang.collectives import gather_rows, sum_over_ranks
 from golang.config import Augment
 from golang.data import augment
+from golang.data import loader as loading
 from golang.data.augment import normalise
 from golang.data.images import ImageSet
-from golang.data.loader import worker_init_fn
-from golang.engine import checkpoint
-from golang.engine.runfolder import write_atomically
+from golang.data.loader import Loader
+from golang.engine.seat import Seat
 from golang.errors import CheckpointError, DataError
 from golang.evaluation import features as feature
 from golang.evaluation import protocols
-from golang.evaluation.metrics import IGNORE, average_precision
+from golang.evaluation.metrics import IGNORE, AveragePrecision, average_precision
 from golang.evaluation.protocols import Protocol
+from golang.evaluation.watch import Watch
+from golang.method.batchnorm import uneven
 from golang.method.trunk import Trunk
 from golang.randomness import Purpose, permutation
 
@@ -42,7 +44,11 @@ _CROPS = Augment(flip_probability=protocols.FLIP, color_probability=0.0, gray_pr
 
 
 class Supervised:
-    """One evaluation: a protocol, a trunk, a labelled training and test set, and the folder of its results."""
+    """One evaluation: a protocol, a trunk, a labelled training and test set.
+
+    Several ranks do what one does. Each takes its part of every batch; gradients, and the statistics of batch norm
+    where the trunk learns, are those of the whole batch; each scores its part of the test images.
+    """
 
     def __init__(
         self,
@@ -50,19 +56,20 @@ class Supervised:
         trunk: Trunk,
         train: ImageSet,
         test: ImageSet,
-        folder: Path,
-        device: torch.device,
+        seat: Seat,
         workers: int = 0,
         whole: bool = False,
         origin: str = "",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """`whole` takes small images as they are (`features.takes_whole`); `origin` says where the trunk is from."""
         if train.labels is None or test.labels is None or train.classes != test.classes:
             raise DataError(f"{protocol.name} needs two labelled sets of the same classes: {train.root}, {test.root}")
-        self.protocol, self.train, self.test, self.folder, self.device = protocol, train, test, folder, device
-        self.workers, self.whole, self.origin = workers, whole, origin
-        self.trunk = trunk.to(device, torch.float32)
-        self.head = protocols.build_head(trunk.channels, len(train.classes)).to(device)
+        self.protocol, self.train, self.test, self.seat = protocol, train, test, seat
+        self.workers, self.whole, self.origin, self.dtype = workers, whole, origin, dtype
+        self.fingerprint = self._identity(trunk)
+        self.trunk = trunk.to(seat.device, dtype)
+        self.head = protocols.build_head(trunk.channels, len(train.classes)).to(seat.device, dtype)
         self.parts: list[nn.Module] = [self.head, self.trunk] if protocol.tunes_trunk else [self.head]
         rates = [protocol.head_lr, protocol.trunk_lr]
         self.optimizer = torch.optim.SGD(
@@ -75,74 +82,128 @@ class Supervised:
             weight_decay=protocols.DECAY,
         )
         self.subset = protocols.subset(len(train), protocol.share)
-        self.history: list[dict[str, Any]] = []  # of every epoch
-        self._test: tuple[Tensor, np.ndarray[Any, Any]] | None = None
-        self._fingerprint = self._identity(trunk)
+        self.steps = -(-len(self.subset) // protocol.batch_size)  # an epoch
+        self.history: list[dict[str, Any]] = []  # of every epoch that has been scored
+        self.done = 0  # steps
+        self._test: tuple[Tensor, np.ndarray[Any, Any]] | None = None  # of this rank's test images: features, labels
 
-    def run(self) -> dict[str, Any]:
-        """Trains what is left, writes result.json and subset.json, and returns the result. Raises DataError for images
-        that cannot be read, CheckpointError if the folder holds another evaluation."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        names = [self.train.path(i).name for i in self.subset.tolist()]
-        write_atomically(self.folder / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
-        self._resume()
-        for epoch in range(len(self.history), self.protocol.epochs):
-            began = time.monotonic()
-            self._train(epoch)
-            points = self._score()
-            self.history.append({"epoch": epoch, "mAP": points, "seconds": round(time.monotonic() - began, 2)})
-            log.info("%s: epoch %d of %d, mAP %.2f", self.protocol.name, epoch + 1, self.protocol.epochs, points)
-            checkpoint.write(self.folder / "state.pt", checkpoint.encode(checkpoint.snapshot(self._state())))
-        result = self._result()
-        write_atomically(self.folder / "result.json", json.dumps(result, indent=1) + "\n")
-        return result
+    def run(self, watch: Watch) -> dict[str, Any]:
+        """Trains and scores what is left; the result, on every rank. Raises DataError for images that cannot be read,
+        and Interruption when asked to stop, after a save."""
+        watch.done, watch.total = self.done, self.steps * self.protocol.epochs
+        final: AveragePrecision | None = None
+        try:
+            for epoch in range(len(self.history), self.protocol.epochs):
+                began = time.monotonic()
+                self._train(epoch, watch)
+                final = self._average_precision(watch)
+                points = 100 * final.mean
+                self.history.append({"epoch": epoch, "mAP": points, "seconds": round(time.monotonic() - began, 2)})
+                watch.facts["mAP"] = points
+                log.info("%s: epoch %d of %d, mAP %.2f", self.protocol.name, epoch + 1, self.protocol.epochs, points)
+            return self._result(final or self._average_precision(watch))
+        finally:
+            # Also before an error of a person's: the work done is kept.
+            watch.save(self.state)
 
-    def _train(self, epoch: int) -> None:
+    def state(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.fingerprint,
+            "done": self.done,
+            "history": self.history,
+            "parts": [part.state_dict() for part in self.parts],
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state. Raises CheckpointError if it is of another evaluation."""
+        if state.get("fingerprint") != self.fingerprint:
+            raise CheckpointError(
+                "the checkpoint found is of an evaluation of other weights or images; name=OTHER starts afresh"
+            )
+        self.done, self.history = state["done"], state["history"]
+        for part, saved in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        log.info("%s goes on after step %d, epoch %d", self.protocol.name, self.done, len(self.history))
+
+    def _train(self, epoch: int, watch: Watch) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.protocol.rate(group["first"], epoch)
         # A frozen trunk's batch norm stands still too.
         self.trunk.train(self.protocol.tunes_trunk)
-        for pixels, labels in self._batches(epoch):
-            images = normalise(pixels.to(self.device, non_blocking=True), torch.float32)
-            with contextlib.nullcontext() if self.protocol.tunes_trunk else torch.no_grad():
-                pooled = self.trunk(images).mean((2, 3))
-            self.optimizer.zero_grad()
-            protocols.loss(self.head(pooled), labels.to(self.device)).backward()
-            for part in self.parts:
-                nn.utils.clip_grad_norm_(part.parameters(), protocols.CLIP)
-            self.optimizer.step()
+        ranks = self.seat.world.size
+        plan = self._plan(epoch)[self.done - epoch * self.steps :]
+        batches = self._batches(plan, epoch)
+        try:
+            for whole, (pixels, labels) in zip(plan, batches, strict=True):
+                images = normalise(pixels.to(self.seat.device, non_blocking=True), self.dtype)
+                parts = [len(whole[feature.cut(len(whole), rank, ranks)]) for rank in range(ranks)]
+                with contextlib.nullcontext() if self.protocol.tunes_trunk else torch.no_grad(), uneven(parts):
+                    pooled = self.trunk(images).mean((2, 3))
+                self.optimizer.zero_grad()
+                protocols.loss(self.head(pooled), labels.to(self.seat.device), len(whole)).backward()
+                self._add_gradients()
+                for part in self.parts:
+                    nn.utils.clip_grad_norm_(part.parameters(), protocols.CLIP)
+                self.optimizer.step()
+                self.done += 1
+                watch.step(self.done, self.state)
+        except DataError as error:
+            raise loading.own_words(error) from None
+        finally:
+            loading.close(batches)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _add_gradients(self) -> None:
+        """Each rank's gradients become their sum, that of the whole batch."""
+        if self.seat.world.size == 1:
+            return
+        gradients = [p.grad for part in self.parts for p in part.parameters() if p.grad is not None]
+        flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
+
+    def _plan(self, epoch: int) -> list[list[int]]:
+        """The images of each of the epoch's batches, over all ranks."""
         order = self.subset[permutation(len(self.subset), protocols.SEED, Purpose.ORDER, epoch)].tolist()
         size = self.protocol.batch_size
-        batches = [[(epoch, i) for i in order[start : start + size]] for start in range(0, len(order), size)]
-        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            _Training(self.train, self.train.load(order[0]).size[0] if self.whole else protocols.SIZE),
-            batch_sampler=batches,
-            num_workers=self.workers,
-            worker_init_fn=worker_init_fn if self.workers else None,
-            generator=torch.Generator(),
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def _batches(self, plan: list[list[int]], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This rank's part of each batch."""
+        world, size = self.seat.world, protocols.SIZE
+        if self.whole:
+            size = self.train.load(int(self.subset[0])).size[0]
+        own: list[list[tuple[int, int] | None]] = []
+        for whole in plan:
+            part = whole[feature.cut(len(whole), world.rank, world.size)]
+            own.append([(epoch, index) for index in part] or [None])
+        loader: Loader[tuple[Tensor, Tensor]] = Loader(
+            _Training(self.train, size),
+            self.workers,
+            batch_sampler=own,
+            collate_fn=_collate,
+            pin_memory=self.seat.device.type == "cuda",
         )
-        yield from loader
+        return iter(loader)
 
-    @torch.no_grad()
-    def _score(self) -> float:
-        """mAP of the test images in points."""
-        logits, labels = self._logits()
-        return 100 * average_precision(logits, labels).mean
-
-    def _logits(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def _average_precision(self, watch: Watch) -> AveragePrecision:
+        """Of the test images, over all ranks."""
         if self._test is None or self.protocol.tunes_trunk:
             self.trunk.eval()
-            found, kept = feature.pooled_features([self.trunk], self.test, self.device, self.whole, self.workers)
+            found, kept = feature.pooled_features(
+                [self.trunk], self.test, self.seat.device, self.whole, self.workers, watch.ask, self.seat.world
+            )
             assert self.test.labels is not None
-            self._test = torch.from_numpy(found[0]).to(self.device), self.test.labels[kept]
+            self._test = torch.from_numpy(found[0]).to(self.seat.device), self.test.labels[kept]
         with torch.no_grad():
-            return self.head(self._test[0]).double().cpu().numpy(), self._test[1]
+            logits = gather_rows(self.head(self._test[0]).double())
+        labels = gather_rows(torch.from_numpy(self._test[1]).to(self.seat.device))
+        watch.ask()
+        return average_precision(logits.cpu().numpy(), labels.cpu().numpy())
 
-    def _result(self) -> dict[str, Any]:
+    def _result(self, final: AveragePrecision) -> dict[str, Any]:
         best = max(self.history, key=lambda line: line["mAP"])
-        final = average_precision(*self._logits())
         per_class = (100 * final.per_class).round(4).tolist()
         return {
             "protocol": asdict(self.protocol),
@@ -153,7 +214,9 @@ class Supervised:
             "labelled": {
                 "mAP": "after the last epoch (honest)",
                 "mAP_best": f"best of all epochs on the test images, here {best['epoch'] + 1} (as published)",
-                "trunk": "trained" if self.protocol.tunes_trunk else "frozen",
+                "trunk": "trained, batch norm by the statistics of each whole batch"
+                if self.protocol.tunes_trunk
+                else "frozen",
             },
             "per_class": dict(zip(self.test.classes, per_class, strict=True)),
             "classes_without_positives": [self.test.classes[c] for c in final.empty],
@@ -166,53 +229,34 @@ class Supervised:
 
     def _identity(self, trunk: nn.Module) -> str:
         """Of what the result depends on: protocol, weights and numbers of images."""
-        found = hashlib.sha256(json.dumps([asdict(self.protocol), len(self.train), len(self.test)]).encode())
+        facts = [asdict(self.protocol), len(self.train), len(self.test), str(self.dtype)]
+        found = hashlib.sha256(json.dumps(facts).encode())
         for value in trunk.state_dict().values():
             found.update(value.cpu().numpy().tobytes())
         return found.hexdigest()
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self._fingerprint,
-            "history": self.history,
-            "parts": [part.state_dict() for part in self.parts],
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def _resume(self) -> None:
-        path = self.folder / "state.pt"
-        if not path.exists():
-            return
-        try:
-            state = checkpoint.read(path)
-        except CheckpointError as error:
-            log.warning("%s; this evaluation starts anew", error)
-            return
-        if state["fingerprint"] != self._fingerprint:
-            raise CheckpointError(
-                f"{self.folder} holds an evaluation of other weights or images; choose another folder"
-            )
-        self.history = state["history"]
-        for part, saved in zip(self.parts, state["parts"], strict=True):
-            part.load_state_dict(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
-        log.info("%s goes on after epoch %d", self.protocol.name, len(self.history))
-
 
 class _Training(Dataset[tuple[Tensor, Tensor]]):
-    """A random crop of an image, uint8 [3, s, s], a function of (epoch, index) and the protocol's seed, and its labels,
-    uint8 [classes]; those of an unreadable image are all 255."""
+    """A random crop of an image, uint8 [1, 3, s, s], a function of (epoch, index) and the protocol's seed, and its
+    labels, uint8 [1, classes]; those of an unreadable image are all 255. At None, no image."""
 
     def __init__(self, images: ImageSet, size: int) -> None:
         self.images, self.size = images, size
 
-    def __getitem__(self, position: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        assert self.images.labels is not None
+        labels = torch.from_numpy(self.images.labels)
+        if position is None:
+            return torch.zeros(0, 3, self.size, self.size, dtype=torch.uint8), labels[:0]
         epoch, index = position
         image, nearest = self.images.load_nearest(index)
         rng = randomness.generator(protocols.SEED, Purpose.VIEW, epoch, index)
         parameters = augment.draw(rng, *image.size, self.size, protocols.TRAIN_SCALE, _CROPS)
-        assert self.images.labels is not None
-        labels = torch.from_numpy(self.images.labels[index])
-        return augment.apply(image, parameters, self.size), labels if nearest == index else labels.new_full(
-            labels.shape, IGNORE
-        )
+        own = labels[index][None]
+        pixels = augment.apply(image, parameters, self.size)[None]
+        return pixels, own if nearest == index else own.new_full(own.shape, IGNORE)
+
+
+def _collate(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    pixels, labels = zip(*items, strict=True)
+    return torch.cat(pixels), torch.cat(labels)

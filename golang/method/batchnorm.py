@@ -6,6 +6,8 @@ With one process it is PyTorch's own batch norm; with several, statistics are th
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +16,19 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from golang.collectives import gather_from_ranks, sum_over_ranks, world_size
+
+_shares: tuple[int, ...] | None = None  # images of each rank, where they differ
+
+
+@contextlib.contextmanager
+def uneven(shares: Sequence[int]) -> Iterator[None]:
+    """While entered, rank r feeds shares[r] images, perhaps none, to each norm. Otherwise all feed equally many."""
+    global _shares
+    _shares = tuple(shares) if len(set(shares)) > 1 else None
+    try:
+        yield
+    finally:
+        _shares = None
 
 
 class _SyncedNorm(torch.autograd.Function):
@@ -24,12 +39,19 @@ class _SyncedNorm(torch.autograd.Function):
         values = x if x.dtype == torch.float64 else x.float()
         dims = _rows(x)
         rows = x.numel() // x.shape[1]
-        mean = values.mean(dims)
+        mean = values.mean(dims) if rows else values.new_zeros(x.shape[1])
         scatter = (values - _wide(mean, x)).square().sum(dims)
         means, scatters = gather_from_ranks(torch.stack([mean, scatter])).unbind(1)
-        mean = means.mean(0)
-        scatter = scatters.sum(0) + rows * (means - mean).square().sum(0)
-        total = rows * world_size()
+        if _shares is None:
+            mean = means.mean(0)
+            scatter = scatters.sum(0) + rows * (means - mean).square().sum(0)
+            total = rows * world_size()
+        else:
+            positions = x.shape[2:].numel()
+            counts = torch.tensor(_shares, dtype=means.dtype, device=x.device)[:, None] * positions
+            total = sum(_shares) * positions
+            mean = (counts * means).sum(0) / total
+            scatter = scatters.sum(0) + (counts * (means - mean).square()).sum(0)
         variance = scatter / total
         scale = torch.rsqrt(variance + eps)
         ctx.save_for_backward(x, weight, mean, scale)

@@ -16,8 +16,8 @@ def sinkhorn(
 ) -> list[Tensor]:
     """Assignments for each of several problems at once, over the rows of all ranks.
 
-    logits: one [B_i, K_i] of cosines a problem, this rank's rows. Returns one [B_i, K_i] each, whose rows sum to 1; with
-    `wanted`, only the last wanted_i rows of each, for those of a queue are nobody's target.
+    logits: one [B_i, K_i] of cosines a problem, this rank's rows. Returns one [B_i, K_i] each, whose rows sum to 1;
+    with `wanted`, only the last wanted_i rows of each, for those of a queue are nobody's target.
     Only two scaling vectors are iterated, so a step costs one all-reduce an iteration, whatever the number of problems.
     Always in fp32 or better, outside autocast.
     """

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import multiprocessing
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from golang.config import Config
-from golang.engine.checkpoint import lineage, read
+from golang.engine import watchdog
+from golang.engine.checkpoint import encode, lineage, read
 from golang.engine.distributed import free_port
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import TIMINGS, read_metrics
@@ -46,20 +51,24 @@ SETTINGS = {
     "augment": {"large_size": 32, "small_count": 2, "small_size": 16, "small_scale": [0.1, 0.3]},
     "checkpoint": {"every_minutes": 60.0, "every_steps": 0, "keep_last": 2, "keep_every_epochs": 0},
 }
-TOTAL = 20  # steps: 5 an epoch; the queues start at step 5 and are full at 7; the prototypes thaw at 12
+STEPS_PER_EPOCH = 5
+TOTAL = 20  # steps; the queues start at step 5 and are full at 7; the prototypes thaw at 12
 
 
 @dataclass(frozen=True)
 class Fault:
     """At the end of step `step` (counted from 1), `rank` (None: every rank) gets `signal`.
 
-    With `in_save`, the signal comes while a checkpoint of that step or a later one is half-written.
+    With `in_save`, the signal comes while a checkpoint of that step or a later one is half-written. With `hang`, no
+    signal comes: the rank waits for ever in step `step` + 1, for an image of that step's epoch, or in the save of that
+    step or a later one.
     """
 
     step: int
     signal: int = signal.SIGTERM
     rank: int | None = 0
     in_save: bool = False
+    hang: Literal["", "step", "data", "save"] = ""
 
 
 def settings(data_root: Path, **changes: object) -> Config:
@@ -67,17 +76,24 @@ def settings(data_root: Path, **changes: object) -> Config:
     values = json.loads(json.dumps(SETTINGS))
     values["data"]["root"] = str(data_root)
     for key, change in changes.items():
-        values[key] = {**values[key], **change} if isinstance(change, dict) else change
+        values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
     return Config.from_dict(values)
 
 
-def launch(config: Config, run_dir: Path, ranks: int, fault: Fault | None = None, timeout: float = 120) -> list[int]:
-    """Trains on `ranks` processes until they leave; their exit statuses."""
+def launch(
+    config: Config,
+    run_dir: Path,
+    ranks: int,
+    fault: Fault | None = None,
+    timeout: float = 120,
+    prepare: Callable[[], None] | None = None,
+) -> list[int]:
+    """Trains, or evaluates, on `ranks` processes until they leave; their exit statuses. Each begins with `prepare`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["golang", "golang.engine.worker", "golang.data.toy"])
+    context.set_forkserver_preload(["golang", "golang.engine.worker", "golang.data.toy", "golang.evaluation.job"])
     port = free_port()
     processes = [
-        context.Process(target=_rank, args=(config.to_dict(), str(run_dir), rank, ranks, port, fault))
+        context.Process(target=_rank, args=(config.to_dict(), str(run_dir), rank, ranks, port, fault, prepare))
         for rank in range(ranks)
     ]
     for process in processes:
@@ -93,22 +109,35 @@ def launch(config: Config, run_dir: Path, ranks: int, fault: Fault | None = None
     return [process.exitcode for process in processes]
 
 
-def _rank(values: dict, run_dir: str, rank: int, ranks: int, port: int, fault: Fault | None) -> None:
+def _rank(
+    values: dict,
+    run_dir: str,
+    rank: int,
+    ranks: int,
+    port: int,
+    fault: Fault | None,
+    prepare: Callable[[], None] | None,
+) -> None:
     own = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in own.items()} | {"OMP_NUM_THREADS": "1"})
     torch.set_num_threads(1)
     from golang.engine.worker import work
 
+    if prepare is not None:
+        prepare()
+    if fault is not None and fault.hang:
+        watchdog.LINGER = 1.0
     if fault is not None and fault.rank in (None, rank):
         _arm(fault)
     raise SystemExit(work(Config.from_dict(values), Path(run_dir)))
 
 
 def _arm(fault: Fault) -> None:
+    from golang.data.multicrop import MultiCrop
     from golang.engine import checkpoint
     from golang.engine.trainer import Trainer
 
-    train_on, write = Trainer._train_on, checkpoint.write
+    train_on, write, item = Trainer._train_on, checkpoint.write, MultiCrop.__getitem__
 
     def faulty_step(self: Trainer, *batch: torch.Tensor) -> None:
         train_on(self, *batch)
@@ -116,16 +145,45 @@ def _arm(fault: Fault) -> None:
             self.saver.wait()  # what was saved before counts as saved, however slow the disk
             os.kill(os.getpid(), fault.signal)
 
-    def faulty_write(path: Path, data: bytes) -> None:
+    def faulty_write(path: Path, content: dict) -> None:
         if int(path.name[5:13]) >= fault.step:
+            data = encoded(content)
             path.with_name(f".{path.name}.{os.getpid()}.tmp").write_bytes(data[: len(data) // 2])
             os.kill(os.getpid(), fault.signal)
-        write(path, data)
+        write(path, content)
 
-    if fault.in_save:
+    def endless_step(self: Trainer, *batch: torch.Tensor) -> None:
+        if self.done == fault.step:
+            time.sleep(1000)
+        train_on(self, *batch)
+
+    def endless_item(self: MultiCrop, position: tuple[int, int]) -> object:
+        if position[0] == fault.step // STEPS_PER_EPOCH:
+            time.sleep(1000)
+        return item(self, position)
+
+    def endless_write(path: Path, content: dict) -> None:
+        if int(path.name[5:13]) >= fault.step:
+            time.sleep(1000)
+        write(path, content)
+
+    if fault.hang == "step":
+        Trainer._train_on = endless_step
+    elif fault.hang == "data":
+        MultiCrop.__getitem__ = endless_item
+    elif fault.hang == "save":
+        checkpoint.write = endless_write
+    elif fault.in_save:
         checkpoint.write = faulty_write
     else:
         Trainer._train_on = faulty_step
+
+
+def encoded(content: dict) -> bytes:
+    """A checkpoint file's bytes."""
+    buffer = io.BytesIO()
+    encode(content, buffer)
+    return buffer.getvalue()
 
 
 def final_state(run_dir: Path) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from golang.config import Checkpoint, Config, Evaluation
-from golang.engine.checkpoint import CheckpointError, encode, entries, lineage, read, write
+from golang.engine.checkpoint import CheckpointError, entries, lineage, read, write
 from golang.engine.runfolder import RunFolder
 from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics, settings
 
@@ -145,9 +145,11 @@ def test_other_versions_are_warned_of(config: Config, tmp_path: Path) -> None:
     path = lineage(RunFolder(run))[0].path
     state = read(path)
     state["versions"]["torch"] = "1.0"
-    write(path, encode(state))
-    assert launch(config, run, ranks=1, fault=Fault(5)) == [75]
-    assert "torch changed from 1.0 to" in (run / "attempts/01/rank0.log").read_text()
+    state["ranks"]["meter"] = state["ranks"]["meter"][:, :5]  # as before there were so many metrics
+    write(path, state)
+    assert launch(config, run, ranks=1) == [0]
+    said = (run / "attempts/01/rank0.log").read_text()
+    assert "torch changed from 1.0 to" in said and "the next line of them covers the steps from here on" in said
 
 
 def test_retention(config: Config, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from golang.data.toy import write
-from launch import ledger
+from launch import ledger, snapshot
 from tests.resume.harness import differences, final_state, metrics, settings
 
 from .cluster import Cluster
@@ -247,17 +247,19 @@ def test_a_failed_run_takes_todays_code_and_says_so(typist: Typist) -> None:
     (run,) = typist.submit(HOLD, sweep="code")
     typist.cluster.run("scancel", run.job)
     overrides = json.loads((run.path / "overrides.yaml").read_text())
-    kept = run.path.parent / "code" / overrides["code"]
-    old = kept.rename(kept.with_name("0123456789ab"))
-    (run.path / "overrides.yaml").write_text(json.dumps(overrides | {"code": old.name}))
+    tree = typist.folder / "older"
+    shutil.copytree(run.path.parent / "code" / overrides["code"], tree)
+    (tree / "golang/__init__.py").write_text("# older\n" + (tree / "golang/__init__.py").read_text())
+    old = snapshot.take(run.path.parent, tree).name
+    (run.path / "overrides.yaml").write_text(json.dumps(overrides | {"code": old}))
     frozen = typist.type(HOLD, "sweep=code", "code=frozen")
-    assert "1 submitted" in frozen.stdout and "its code of before (0123456789ab)" in frozen.stdout, said(frozen)
-    assert "code/0123456789ab" in (run.path / "job.sbatch").read_text()
+    assert "1 submitted" in frozen.stdout and f"its code of before ({old})" in frozen.stdout, said(frozen)
+    assert f"code/{old}" in (run.path / "job.sbatch").read_text()
     typist.cluster.run("scancel", typist.runs("code")[0].job)
     current = typist.type(HOLD, "sweep=code", "cluster.time=30")
-    assert "today's code" in current.stdout and "was 0123456789ab" in current.stdout, said(current)
+    assert "today's code" in current.stdout and f"was {old}" in current.stdout, said(current)
     text = (run.path / "job.sbatch").read_text()
-    assert "code/0123456789ab" not in text and "--time=30" in text
+    assert f"code/{old}" not in text and "--time=30" in text
 
 
 # -- bad input and bad weather ---------------------------------------------------------

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from golang.config import Config
-from golang.engine.checkpoint import CheckpointError, encode, file_name, latest, lineage, read, snapshot, write
+from golang.engine.checkpoint import CheckpointError, file_name, latest, lineage, read, snapshot, write
 from golang.engine.runfolder import RunFolder, yaml_text
 from golang.engine.tracking import MetricsLog, read_metrics
 from golang.errors import ConfigError, RunBusyError
+from tests.resume.harness import encoded
 
 
 @pytest.fixture
@@ -24,20 +25,20 @@ def run(tmp_path: Path) -> RunFolder:
 
 def put(run: RunFolder, step: int, attempt: int) -> Path:
     path = run.checkpoints / file_name(step, attempt)
-    write(path, encode({"step": step, "weights": torch.arange(50.0)}))
+    write(path, {"step": step, "weights": torch.arange(50.0)})
     return path
 
 
 def test_round_trip_and_plain_torch_load(tmp_path: Path) -> None:
     state = {"weights": torch.randn(3, 4), "nested": {"n": 3, "names": ["a"], "none": None}}
-    write(tmp_path / "a.pt", encode(state))
+    write(tmp_path / "a.pt", state)
     for loaded in (read(tmp_path / "a.pt"), torch.load(tmp_path / "a.pt", weights_only=True)):
         assert torch.equal(loaded["weights"], state["weights"]) and loaded["nested"] == state["nested"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
 def test_any_flipped_bit_and_any_truncation_is_seen(tmp_path: Path) -> None:
-    whole = encode({"weights": torch.randn(64)})
+    whole = encoded({"weights": torch.randn(64)})
     path = tmp_path / "a.pt"
     draw = random.Random(0)
     for position in [0, len(whole) - 1, *draw.sample(range(len(whole)), 60)]:
@@ -59,7 +60,7 @@ def test_a_pickle_runs_no_code(tmp_path: Path) -> None:
 
     buffer = io.BytesIO()
     torch.save({"x": Evil()}, buffer)
-    write(tmp_path / "a.pt", encode({"x": torch.zeros(1)}))
+    write(tmp_path / "a.pt", {"x": torch.zeros(1)})
     (tmp_path / "b.pt").write_bytes(buffer.getvalue())
     with pytest.raises(Exception):  # noqa: B017 - whatever refuses it
         read(tmp_path / "b.pt")

@@ -214,7 +214,7 @@ def test_too_many_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 of 44 images are unreadable so far"):
         train(config, tmp_path / "run", show_progress=False)
     cause = json.loads((tmp_path / "run/attempts/00/cause.json").read_text())
-    assert cause["cause"] == "error" and "golang.data check" in cause["message"]
+    assert cause["cause"] == "data" and "golang.data check" in cause["message"]
 
 
 def test_evaluation_leaves_unreadable_images_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

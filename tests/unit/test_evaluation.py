@@ -147,7 +147,7 @@ def run(tmp_path_factory):
     line = {"step": 4, **{name: value + 0.1 for name, value in uniform_losses(config).items()}}
     run.metrics_file.write_text(json.dumps({**line, "step": 2}) + "\n" + json.dumps(line) + "\n")
     state = {"model": build_model(config).state_dict(), "step": 4}
-    checkpoint.write(run.checkpoints / checkpoint.file_name(4, attempt.number), checkpoint.encode(state))
+    checkpoint.write(run.checkpoints / checkpoint.file_name(4, attempt.number), state)
     return run
 
 
@@ -226,6 +226,15 @@ def test_collapse_is_a_loss_that_sits_at_ln_k(losses, collapse):
     assert bool(message) is collapse
     if message:
         assert "method.epsilon" in message and "optim.base_lr" in message and "prototypes (now 6)" in message
+
+
+def test_collapse_is_hardly_any_prototype_in_use():
+    config = Config.from_dict({**TINY, "model": {**TINY["model"], "prototypes": 1000}})
+    uniform = uniform_losses(config)
+    healthy = {name: [0.8 * level] * 5 for name, level in uniform.items()}
+    assert collapsed({**healthy, "prototype_perplexity": [400.0, *[5.0] * 4]}, uniform, config) is None
+    message = collapsed({**healthy, "prototype_perplexity": [5.0] * 5}, uniform, config)
+    assert message is not None and "prototype_perplexity 5.0 of 1000" in message and "method.epsilon" in message
 
 
 def test_a_loss_that_passes_through_ln_k_has_not_collapsed():

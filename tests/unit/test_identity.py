@@ -26,6 +26,7 @@ def changed(**sections: object) -> Config:
         changed(device="cpu"),
         changed(deterministic=True),
         changed(sweep="other"),
+        changed(tracking={"name": "wandb", "tags": ["a"]}),
     ],
 )
 def test_outside(config: Config) -> None:
@@ -75,7 +76,16 @@ def test_every_section_is_inside_or_outside_on_purpose() -> None:
         "optim",
         "augment",
     }
-    outside = {"sweep", "device", "deterministic", "log_every_steps", "checkpoint", "evaluation"}
+    outside = {
+        "sweep",
+        "device",
+        "deterministic",
+        "log_every_steps",
+        "hang_seconds",
+        "checkpoint",
+        "evaluation",
+        "tracking",
+    }
     assert sections == inside | outside
 
 

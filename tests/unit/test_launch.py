@@ -19,17 +19,19 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from golang.config import Config
+from golang.config import Config, Evaluation
 from golang.errors import ConfigError
 from launch import ledger, snapshot
 from launch.config import Cluster, Launch, seconds
 from launch.entry import Run
 from launch.grid import Grid
-from launch.plan import CONFIGS, _groups, check_overrides
+from launch.plan import CONFIGS, _for_hydra, _groups, check_overrides
 from launch.rendezvous import Place, _tasks_of, ephemeral_range, free_port, meet
 from launch.requeue import Verdict, decide, job_id
 from launch.sbatch import Script, lead_time
 from launch.slurm import environment
+from launch.submit import Fate, _arrays
+from launch.sweep import Planned
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("job.sbatch")
@@ -88,6 +90,52 @@ def test_a_grid_without_a_cluster_names_the_choices(grid: str) -> None:
     with pytest.raises(ConfigError, match=r"cluster=slurm or cluster=local"):
         check_overrides([grid])
     check_overrides([grid, "cluster=slurm"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["evaluation=[linear_coco, knn]"], ["evaluation=linear_coco", "evaluation.protocol=[linear_coco,knn]"]),
+        (["evaluation=[probe,knn]"], ["evaluation=probe", "evaluation.protocol=[knn]"]),
+        (["checkpoint=a.pt"], ["evaluation.checkpoint=a.pt", "experiment=evaluate"]),
+        (["data=toy", "checkpoint=a.pt"], ["data=toy", "evaluation.checkpoint=a.pt"]),
+        (["checkpoint.keep_last=1", "cluster.exclude=n[1,2]"], ["checkpoint.keep_last=1", "cluster.exclude='n[1,2]'"]),
+    ],
+)  # fmt: skip
+def test_words_of_ours_in_hydras_grammar(typed: list[str], read: list[str]) -> None:
+    assert _for_hydra(typed) == read
+
+
+def test_evaluations_wait_for_their_runs() -> None:
+    """For an array element by element if they are as many, else for single jobs; for nothing if all is done."""
+    script = Script(Cluster("slurm", extra={"mail-type": "END"}), Path("code"), "x", Path(), 60)
+
+    def arrays(jobs: dict[str, str]) -> list[tuple[str | None, list[str]]]:
+        runs = [
+            Planned(
+                f"{name}{parent}", Config(evaluation=Evaluation(protocol=(name,))), (), script.cluster, Path(), parent
+            )
+            for parent in jobs
+            for name in ("knn", "linear_coco")
+        ]
+        fates = {parent: Fate(runs[0], "submitted" if job else "finished", job) for parent, job in jobs.items()}
+        found = _arrays(runs, {run.id: script for run in runs}, fates)
+        for one, _ in found:
+            waits = one.cluster.dependency is not None
+            assert one.cluster.extra == {"mail-type": "END"} | ({"kill-on-invalid-dep": "yes"} if waits else {})
+        return [(one.cluster.dependency, [run.id for run in group]) for one, group in found]
+
+    assert arrays({"a": "7_0", "b": "7_1"}) == [
+        ("aftercorr:7", ["knna", "knnb"]),
+        ("aftercorr:7", ["linear_cocoa", "linear_cocob"]),
+    ]
+    assert arrays({"a": "7_1", "b": "", "c": "8"}) == [
+        ("afterok:7_1", ["knna"]),
+        ("afterok:7_1", ["linear_cocoa"]),
+        (None, ["knnb", "linear_cocob"]),
+        ("afterok:8", ["knnc"]),
+        ("afterok:8", ["linear_cococ"]),
+    ]
 
 
 # -- settings ------------------------------------------------------------------------
@@ -181,6 +229,7 @@ def test_the_environment_hides_a_surrounding_job() -> None:
     around = {"SLURM_JOB_ID": "3", "SLURM_CONF": "/c", "SBATCH_PARTITION": "p", "SBATCH_TIMELIMIT": "1", "HOME": "/h"}
     assert environment(around, ["partition", "time"]) == {"SLURM_CONF": "/c", "HOME": "/h"}
     assert "SBATCH_PARTITION" in environment(around, ["time"])
+    assert environment({"SBATCH_NO_REQUEUE": "1", "SBATCH_REQUEUE": "1"}, ["requeue"]) == {}
 
 
 # -- verdicts ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from golang.config import Config, CrossView, Method
-from golang.engine.health import NEVER, Meter, Sentinel, mean_losses, uniform_losses
+from golang.engine.health import NEVER, Sentinel, uniform_losses
 from golang.engine.optim import LARC, build_optimizer
 from golang.engine.step import TrainStep
 from golang.method.batchnorm import BatchNorm
@@ -206,17 +206,6 @@ def test_the_sentinel_remembers_the_first_bad_step() -> None:
     optimizer.step()
     sentinel.look(7, torch.tensor(1.0), optimizer)
     assert int(sentinel.first) == 7, "a finite loss with a gradient that is not"
-
-
-def test_meter_means() -> None:
-    config = tiny(method={"name": "swav"})
-    meter = Meter(torch.device("cpu"))
-    step = step_of(config)
-    first, second = step(0, *crops(), None), step(1, *crops(), None)
-    meter.add(first), meter.add(second)
-    mean = mean_losses(meter.read(), config)
-    assert mean["loss"] == pytest.approx(float((first.total + second.total).detach()) / 2, abs=1e-6)
-    assert meter.sums.tolist() == [0.0] * 5
 
 
 def test_trunks() -> None:

@@ -13,20 +13,20 @@ import torch
 from golang.config import Config, Data, Evaluation, Toy
 from golang.data import sets
 from golang.data.images import ImageSet
-from golang.engine.checkpoint import read
+from golang.engine.checkpoint import latest, read
+from golang.engine.runfolder import RunFolder
 from golang.engine.worker import work
-from golang.errors import CheckpointError, ConfigError
+from golang.errors import ConfigError
 from golang.evaluation import __main__ as command
 from golang.evaluation import protocols
 from golang.evaluation.features import Features
 from golang.evaluation.knn import knn
 from golang.evaluation.metrics import average_precision
 from golang.evaluation.protocols import PROTOCOLS
-from golang.evaluation.run import data_of
-from golang.evaluation.supervised import Supervised
+from golang.evaluation.wanted import DATA, data_of
 from golang.identity import run_id
 from golang.method.trunk import Trunk, build_trunk
-from tests.resume.harness import differences, settings
+from tests.resume.harness import settings
 
 CPU = torch.device("cpu")
 TOY = Toy(classes=5, size=32, train=60, val=24, seed=4)
@@ -47,6 +47,7 @@ def trunk() -> Trunk:
 
 def test_the_numbers_are_the_papers() -> None:
     linear, voc = PROTOCOLS["linear_coco"], PROTOCOLS["linear_voc"]
+    assert {name: protocol.data for name, protocol in PROTOCOLS.items()} | {"knn": linear.data} == DATA
     assert (linear.data, linear.epochs, linear.batch_size, linear.head_lr) == ("coco2014", 100, 128, 0.1)
     assert (voc.data, voc.epochs, voc.batch_size, voc.head_lr) == ("voc2007", 100, 32, 0.03)
     assert not linear.tunes_trunk and not voc.tunes_trunk
@@ -71,55 +72,44 @@ def test_the_loss_leaves_255_out() -> None:
     logits = torch.tensor([[0.0, 2.0, -1.0], [1.0, 0.0, 3.0]], dtype=torch.float64)
     labels = torch.tensor([[1, 0, 255], [255, 255, 1]], dtype=torch.uint8)
     by_hand = (np.log(2) + np.log1p(np.exp(2)) + np.log1p(np.exp(-3))) / 2
-    assert float(protocols.loss(logits, labels)) == pytest.approx(by_hand, abs=1e-12)
+    assert float(protocols.loss(logits, labels, 2)) == pytest.approx(by_hand, abs=1e-12)
 
 
-def test_a_linear_evaluation(data: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
-    own, before = trunk(), {key: value.clone() for key, value in trunk().state_dict().items()}
-    result = Supervised(SHORT, own, *data, tmp_path / "a", CPU, whole=True, origin="x.pt").run()
-    assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items()), "frozen, batch norm too"
-    assert json.loads((tmp_path / "a" / "result.json").read_text()) == json.loads(json.dumps(result))
+@pytest.fixture
+def measured(data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch) -> Config:
+    """The settings of a short linear evaluation of a trunk's file."""
+    monkeypatch.setitem(PROTOCOLS, "linear_coco", SHORT)
+    torch.save(trunk().state_dict(), tmp_path / "x.pt")
+    toy = {"name": "toy", "root": str(data[0].root.parent), "workers": 0, "toy": asdict(TOY)}
+    evaluation = {"protocol": "linear_coco", "checkpoint": str(tmp_path / "x.pt")}
+    return Config.from_dict({"data": toy, "evaluation": evaluation, "device": "cpu"})
+
+
+def test_a_linear_evaluation(measured: Config, tmp_path: Path) -> None:
+    assert work(measured, tmp_path / "a") == 0
+    result = json.loads((tmp_path / "a" / "evaluation" / "linear_coco" / "result.json").read_text())
     figures = [line["mAP"] for line in result["history"]]
     assert len(figures) == 3 and result["mAP"] == figures[-1] and result["mAP_best"] == max(figures)
-    assert result["checkpoint"] == "x.pt" and result["labelled"]["trunk"] == "frozen"
+    assert result["checkpoint"].endswith("x.pt") and result["labelled"]["trunk"] == "frozen"
     assert np.mean(list(result["per_class"].values())) == pytest.approx(result["mAP"], abs=1e-3)
+    state = read(latest(RunFolder(tmp_path / "a"))[0])
+    assert len(state["parts"]) == 1, "frozen, batch norm too: there is nothing of the trunk to save"
+    assert len(json.loads((tmp_path / "a" / "evaluation" / "linear_coco" / "subset.json").read_text())["images"]) == 60
 
 
-class Stopped(Exception):  # noqa: N818
-    pass
-
-
-@pytest.mark.parametrize("name", ["linear_coco", "semisup_coco_10"])
-def test_it_resumes_exactly(data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch, name: str) -> None:
-    """Stopped in the middle of an epoch."""
-    protocol = replace(PROTOCOLS[name], epochs=3, batch_size=8, share=0.5, milestones=(2,) if "semi" in name else ())
-    whole = Supervised(protocol, trunk(), *data, tmp_path / "whole", CPU, whole=True).run()
-    score, calls = Supervised._score, []
-
-    def stopping(self: Supervised) -> float:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Stopped
-        return score(self)
-
-    monkeypatch.setattr(Supervised, "_score", stopping)
-    with pytest.raises(Stopped):
-        Supervised(protocol, trunk(), *data, tmp_path / "cut", CPU, whole=True).run()
-    monkeypatch.undo()
-    cut = Supervised(protocol, trunk(), *data, tmp_path / "cut", CPU, whole=True).run()
-    for result in (whole, cut):
-        for line in result["history"]:
-            line.pop("seconds")
-    assert cut == whole and len(cut["history"]) == 3
-    states = [read(tmp_path / folder / "state.pt") for folder in ("whole", "cut")]
-    for state in states:
-        state.pop("history")
-    assert differences(*states) == []
-    assert len(json.loads((tmp_path / "cut" / "subset.json").read_text())["images"]) == 30
-    moved = not torch.equal(states[0]["parts"][-1][next(iter(states[0]["parts"][-1]))], next(trunk().parameters()))
-    assert moved, "the head, or the trunk, has learned"
-    with pytest.raises(CheckpointError, match="of other weights or images"):
-        Supervised(protocol, build_trunk("small"), *data, tmp_path / "cut", CPU, whole=True).run()
+def test_other_weights_are_another_evaluation(
+    measured: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert replace(measured, seed=1, sweep="b").to_dict() != measured.to_dict()
+    assert run_id(replace(measured, seed=1, sweep="b")) == run_id(measured), "no training, no seed"
+    evaluation = replace(measured.evaluation, checkpoint_sha256="")
+    torch.save(build_trunk("small").state_dict(), tmp_path / "x.pt")
+    assert work(measured, tmp_path / "a") == 2, "the file has changed since"
+    other = Config.from_dict(replace(measured, evaluation=evaluation).to_dict())
+    assert run_id(other) != run_id(measured)
+    assert run_id(replace(measured, evaluation=replace(evaluation, protocol=("knn",)))) != run_id(measured)
+    with pytest.raises(ConfigError, match="say how: evaluation=linear_coco"):
+        Config.from_dict({"evaluation": {"checkpoint": str(tmp_path / "x.pt")}})
 
 
 def test_neighbours() -> None:
@@ -169,18 +159,22 @@ def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path:
     root = data[0].root.parent
     toy = {"name": "toy", "workers": 0, "toy": asdict(TOY)}
     config = settings(root, data=toy, optim={"epochs": 1}, queue={"length": 0, "local_length": 0})
-    asked = replace(config, evaluation=Evaluation(protocol="linear_coco"))
+    asked = replace(config, evaluation=Evaluation(protocol=("linear_coco", "knn")))
     assert run_id(asked) == run_id(config)
     assert work(config, tmp_path / "run") == 0 and not (tmp_path / "run" / "evaluation").exists()
     assert work(asked, tmp_path / "run") == 0
     result = json.loads((tmp_path / "run" / "evaluation" / "linear_coco" / "result.json").read_text())
     assert len(result["history"]) == 3 and "step_" in result["checkpoint"]
+    assert (tmp_path / "run" / "evaluation" / "knn" / "result.json").exists()
+    assert RunFolder(tmp_path / "run").attempt_numbers() == [0]
+    assert work(asked, tmp_path / "run") == 0
+    assert RunFolder(tmp_path / "run" / "evaluation" / "linear_coco").attempt_numbers() == [0], "left alone"
 
 
 def test_where_a_protocol_finds_its_images(tmp_path: Path) -> None:
     def of(protocol: str, name: str, root: str, elsewhere: str | None = None) -> Data:
         evaluation = {"protocol": protocol, "root": elsewhere}
-        return data_of(Config.from_dict({"data": {"name": name, "root": root}, "evaluation": evaluation}))
+        return data_of(Config.from_dict({"data": {"name": name, "root": root}, "evaluation": evaluation}), protocol)
 
     found = of("linear_coco", "coco2017", "/coco")
     assert (found.name, found.root) == ("coco2014", "/coco")

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from golang import show
-from golang.engine.checkpoint import encode
 from golang.evaluation import pictures
 from golang.method.build import build_model
+from tests.resume.harness import encoded
 from tests.unit.test_convert import published, small
 from tests.unit.test_data import save
 
@@ -51,7 +51,7 @@ def test_the_settings_of_a_runs_own_checkpoint_count(tmp_path: Path) -> None:
     values = config.to_dict()
     values["model"]["group_heads"], values["attention"]["temperature"] = 2, 0.5
     content = {"config": values, "model": build_model(config).state_dict()}
-    (tmp_path / "step_00000001.a00.pt").write_bytes(encode(content))
+    (tmp_path / "step_00000001.a00.pt").write_bytes(encoded(content))
     model = show.load_golang(tmp_path / "step_00000001.a00.pt", None)
     assert model.group_heads == 2 and model.attention_temperature == 0.5 and not model.training
     assert show.load_golang(tmp_path / "step_00000001.a00.pt", 8).group_heads == 8

@@ -128,6 +128,10 @@ def test_short_names() -> None:
     }  # fmt: skip
 
 
-def test_no_torch(sweep: Path) -> None:
-    script = "import sys; from launch.__main__ import main; main(['status']); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+@pytest.mark.parametrize("words", ["status", "logs 1bcd", "cancel mine", "resume mine", "doctor mine", "report mine"])
+def test_no_torch(sweep: Path, words: str) -> None:
+    script = f"import sys; from launch.__main__ import main; main({words.split()}); sys.exit('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT), "PATH": ""}, check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,213 @@
+"""One run of ours as one run of W&B, through its own client. What is sent is read from the run's folder."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from golang.engine.runfolder import RunFolder, read_json
+from golang.errors import GolangError
+from golang.tracking.ticket import Ticket
+
+SOURCES = Path(__file__).resolve().parents[2]
+PROJECT = "golang"
+INSTALL = "W&B's client is not installed: pip install 'wandb>=0.31'"
+Mode = Literal["online", "offline"]
+JobType = Literal["pretrain", "eval"]
+
+
+class TrackingError(GolangError):
+    """W&B can't be used now. Training goes on without it; metrics.jsonl has everything."""
+
+
+class NoKeyError(TrackingError):
+    """This machine has no key for W&B."""
+
+
+class UnreachableError(TrackingError):
+    """W&B did not answer."""
+
+
+class Client:
+    """A run of W&B that is open."""
+
+    def __init__(self, run: RunFolder, ticket: Ticket, opened: Any, mode: Mode) -> None:  # noqa: ANN401 - no types
+        self.run, self.ticket, self.mode = run, ticket, mode
+        self._opened = opened
+        self.folder = Path(opened.dir).parent  # that W&B's client writes to
+        # W&B's server says what it has: all else that metrics.jsonl holds is sent, also what an attempt that was
+        # killed had handed over in vain. It takes no step twice, and none that is lower than its last.
+        self.after = opened.starting_step - 1 if mode == "online" else ticket.logged
+
+    @property
+    def url(self) -> str:
+        """Where it can be looked at; "" if that is nowhere yet."""
+        return str(self._opened.url or "") if self.mode == "online" else ""
+
+    def log(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Sends lines of metrics.jsonl, but for those that W&B has."""
+        for line in lines:
+            if line["step"] <= self.after:
+                continue
+            values = {key: value for key, value in line.items() if key != "time"}
+            if "time" in line:
+                values["_timestamp"] = datetime.strptime(line["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+            self._opened.log(values, step=line["step"], commit=True)
+            self.after = line["step"]
+
+    def take_over(self) -> None:
+        """Follows offline clients that did not end, as their processes were killed: what they had not yet written is
+        lost. Their folders are put aside, and their steps are written again here."""
+        if self.mode == "offline":
+            for left in (self.run.path / "wandb").glob("offline-run-*"):
+                if left.name not in (*self.ticket.whole, self.folder.name):
+                    left.rename(left.with_name(f"unfinished-{left.name}"))
+
+    def keep_mark(self, ended: bool = False) -> None:
+        """Writes down how far W&B has got: offline, where files are whole only then, when the client has ended."""
+        if ended or (self.mode == "online" and self.after > self.ticket.logged):
+            whole = (*self.ticket.whole, self.folder.name) if self.mode == "offline" else self.ticket.whole
+            self.ticket = self.ticket.noting(self.run, logged=max(self.after, self.ticket.logged), whole=whole)
+
+    def summarise(self) -> None:
+        """Puts the evaluation's figures and pictures into the summary."""
+        self._opened.summary.update(results(self.run.path))
+
+    def finish(self, status: int, preempting: bool = False) -> None:
+        """Ends this client's part of the run; waits until all is sent, or on disk."""
+        import wandb
+
+        if preempting:
+            self._opened.mark_preempting()
+        self._opened.finish(exit_code=status)
+        wandb.teardown()  # its helper may still hold the end of an offline file
+
+
+def open_client(
+    run: RunFolder,
+    mode: Mode,
+    folder: Path,
+    job_type: JobType = "pretrain",
+    timeout: float = 20.0,
+    process: int | None = None,
+) -> Client:
+    """Opens the run's W&B run, or goes on with it. An id that W&B refuses is drawn anew, once.
+
+    Args:
+        folder: where the client keeps its files.
+        timeout: seconds to wait for W&B.
+        process: the pid whose memory and processor W&B's system metrics follow.
+    Raises: NoKeyError, UnreachableError, and TrackingError for anything else.
+    """
+    ticket = Ticket.of(run)
+    try:
+        opened = _init(run, ticket, mode, folder, job_type, timeout, process)
+    except _RefusedError as error:
+        if ticket.refused:
+            raise TrackingError(f"W&B refused the id {ticket.id} too: {error}") from error
+        ticket = ticket.anew(run)
+        try:
+            opened = _init(run, ticket, mode, folder, job_type, timeout, process)
+        except _RefusedError as again:
+            raise TrackingError(f"W&B refused {ticket.refused} and {ticket.id}: {again}") from again
+    return Client(run, ticket, opened, mode)
+
+
+class _RefusedError(TrackingError):
+    """W&B will not have this id again."""
+
+
+def _init(
+    run: RunFolder, ticket: Ticket, mode: Mode, folder: Path, job_type: JobType, timeout: float, process: int | None
+) -> Any:  # noqa: ANN401 - wandb's run
+    try:
+        import wandb
+    except ImportError as error:
+        raise TrackingError(f"{INSTALL} ({error})") from error
+    config = run.config()
+    tracking = config.tracking
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Git's remote and the source could hold secrets; the code is named by its version instead.
+    settings: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}
+    settings |= {} if process is None else {"x_stats_pid": process}
+    settings |= {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": timeout}
+    try:
+        opened = wandb.init(
+            project=tracking.project or PROJECT,
+            entity=tracking.entity,
+            id=ticket.id if job_type == "pretrain" else f"{ticket.id}-{job_type}",
+            name=run.path.name,
+            group=config.sweep,
+            job_type=job_type,
+            tags=[config.data.name, config.method.name, *tracking.tags],
+            notes=tracking.notes,
+            config=config.to_dict() | {"code": code_version(), "folder": str(run.path)},
+            dir=str(folder),
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            allow_val_change=True,
+            settings=wandb.Settings(**settings),
+        )
+    except wandb.errors.CommError as error:
+        if "deleted" in str(error):
+            raise _RefusedError(_first_line(error)) from error
+        raise UnreachableError(f"W&B does not answer: {_first_line(error)}") from error
+    except wandb.errors.UsageError as error:
+        if "key" in str(error).lower():
+            raise NoKeyError("this machine has no key for W&B") from error
+        raise TrackingError(f"W&B refuses: {_first_line(error)}") from error
+    except wandb.errors.Error as error:
+        raise TrackingError(f"W&B refuses: {_first_line(error)}") from error
+    opened.define_metric("step")
+    opened.define_metric("*", step_metric="step")
+    return opened
+
+
+def results(run_dir: Path) -> dict[str, Any]:
+    """For W&B's summary: each mean average precision that the evaluation wrote, and its pictures."""
+    import wandb
+
+    found: dict[str, Any] = {}
+    folder = run_dir / "evaluation"
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*/result.json")]):
+        name = str(path.relative_to(run_dir).with_suffix("")).removesuffix("/result")
+        found |= _precisions(read_json(path) or {}, name)
+    # The quick probe's, unless the run was measured by a protocol of its own.
+    protocol = RunFolder(run_dir).config().evaluation.protocol
+    main = f"evaluation/{protocol[0] if protocol else 'linear'}/mAP"
+    if main in found:
+        found["mAP"] = found[main]
+    for path in sorted((run_dir / "evaluation").glob("*.png")):
+        found[f"pictures/{path.stem}"] = wandb.Image(str(path))
+    return found
+
+
+def _precisions(facts: dict[str, Any], name: str) -> dict[str, float]:
+    found = {f"{name}/mAP": float(facts["mAP"])} if isinstance(facts.get("mAP"), (int, float)) else {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            found |= _precisions(value, f"{name}/{key}")
+    return found
+
+
+@functools.cache
+def code_version(root: Path = SOURCES) -> str:
+    """Which code this is: the snapshot that a submitted run uses, or git's commit; "" if neither is known."""
+    if root.parent.name == "code" and re.fullmatch(r"[0-9a-f]{12}", root.name):
+        return f"snapshot {root.name}"
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return f"git {done.stdout.strip()}" if done.returncode == 0 else ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,45 @@
+"""Brings what a run's folder holds to W&B after the fact: one clean run there, however many attempts it took here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from golang.engine.runfolder import RunFolder
+from golang.engine.tracking import read_metrics
+from golang.tracking.client import Client, JobType, NoKeyError, TrackingError, UnreachableError, open_client
+
+PATIENCE = 30.0  # seconds for W&B to answer
+
+
+def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pretrain") -> str:
+    """Sends a run's metrics and results, or, of job type "eval", its results alone; what became of it, in a line.
+
+    W&B gets the steps that it has not, so this may be repeated. Without a key or an answer from W&B, or `offline`, a
+    clean folder for `wandb sync` is written instead, in place of an earlier one. Raises TrackingError.
+    """
+    run = RunFolder(Path(run_dir).absolute())
+    if job_type == "pretrain" and not read_metrics(run.metrics_file):
+        raise TrackingError(f"{run.path} has no metrics yet; there is nothing to send")
+    why = ""
+    if not offline:
+        try:
+            client = open_client(run, "online", run.path, job_type, PATIENCE)
+            _send(run, client, job_type)
+            return f"sent to {client.url}"
+        except (NoKeyError, UnreachableError) as error:
+            why = f"{error}; "
+    folder = run.path / "wandb" / f"clean-{job_type}"
+    shutil.rmtree(folder, ignore_errors=True)
+    client = open_client(run, "offline", folder, job_type, PATIENCE)
+    client.after = 0
+    _send(run, client, job_type)
+    written = next((folder / "wandb").glob("offline-run-*"))
+    return f"{why}send it with: wandb sync {written}"
+
+
+def _send(run: RunFolder, client: Client, job_type: JobType) -> None:
+    if job_type == "pretrain":
+        client.log(read_metrics(run.metrics_file))
+    client.summarise()
+    client.finish(0 if run.done or job_type == "eval" else 1)

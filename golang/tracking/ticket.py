@@ -1,0 +1,53 @@
+"""The id under which W&B knows a run, kept in the run's folder: the run's own id and a suffix drawn once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from golang.engine.runfolder import RunFolder, read_json, write_atomically
+from golang.identity import run_id
+
+FILE = "wandb/run.json"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a run's attempts tell each other about W&B."""
+
+    id: str
+    logged: int = 0  # the highest step that W&B's client was given: an attempt that starts further back repeats none
+    whole: tuple[str, ...] = ()  # the folders of offline clients that have ended; what others hold may lack the end
+    refused: str = ""  # an earlier id that W&B would not take, as that of a deleted run
+
+    @classmethod
+    def of(cls, run: RunFolder, write: Callable[[Path, str], None] = write_atomically) -> Ticket:
+        """The run's ticket; if there is none, one is drawn and kept by `write`."""
+        facts = read_json(run.path / FILE)
+        if facts is not None and isinstance(facts.get("id"), str):
+            return cls(
+                facts["id"], int(facts.get("logged", 0)), tuple(facts.get("whole", ())), str(facts.get("refused", ""))
+            )
+        return cls(_draw(run)).keep(run, write)
+
+    def noting(self, run: RunFolder, **facts: int | tuple[str, ...]) -> Ticket:
+        """With other values of its fields, written down."""
+        return replace(self, **facts).keep(run)  # type: ignore[arg-type]
+
+    def anew(self, run: RunFolder) -> Ticket:
+        """With another suffix, for an id that W&B refused, written down."""
+        return Ticket(_draw(run), refused=self.id).keep(run)
+
+    def keep(self, run: RunFolder, write: Callable[[Path, str], None] = write_atomically) -> Ticket:
+        """Writes it down."""
+        path = run.path / FILE
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write(path, json.dumps(asdict(self)) + "\n")
+        return self
+
+
+def _draw(run: RunFolder) -> str:
+    return f"{run_id(run.config())}-{secrets.token_hex(4)}"

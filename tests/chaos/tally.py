@@ -1,0 +1,55 @@
+"""What random faults did to a run, and whether its end shows any of it."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from golang.engine.checkpoint import entries
+from golang.engine.runfolder import RunFolder
+from tests.resume.harness import differences, final_state, metrics
+
+
+@dataclass
+class Tally:
+    """One run under faults."""
+
+    path: Path
+    faults: Counter[str] = field(default_factory=Counter)
+    duplicated: int = 0  # steps done more than once
+    wrong: str = ""  # what distinguishes its end from the undisturbed run's
+
+
+def judge(run_dir: Path, undisturbed: Path) -> str:
+    """What is wrong with a run's end; "" if nothing."""
+    if not (run_dir / "DONE").exists():
+        return "not finished"
+    state, golden = final_state(run_dir), final_state(undisturbed)
+    for each in (state, golden):
+        each["fingerprint"].pop("run")
+        for key in ("sweep", "name", "checkpoint", "hang_seconds"):
+            each["config"].pop(key, None)
+    if wrong := differences(state, golden):
+        return f"not bit-identical: {wrong[0]}"
+    return "" if metrics(run_dir) == metrics(undisturbed) else "the metrics differ"
+
+
+def saved(run_dir: Path) -> int:
+    """The step of the newest checkpoint file; 0 if there is none."""
+    return max((entry.step for entry in entries(RunFolder(run_dir))), default=0)
+
+
+def damage(run_dir: Path, dice: random.Random) -> bool:
+    """Flips a bit in the newest of several checkpoint files, or cuts it short; whether there was one to spare."""
+    files = sorted(entries(RunFolder(run_dir)), key=lambda entry: (entry.attempt, entry.step))
+    if len(files) < 2:
+        return False
+    data = bytearray(files[-1].path.read_bytes())
+    if dice.random() < 0.5:
+        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    else:
+        del data[dice.randrange(len(data)) :]
+    files[-1].path.write_bytes(data)
+    return True

@@ -1,0 +1,68 @@
+"""A rank that waits for ever: all ranks leave, their stacks are kept, and the run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from golang.config import Checkpoint, Config
+from golang.engine.watchdog import HUNG
+from tests.resume.harness import Fault, differences, final_state, launch, metrics
+
+
+@pytest.mark.parametrize(
+    ("where", "rank", "frame"),
+    [("step", 1, "endless_step"), ("data", 1, "in _next_data"), ("save", 0, "endless_write")],
+)
+def test_hang(
+    where: Literal["step", "data", "save"], rank: int, frame: str, config: Config, undisturbed: Path, tmp_path: Path
+) -> None:
+    saves = Checkpoint(60.0, every_steps=2, keep_last=2, keep_every_epochs=0)
+    patient = replace(config, checkpoint=saves)
+    watched = replace(patient, hang_seconds=4.0)
+    run = tmp_path / "run"
+    assert launch(watched, run, ranks=2, fault=Fault(10, rank=rank, hang=where)) == [HUNG, HUNG]
+    attempt = run / "attempts/00"
+    cause = json.loads((attempt / "cause.json").read_text())
+    assert cause["cause"] == "hang" and "no progress for 4 s while" in cause["message"]
+    assert frame in (attempt / f"rank{rank}.stacks").read_text()
+    assert "golang/engine/trainer.py" in (attempt / f"rank{1 - rank}.stacks").read_text()
+    assert "no progress for 4 s" in (attempt / f"rank{rank}.log").read_text()
+    assert launch(patient, run, ranks=2) == [0, 0]
+    state, golden = final_state(run), final_state(undisturbed)
+    state.pop("config"), golden.pop("config")
+    assert differences(state, golden) == []
+    assert metrics(run) == metrics(undisturbed)
+
+
+def test_suspended_is_not_hung(tmp_path: Path) -> None:
+    """Slurm may stop a process for hours; a hang is counted while it runs."""
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom golang.engine.watchdog import Watchdog\n"
+        "with Watchdog(1.0, Path(sys.argv[1]), print) as dog:\n"
+        "    for _ in range(int(sys.argv[2])):\n        dog.beat('counting'); print(1, flush=True); time.sleep(0.05)\n"
+        "    time.sleep(float(sys.argv[3]))\n"
+    )
+
+    def start(steps: int, rest: float) -> subprocess.Popen[str]:
+        arguments = [str(tmp_path / "stacks"), str(steps), str(rest)]
+        return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+
+    with start(20, 0) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(20) == 0
+    with start(1, 60) as process:
+        assert process.wait(20) == HUNG
+    assert "while counting" in (tmp_path / "stacks").read_text()

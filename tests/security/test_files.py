@@ -1,0 +1,150 @@
+"""Files that others may have written run no code: checkpoints, settings, ledgers, metrics, statuses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from golang import weights
+from golang.config import Config
+from golang.convert import main as convert
+from golang.engine import checkpoint
+from golang.engine.runfolder import RunFolder
+from golang.engine.tracking import MetricsLog, read_metrics
+from golang.errors import CheckpointError, ConfigError
+from golang.identity import run_id
+from golang.method.build import build_model
+from launch import entry, ledger, submit
+from launch.__main__ import main
+from launch.find import find_one
+from launch.status import stop_here
+from tests.resume.harness import settings
+from tests.security.common import plan, programs
+
+TAG = "!!python/object/apply:os.system ['touch canary']\n"
+
+
+class Evil:
+    """What an unpickler would turn into a command."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch canary",)
+
+
+def sealed(content: object, path: Path) -> None:
+    """As a run writes it, seal included."""
+    torch.save(content, path)
+    data = path.read_bytes()
+    archive = data[:-2] + len(b"sha256:" + b"0" * 64).to_bytes(2, "little")
+    path.write_bytes(archive + b"sha256:" + hashlib.sha256(archive).hexdigest().encode())
+
+
+def with_a_command(config: Config, where: str) -> object:
+    """A network's state with a command in it."""
+    state = {"module." + k.removeprefix("trunk."): v for k, v in build_model(config).state_dict().items()}
+    return {
+        "tensor": {**state, "module.evil": Evil()},
+        "beside": {"state_dict": state, "epoch": Evil()},
+        "bare": Evil(),
+    }[where]
+
+
+@pytest.mark.parametrize("where", ["tensor", "beside", "bare"])
+def test_a_planted_pickle_is_not_run(tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = settings(tmp_path / "toy")
+    plain, own, odd = tmp_path / "published.pth.tar", tmp_path / "own.pt", tmp_path / "bare.pkl"
+    torch.save(with_a_command(config, where), plain)
+    sealed(with_a_command(config, where), own)
+    odd.write_bytes(pickle.dumps(with_a_command(config, where)))
+    torch.load(plain, weights_only=False)
+    (tmp_path / "canary").unlink()  # so it is a real one
+    for path in (plain, own, odd):
+        with pytest.raises(CheckpointError, match=r"not loaded for safety|is damaged"):
+            weights.load_into(build_model(config), path)  # model.init
+        assert convert([str(path), str(tmp_path / "out.pt")]) == 2
+        assert not (tmp_path / "out.pt").exists()
+    assert "for safety" in capsys.readouterr().out
+
+
+def test_a_run_does_not_continue_from_a_planted_pickle(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", settings(tmp_path / "toy"))
+    run.start_attempt(1, {}, None)
+    sealed({"model": Evil()}, run.checkpoints / "step_00000010.a00.pt")
+    with pytest.raises(CheckpointError, match="not loaded for safety"):  # its seal holds
+        checkpoint.read(run.checkpoints / "step_00000010.a00.pt")
+    assert checkpoint.latest(run) is None
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        weights.find(run.path)
+
+
+@pytest.mark.parametrize(
+    "text", [TAG, f"seed: {TAG}", f'{{"seed": {TAG.strip()}}}', "!!python/name:os.system", "a: &x *x"]
+)
+def test_yaml_tags_are_no_settings(tmp_path: Path, text: str) -> None:
+    """config.yaml is read as JSON, which has no tags."""
+    yaml.unsafe_load(TAG)
+    (tmp_path / "canary").unlink()  # so it is a real one
+    run = RunFolder.create(tmp_path / "runs/s/x-0bcdef01", Config())
+    for name in ("config.yaml", "overrides.yaml"):
+        (run.path / name).write_text(text)
+    with pytest.raises(ConfigError, match="is damaged"):
+        run.config()
+    assert entry.main(str(run.path)) == 2
+    assert main(["status"]) == main(["report", "s"]) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        TAG, '{"event": "submitted", "folder": {}, "job": "1"}',
+        '{"event": "submitted", "folder": "x-0bcdef01", "job": 7}',
+        '{"event": "submitted", "folder": "../../x", "job": "--user=root", "time": "$(touch canary)"}',
+        '{"event": "submitted", "folder": "x-0bcdef01", "job": "--me;touch canary"}',
+        '{"event": "failed", "folder": "x-0bcdef01", "job": "", "reason": "[/red] [link=file:///x] \\u001b[2J"}',
+        '{"event": "intent", "folder": "x-0bcdef01", "submission": "../../..", "at": "soon"}', "[" * 5000,
+    ],
+)  # fmt: skip
+def test_a_hostile_ledger_line(tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch)
+    run = RunFolder.create(tmp_path / "runs/s/x-0bcdef01", Config())
+    (run.path.parent / ledger.FILE).write_text(line + "\n")
+    assert main(["status"]) == main(["report", "s"]) == main(["cancel", "s", "--yes"]) == 0
+    config = Config(seed=3)
+    submit.submit(plan(tmp_path / "runs/s", [config]))
+    assert [found["job"] for found in ledger.read(tmp_path / "runs/s") if found["run"] == run_id(config)][-1] == "7"
+    assert "scancel" not in (tmp_path / "bin/called").read_text()
+
+
+def test_hostile_metrics(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(f'{TAG}{{"step": "1"}}\n{{"step": {{}}}}\n{{"step": true}}\n[1]\n{{"step": 5}}\n{{"step": 9}}\n')
+    assert [line["step"] for line in read_metrics(file)] == [5, 9]
+    MetricsLog(file, 5).close()
+    assert file.read_text() == '{"step": 5}\n'
+
+
+def test_a_hostile_status(tmp_path: Path) -> None:
+    """Its process id may be anyone's: only the process that holds the run is told to stop."""
+    run = RunFolder.create(tmp_path / "runs/s/x-0bcdef01", Config())
+    attempt = run.start_attempt(1, {}, None)
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        import socket
+
+        with run.hold():
+            for pid in (bystander.pid, -1, 0, "1", None, 2**40):
+                attempt.write_status("running", 1, 2, host=socket.gethostname(), pid=pid)
+                assert not stop_here(find_one("0bcdef01", Path("runs")))
+            assert bystander.poll() is None
+            attempt.write_status("running", "$(x)", [], loss={}, host=1, pid={})  # type: ignore[arg-type]
+            assert main(["status"]) == 0
+    finally:
+        bystander.kill()
+        bystander.wait()

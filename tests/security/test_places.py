@@ -1,0 +1,156 @@
+"""What is written stays below its sweep, is its owner's alone, and the code kept there is ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from golang.config import Config
+from golang.engine.runfolder import RunFolder
+from golang.errors import ConfigError, GolangError
+from golang.identity import find_run, label, run_id
+from launch import snapshot, submit
+from launch.config import Cluster
+from launch.plan import check_overrides
+from launch.sbatch import Script
+from launch.sweep import folders, hold
+from tests.security.common import ROOT, SHELL, plan, planned, programs
+
+
+@pytest.mark.parametrize("sweep", ["../../x", "/tmp/x", "a/b", "..", ".", "", "a\nb", "x" * 300])
+def test_a_sweep_is_one_folder(sweep: str) -> None:
+    with pytest.raises(ConfigError, match="must be the name of one folder"):
+        Config.from_dict({"sweep": sweep})
+    if sweep.isprintable() and sweep:
+        with pytest.raises(ConfigError, match="must be the name of one folder"):
+            check_overrides([f"sweep='{sweep}'"])
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "..", "a/../../b", SHELL, "\n", "\x00"])
+def test_a_name_leads_nowhere(tmp_path: Path, name: str) -> None:
+    folder = f"{label([f'name={name}', f'seed={name}'])}-{run_id(Config(name=name))}"
+    assert Path(folder).name == folder and (tmp_path / folder).resolve().parent == tmp_path
+    assert not set(folder) & set("$`;'\"&|<>\n\x00/")
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "attempts", "logs", "evaluation", "wandb", "lock", ".", ".."])
+def test_links_in_a_run_are_not_followed(tmp_path: Path, part: str) -> None:
+    """To folders (or, for the lock, to a file) elsewhere; the last two are the run itself, and its sweep."""
+    config, outside = Config(), tmp_path / "outside"
+    sweep = tmp_path / "runs/s"
+    run = sweep / f"base-{run_id(config)}"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    place = Path(os.path.normpath(run / part))
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside / "file" if part == "lock" else outside)
+    with pytest.raises(GolangError, match=r"is a link to|can't lock|symbolic link|twice"):
+        found = find_run(sweep, run_id(config)) or run
+        with RunFolder.create(found, config).hold():
+            raise AssertionError("held through a link")
+    with pytest.raises(GolangError, match=r"is a link to|can't lock|symbolic link"):
+        folders(sweep)
+        with hold(sweep):
+            submit._write(Script(Cluster(), sweep, "n", tmp_path, 1), planned(config, run))
+            RunFolder(run).hold().__enter__()
+    assert [path.name for path in outside.rglob("*")] == ["file"] and (outside / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["code", "submissions", "ledger.jsonl", "lock"])
+def test_links_in_a_sweep_are_not_followed(tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch)
+    outside, sweep = tmp_path / "outside", tmp_path / "runs/s"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    sweep.mkdir(parents=True)
+    (sweep / part).symlink_to(outside / "file" if part in ("ledger.jsonl", "lock") else outside)
+    with pytest.raises(GolangError, match=r"is a link to|can't write"):
+        submit.submit(plan(sweep, [Config()]))
+    assert [path.name for path in outside.rglob("*")] == ["file"] and (outside / "file").read_text() == "mine"
+
+
+def test_planted_code_is_not_submitted(tmp_path: Path) -> None:
+    sweep = tmp_path / "runs/s"
+    taken = snapshot.take(sweep)
+    assert snapshot.take(sweep) == taken
+    cache = taken / "launch/__pycache__"
+    cache.mkdir()
+    (cache / "entry.cpython-311.pyc").write_text("planted")
+    assert snapshot.take(sweep) == taken and not cache.exists(), "Python would run it unread"
+    (taken / "launch/extra.py").write_text("import os; os.system('touch canary')")
+    with pytest.raises(GolangError, match="does not hold the code that it is named after"):
+        snapshot.take(sweep)
+    shutil.rmtree(taken)
+    taken.symlink_to(ROOT)
+    with pytest.raises(GolangError, match="does not hold the code"):
+        snapshot.take(sweep)
+    for name in ("../../evil", "", ".", "/tmp", "0123456789ab"):
+        assert snapshot.kept(sweep, name) is None
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_folders_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch)
+    before = os.umask(umask)
+    try:
+        sweep = tmp_path / "runs/s"
+        submit.submit(plan(sweep, [Config(), Config(seed=2)]))
+        alone = RunFolder.create(tmp_path / "other/s/x-0bcdef01", Config())
+        alone.start_attempt(1, {}, None)
+    finally:
+        os.umask(before)
+    private = [
+        sweep, *sweep.iterdir(), *sweep.glob("code/*"), *sweep.glob("submissions/*"), *sweep.glob("*-*/*"),
+        *sweep.glob("code/*/*"), alone.path.parent, alone.path, *alone.path.rglob("*"),
+    ]  # fmt: skip
+    open_to_others = [path for path in private if path.is_dir() and stat.S_IMODE(path.stat().st_mode) != 0o700]
+    assert not open_to_others and len(private) > 20
+    loose = [path for path in alone.path.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert not loose
+
+
+def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    for name in ("golang/sub", "launch"):
+        (root / name).mkdir(parents=True)
+    secrets = [
+        "golang/id_ed25519.txt", "golang/.env.yaml", "golang/passwords.txt", "golang/my-service-account.json",
+        "golang/kubeconfig.yaml", "golang/aws_credentials.json", "golang/sub/wandb_token.txt", "golang/server.pem",
+        "launch/.netrc", "golang/API_KEY.json", "golang/api_key.py", "golang/private.key", "golang/ignored.yaml",
+    ]  # fmt: skip
+    for name in [*secrets, "golang/a.py", "golang/sub/b.json"]:
+        (root / name).write_text("x")
+    (root / ".gitignore").write_text("ignored.yaml\n")
+    outside = tmp_path / "outside.txt"
+    outside.write_text("secret")
+    (root / "golang/link.txt").symlink_to(outside)
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "golang/a.py"], check=True)
+    taken = snapshot.take(tmp_path / "runs/s", root)
+    assert sorted(str(p.relative_to(taken)) for p in taken.rglob("*") if p.is_file()) == [
+        "golang/a.py",
+        "golang/sub/b.json",
+    ]
+
+
+def test_what_is_submitted_again_keeps_its_sweep_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of this stands in the way of typing a command twice."""
+    programs(tmp_path / "bin", monkeypatch)
+    wanted = plan(tmp_path / "runs/s", [Config()])
+    for _ in range(2):
+        assert [fate.word for fate in submit.submit(wanted)] == ["submitted"]
+    kept = replace(wanted, code="frozen")
+    assert [fate.word for fate in submit.submit(kept)] == ["submitted"]
+    overrides = wanted.runs[0].folder / "overrides.yaml"
+    overrides.write_text(json.dumps(json.loads(overrides.read_text()) | {"code": "../../../evil"}))
+    (tmp_path / "evil").mkdir()
+    with pytest.raises(GolangError, match="is gone; leave out code=frozen"):
+        submit.submit(kept)

@@ -1,0 +1,96 @@
+"""Settings reach no shell. `cluster.setup` and `cluster.python` are shell by design, and only they."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from golang.config import Config
+from golang.errors import ConfigError
+from launch import submit
+from launch.config import Cluster, Launch
+from launch.sbatch import Script
+from tests.security.common import ROOT, SHELL, plan, programs
+
+
+def run_script(file: Path, **told: str) -> list[str]:
+    """Runs it as Slurm would; what srun was called with."""
+    called = Path(os.environ["PATH"].split(":")[0]) / "called"
+    called.unlink(missing_ok=True)
+    environment = os.environ | {"SLURM_JOB_ID": "7"} | told
+    subprocess.run(["bash", str(file)], env=environment, capture_output=True, check=False)
+    words = called.read_bytes().decode().split("\0")
+    return words[words.index("srun") : words.index("scontrol")]
+
+
+def test_shell_characters_in_paths_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch)
+    cwd = tmp_path / f"here {SHELL}"
+    cwd.mkdir()
+    monkeypatch.chdir(cwd)
+    sweep = cwd / f"runs {SHELL}" / f"sweep {SHELL}"
+    configs = [Config.from_dict({"name": SHELL, "seed": s, "data": {"root": SHELL}, "sweep": SHELL}) for s in (1, 2)]
+    submit.submit(plan(sweep, configs))
+    for run in plan(sweep, configs).runs:
+        assert run_script(run.folder / "job.sbatch")[-1] == str(run.folder)
+    (script,) = sweep.glob("submissions/*/job.sbatch")
+    assert run_script(script, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="1")[-1] == str(run.folder)
+    here = Script(Cluster(name="local", python="true"), sweep, SHELL, cwd, 9).here(sweep, SHELL)
+    (tmp_path / "here.sh").write_text(here)
+    subprocess.run(["bash", str(tmp_path / "here.sh")], check=True, capture_output=True, cwd=tmp_path)
+    assert not list(cwd.rglob("canary"))
+
+
+TEXTS = [name for name, kind in Cluster.__annotations__.items() if kind == "str | None" and name != "python"]
+
+
+def cluster_with(name: str, value: str) -> Cluster:
+    """That setting with that value, as it passes the launcher's own checks."""
+    values: dict[str, object] = {
+        "env": {"ODD": value}, "extra": {"mail-user": value}, "container": [value, f"--image={value}"]
+    }  # fmt: skip
+    return Launch.from_dict({"cluster": {"name": "slurm", "nodes": 2, name: values.get(name, value)}}).cluster
+
+
+@pytest.mark.parametrize("name", [*TEXTS, "env", "extra", "container"])
+def test_shell_characters_in_cluster_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch)
+    for value in (SHELL, f"a\n{SHELL}", f"a\r{SHELL}", 'a" \n#SBATCH --wrap="touch canary', "-x --wrap=touch\\ canary"):
+        try:
+            cluster = cluster_with(name, value)
+        except ConfigError:
+            assert name in (*TEXTS, "extra") and (
+                not value.isprintable() or name in ("time", "gpus_per_node", "gpus_per_task")
+            )
+            continue
+        sweep = tmp_path / "runs/s"
+        text = Script(cluster, ROOT, "n", tmp_path, 9).for_run(sweep / "x-0bcdef01", "s")
+        options, _, _ = text.removeprefix("#!/bin/bash\n").partition("\n\n")
+        assert all(line.startswith("#SBATCH --") for line in options.split("\n")), options
+        (tmp_path / "job").write_text(text)
+        words = run_script(tmp_path / "job")
+        assert words[-1] == str(sweep / "x-0bcdef01")
+        if name == "container":
+            assert value in words and f"--image={value}" in words
+        shutil.rmtree(sweep)
+
+
+def test_setup_and_python_are_shell_by_design(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch)
+    cluster = Cluster(name="slurm", setup=[f"touch {tmp_path}/wanted"], python="env A=$((1 + 1)) python")
+    (tmp_path / "job").write_text(Script(cluster, ROOT, "n", tmp_path, 9).for_run(tmp_path / "s/x-0bcdef01", "s"))
+    assert "A=2" in run_script(tmp_path / "job") and (tmp_path / "wanted").exists()
+
+
+def test_a_line_break_in_a_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"runs_dir=.* must be one line"):
+        Launch.from_dict({"runs_dir": "a\ntouch canary\n"})
+    folder = tmp_path / "a\ntouch canary\n"
+    folder.mkdir()
+    for script in ((tmp_path, folder), (folder, tmp_path)):
+        with pytest.raises(ConfigError, match="has a line break"):
+            Script(Cluster(), script[0], "n", script[1], 9)

@@ -1,0 +1,346 @@
+"""What stops runs, each as a function that lets it happen to a run of its own and waits until that has finished.
+
+The ranks are held (SIGSTOP) at the step where a cause is to strike, so that neither a fast machine has finished by then
+nor a slow one needs thousands of steps; Slurm's own signals, or SIGCONT, let them go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .processes import state, wait_for
+from .runs import NODES, ROOT, TASKS, Seen, Typist, preempt
+
+EVERY = 3  # steps between saves
+Outcome = tuple[Seen, float | None]  # the finished run, and the seconds from the blow to the first new step
+SLOW_DISK = """
+import os, re, time
+real = os.fsync
+def fsync(file):
+    name = os.readlink(f"/proc/self/fd/{{file}}")
+    step = re.search(r"step_(\\d+)", name)
+    if step and int(step[1]) >= {step} and "SLURM_RESTART_COUNT" not in os.environ:
+        time.sleep({seconds})
+    real(file)
+os.fsync = fsync
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    scenario: Callable[[Typist, str], Outcome]
+    cluster: str = "plain"
+    alone: bool = False  # disturbs the whole cluster
+
+
+def back(run: Seen, blow: float, reached: int) -> Outcome:
+    """Waits until a later attempt has got further than `reached`, and then until the run is done."""
+    first = len(run.attempts)
+    run.wait(lambda run: (len(run.attempts) > first and run.step > reached) or run.done, 180, "back")
+    lost = time.monotonic() - blow
+    return run.wait_done(), lost
+
+
+def slow_disk(typist: Typist, sweep: str, step: int, seconds: float) -> str:
+    """An override under which the first attempt's saves from `step` on take that long."""
+    folder = typist.folder / f"disk_{sweep}"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(SLOW_DISK.format(step=step, seconds=seconds))
+    return f"cluster.env.PYTHONPATH={folder}"
+
+
+def out_of_time(typist: Typist, run: Seen, seconds: int) -> Outcome:
+    """Moves the job's end to that many seconds from now; back in the queue, it gets the time to end."""
+    typist.cluster.run("scontrol", "update", f"JobId={run.job}", f"EndTime=now+{seconds}")
+    reached = run.step
+    run.wait(lambda run: run.record()["JobState"] == "PENDING", 120, "in the queue again")
+    blow = time.monotonic()  # Slurm looks at the clock twice a minute: the wait for it is not lost
+    typist.cluster.run("scontrol", "update", f"JobId={run.job}", "TimeLimit=30")
+    return back(run, blow, reached)
+
+
+def time_limit(typist: Typist, sweep: str) -> Outcome:
+    (run,) = typist.submit("cluster.time=30", "cluster.lead=30", sweep=sweep)
+    run.hold_at(2)
+    return out_of_time(typist, run, seconds=59)
+
+
+def time_limit_missed(typist: Typist, sweep: str) -> Outcome:
+    """The save takes longer than what is left of the time."""
+    disk = slow_disk(typist, sweep, step=4, seconds=120)
+    (run,) = typist.submit("cluster.time=30", "cluster.lead=30", disk, sweep=sweep)
+    run.hold_at(5)
+    return out_of_time(typist, run, seconds=5)
+
+
+def preempted(typist: Typist, sweep: str, *overrides: str, step: int = 4) -> Outcome:
+    (run,) = typist.submit(*overrides, sweep=sweep)
+    run.hold_at(step)
+    blow, reached = time.monotonic(), run.step
+    preempt(typist.cluster, run)
+    return back(run, blow, reached)
+
+
+def no_grace(typist: Typist, sweep: str) -> Outcome:
+    return preempted(typist, sweep, "cluster.partition=now")
+
+
+def grace_missed(typist: Typist, sweep: str) -> Outcome:
+    """The save takes longer than the grace: Slurm kills, and puts the job back by itself."""
+    return preempted(typist, sweep, slow_disk(typist, sweep, step=4, seconds=120), step=5)
+
+
+def element_preempted(typist: Typist, sweep: str) -> Outcome:
+    """One element of an array; the other one has nothing to do with it."""
+    first, second = typist.submit("cluster.partition=now", "name=one,two", sweep=sweep)
+    second.hold_at(4)
+    blow, reached = time.monotonic(), second.step
+    preempt(typist.cluster, second)
+    outcome = back(second, blow, reached)
+    first.wait_done()
+    assert len(first.attempts) == 1 and second.job.endswith("_1")
+    return outcome
+
+
+def suspended(typist: Typist, sweep: str) -> Outcome:
+    """Stands still while another job runs, and goes on: no attempt is counted, and nobody takes it for a hang."""
+    (run,) = typist.submit("hang_seconds=8", sweep=sweep)
+    run.wait_step(3)
+    blow = time.monotonic()
+    preempt(typist.cluster, run, seconds=12)
+    typist.cluster.wait_job(run.job, "SUSPENDED", 30)
+    typist.cluster.wait_job(run.job, ("RUNNING", "COMPLETED", "COMPLETING"), 120)
+    lost = time.monotonic() - blow
+    run.wait_done()
+    assert len(run.attempts) == 1 and "no progress" not in run.text()
+    return run, lost
+
+
+def cancelled(typist: Typist, sweep: str, strike: Callable[[Seen], object], *overrides: str) -> Outcome:
+    """Ends for good; typed again, the command continues."""
+    (run,) = typist.submit(*overrides, sweep=sweep)
+    strike(run)
+    typist.cluster.run("scancel", run.job)
+    run.wait(lambda run: not run.ranks(), 30, "without ranks after scancel")
+    typist.cluster.wait_job(run.job, "CANCELLED")
+    time.sleep(7)  # longer than a requeued job would stay away
+    fields = run.record()
+    assert fields["JobState"] == "CANCELLED" and fields["Restarts"] == "0"
+    (again,) = typist.submit(*overrides, sweep=sweep)
+    assert again.path == run.path and again.job != run.job
+    return again.wait_done(), None
+
+
+def cancelled_at_start(typist: Typist, sweep: str) -> Outcome:
+    return cancelled(typist, sweep, lambda run: run.wait(lambda run: len(run.ranks()) == NODES * TASKS, 60, "started"))
+
+
+def cancelled_in_a_step(typist: Typist, sweep: str) -> Outcome:
+    return cancelled(typist, sweep, lambda run: run.hold_at(5))
+
+
+def cancelled_in_a_save(typist: Typist, sweep: str) -> Outcome:
+    def saving(run: Seen) -> None:
+        run.wait(lambda run: list(run.path.glob("checkpoints/.step_00000006.*.tmp")), 120, "saving")
+
+    return cancelled(typist, sweep, saving, slow_disk(typist, sweep, step=6, seconds=2))
+
+
+def terminated(typist: Typist, sweep: str, *overrides: str) -> Outcome:
+    """`scancel --signal=TERM`: someone's polite request, after which the run comes back."""
+    (run,) = typist.submit(*overrides, sweep=sweep)
+    run.wait_step(4)
+    blow, reached = time.monotonic(), run.step
+    typist.cluster.run("scancel", "--signal=TERM", run.job)
+    return back(run, blow, reached)
+
+
+def without_scontrol(typist: Typist, sweep: str) -> Outcome:
+    """The tasks can't ask Slurm, as in many a container; the batch script does."""
+    return terminated(typist, sweep, f"cluster.python='/usr/bin/env PATH=/nowhere {sys.executable}'")
+
+
+def killed(typist: Typist, sweep: str, victims: Callable[[dict[int, int]], list[int]]) -> Outcome:
+    (run,) = typist.submit(sweep=sweep)
+    ranks = run.hold_at(2 * EVERY + 1)
+    blow, reached = time.monotonic(), run.step
+    typist.cluster.run("kill", "-KILL", *map(str, victims(ranks)))
+    run.signal(signal.SIGCONT)
+    return back(run, blow, reached)
+
+
+def killed_rank(typist: Typist, sweep: str) -> Outcome:
+    return killed(typist, sweep, lambda ranks: [ranks[2]])
+
+
+def killed_twice_on_one_node(typist: Typist, sweep: str) -> Outcome:
+    """The next attempt leaves that node out, and the ledger says so."""
+    (run,) = typist.submit(sweep=sweep)
+    blow = time.monotonic()
+    node, last = "", 2
+    for attempt in (1, 2):
+        run.wait(lambda run, attempt=attempt: len(run.attempts) == attempt, 120, f"in attempt {attempt}")
+        ranks = run.hold_at(run.step + 1 if attempt == 2 else 2)
+        nodes = _nodes(run)
+        last = 2 if attempt == 1 else 2 * nodes.index(node)  # ranks 0 and 1 are on the first node, 2 and 3 on the other
+        node = nodes[last // TASKS]
+        blow, reached = time.monotonic(), run.step
+        typist.cluster.run("kill", "-KILL", str(ranks[last]))
+        run.signal(signal.SIGCONT)
+        run.wait(lambda run, attempt=attempt: run.words().count("requeued") == attempt, 60, "requeued")
+    outcome = back(run, blow, reached)
+    assert run.record()["ExcNodeList"] == node and node not in _nodes(run)
+    assert any(line["event"] == "note" and node in line["reason"] for line in run.events())
+    return outcome
+
+
+def killed_ranks(typist: Typist, sweep: str) -> Outcome:
+    return killed(typist, sweep, lambda ranks: list(ranks.values()))
+
+
+def killed_with_its_script(typist: Typist, sweep: str) -> Outcome:
+    """Nobody is left to ask for anything: the same command brings the run back."""
+    (run,) = typist.submit(sweep=sweep)
+    ranks = run.hold_at(2 * EVERY + 1)
+    shells = [pid for name in typist.cluster.config.names for pid in typist.cluster.tasks(name) if _script(pid, run)]
+    assert shells
+    typist.cluster.run("kill", "-KILL", *map(str, [*shells, *ranks.values()]))
+    typist.cluster.wait_job(run.job, ("FAILED", "CANCELLED", "COMPLETED"), 60)
+    run.wait(lambda run: not run.ranks(), 30, "gone")
+    (again,) = typist.submit(sweep=sweep)
+    return again.wait_done(), None
+
+
+def _script(pid: int, run: Seen) -> bool:
+    with contextlib.suppress(OSError):
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        told = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return b"slurm_script" in line and f"SLURM_JOB_ID={run.record()['JobId']}".encode() in told
+    return False
+
+
+def node_killed(typist: Typist, sweep: str) -> Outcome:
+    (run,) = typist.submit(sweep=sweep)
+    run.hold_at(4)
+    node = _nodes(run)[-1]
+    blow, reached = time.monotonic(), run.step
+    typist.cluster.kill_node(node)
+    run.signal(signal.SIGCONT)
+    run.wait(lambda run: run.record()["Restarts"] == "1", 60, "requeued")
+    typist.cluster.start_node(node, wait=False)
+    return back(run, blow, reached)
+
+
+def node_frozen(typist: Typist, sweep: str) -> Outcome:
+    """Slurm takes the node for lost and starts the run elsewhere; then the old ranks thaw."""
+    (run,) = typist.submit(sweep=sweep)
+    old = run.hold_at(4)
+    nodes = _nodes(run)
+    blow, reached = time.monotonic(), run.step
+    for node in nodes:
+        typist.cluster.freeze_node(node)
+    run.wait(lambda run: run.record()["Restarts"] == "1", 60, "requeued")
+    run.wait(lambda run: len(run.attempts) == 2 and run.step > reached, 120, "back")
+    lost = time.monotonic() - blow
+    for node in nodes:
+        typist.cluster.thaw_node(node)
+    run.wait_done()
+    wait_for(lambda: {state(pid) for pid in old.values()} <= {"", "Z", "X"}, 60, "the zombies gone")
+    return run, lost
+
+
+def controller_restarted(typist: Typist, sweep: str) -> Outcome:
+    (run,) = typist.submit(sweep=sweep)
+    run.hold_at(4)
+    typist.cluster.restart_controller()
+    run.signal(signal.SIGCONT)
+    run.wait_done()
+    assert len(run.attempts) == 1
+    return run, None
+
+
+def requeue_refused(typist: Typist, sweep: str) -> Outcome:
+    """The site lets no job go back: the run says that it needs its command again."""
+    (run,) = typist.submit(sweep=sweep)
+    run.hold_at(4)
+    typist.cluster.run("scontrol", "update", f"JobId={run.job}", "Requeue=0")
+    typist.cluster.run("scancel", "--signal=TERM", run.job)
+    run.signal(signal.SIGCONT)
+    run.wait(lambda run: run.words()[-1] == "stopped", 60, "stopped")
+    assert "type the same command again" in run.events()[-1]["reason"]
+    typist.cluster.wait_job(run.job, ("FAILED", "COMPLETED"), 60)
+    (again,) = typist.submit(sweep=sweep)
+    return again.wait_done(), None
+
+
+def interactive(typist: Typist, sweep: str) -> Outcome:
+    """A run in someone's own allocation saves, and puts nothing into the queue."""
+    (run,) = typist.submit("cluster.extra={hold: true}", sweep=sweep)
+    typist.cluster.run("scancel", run.job)
+    shape = [f"--nodes={NODES}", f"--ntasks-per-node={TASKS}", "--exclusive", f"--job-name={sweep}"]
+    environment = typist.cluster.environment() | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = ["salloc", *shape, "srun", sys.executable, "-m", "launch.entry", str(run.path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as allocation:
+        run.wait_step(4)
+        queued = ["squeue", "--noheader", "--format=%i", f"--name={sweep}"]
+        job = typist.cluster.run(*queued).stdout.strip()
+        typist.cluster.run("scancel", "--signal=TERM", job)
+        allocation.wait(60)
+    assert run.words()[-1] == "stopped" and typist.cluster.run(*queued).stdout.strip() == ""
+    (again,) = typist.submit(sweep=sweep)
+    return again.wait_done(), None
+
+
+def other_nodes(typist: Typist, sweep: str) -> Outcome:
+    """The same four ranks on four nodes instead of two."""
+    (run,) = typist.submit(sweep=sweep)
+    run.hold_at(5)
+    typist.cluster.run("scancel", run.job)
+    run.wait(lambda run: not run.ranks(), 30, "without ranks")
+    typist.cluster.wait_job(run.job, "CANCELLED")
+    shape = (f"cluster.nodes={NODES * TASKS}", "cluster.tasks_per_node=1")
+    (again,) = typist.submit(*shape, sweep=sweep)
+    assert again.path == run.path
+    return again.wait_done(), None
+
+
+def _nodes(run: Seen) -> list[str]:
+    listed = run.cluster.run("scontrol", "show", "hostnames", run.record()["NodeList"]).stdout
+    return listed.split()
+
+
+ROWS = (
+    Row("time limit", time_limit),
+    Row("time limit, save slower than the lead", time_limit_missed),
+    Row("preempted in grace", preempted),
+    Row("preempted in grace, user signal", preempted, "signalling"),
+    Row("preempted without grace", no_grace),
+    Row("preempted without grace, user signal", no_grace, "signalling"),
+    Row("preempted without grace, array element", element_preempted),
+    Row("preempted, save slower than the grace", grace_missed),
+    Row("preempted, PreemptMode=CANCEL", preempted, "cancelling"),
+    Row("suspended and resumed", suspended, "suspending"),
+    Row("scancel at the start", cancelled_at_start),
+    Row("scancel in a step", cancelled_in_a_step),
+    Row("scancel in a save", cancelled_in_a_save),
+    Row("scancel --signal=TERM", terminated),
+    Row("one rank killed", killed_rank),
+    Row("a rank killed twice on one node", killed_twice_on_one_node),
+    Row("all ranks killed", killed_ranks),
+    Row("all ranks and the batch shell killed", killed_with_its_script),
+    Row("requeue refused by the site", requeue_refused),
+    Row("no scontrol on the tasks' PATH", without_scontrol),
+    Row("interactive allocation", interactive),
+    Row("other number of nodes", other_nodes),
+    Row("slurmctld restarted", controller_restarted, alone=True),
+    Row("node lost", node_killed, alone=True),
+    Row("node frozen, thawed later", node_frozen, alone=True),
+)

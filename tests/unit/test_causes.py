@@ -1,0 +1,158 @@
+"""What an attempt died of, as the trainer and the batch script tell it, and what follows from it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from golang.engine.causes import classify, first_failure, recorded
+from golang.engine.runfolder import Attempt, RunFolder
+from golang.errors import DataError, NonFiniteError, PeerLostError
+from launch import ledger
+from launch.requeue import Requeue, Verdict, name_cause
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "retry"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory", False),
+        (MemoryError(), "out of memory", False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "CUDA or NCCL error", True),
+        (torch.distributed.DistBackendError("NCCL error in: ../torch/csrc"), "CUDA or NCCL error", True),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk", True),
+        (DataError("2 of 100 images are unreadable"), "data", False),
+        (NonFiniteError("the loss stopped being finite"), "non-finite", False),
+        (PeerLostError("another rank is gone"), "peer lost", True),
+        (KeyError("no such thing"), "bug", False),
+    ],
+)
+def test_causes_of_exceptions(error: Exception, name: str, retry: bool) -> None:
+    cause = classify(error)
+    assert (cause.name, cause.retry) == (name, retry)
+
+
+def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
+    attempt = Attempt(RunFolder(tmp_path), 0)
+    attempt.path.mkdir(parents=True)
+    with pytest.raises(torch.OutOfMemoryError), recorded(attempt, 3):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(PeerLostError), recorded(attempt, 0):
+        raise PeerLostError("another rank is gone since step 7")
+    cause = json.loads((attempt.path / "cause.json").read_text())
+    assert cause["cause"] == "out of memory" and cause["rank"] == 3 and "cluster.mem" in cause["message"]
+    assert (first_failure(attempt) or {})["host"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "record", "heard", "name"),
+    [
+        (Verdict.REQUEUE, {"PreemptTime": "None"}, "time limit ahead", "time limit"),
+        (Verdict.REQUEUE, {"PreemptTime": "2026-01-01T00:00:00"}, "time limit ahead", "preempted"),
+        (Verdict.REQUEUE, {"PreemptTime": "None"}, "terminated", "terminated"),
+        (Verdict.ALREADY, {"PreemptTime": "None"}, "terminated", "preempted"),
+        (Verdict.ENDED, {"PreemptTime": "None"}, "terminated", "cancelled"),
+    ],
+)
+def test_causes_by_slurms_word(verdict: Verdict, record: dict[str, str], heard: str, name: str) -> None:
+    assert name_cause(verdict, record, heard) == name
+
+
+def dying(tmp_path: Path, says: str, status: int = 137) -> Path:
+    """A run whose tasks have died under the batch script, of what srun said; its folder."""
+    run = tmp_path / "sweep" / "x-a6cec0e8"
+    for part in ("checkpoints", "attempts/00", "logs"):
+        (run / part).mkdir(parents=True, exist_ok=True)
+    (run / "attempts/00/start.json").write_text("{}")
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\ncase "$1" in requeue|update) echo "$*" >> {tmp_path}/asked; exit;; esac\n'
+                        "echo J=7 JobState=RUNNING Restarts=${SLURM_RESTART_COUNT:-0} ExcNodeList=n9 X\n")  # fmt: skip
+    scontrol.chmod(0o755)
+    task = tmp_path / "task"
+    task.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {status}\n")
+    task.chmod(0o755)
+    code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/job.sh; run_tasks {task}"
+    restarts = str(len(list((run / "logs").glob("*.srun"))))
+    told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "cause"),
+    [
+        ("srun: error: n2: task 1: Killed", 137, "killed"),
+        ("srun: error: Node failure on n2", 143, "node lost"),
+        ("no progress for 600 s", 77, "hang"),
+    ],
+)
+def test_the_batch_script_names_the_cause_and_tries_again(says: str, status: int, cause: str, tmp_path: Path) -> None:
+    run = dying(tmp_path, says, status)
+    assert json.loads((run / "attempts/00/cause.json").read_text())["cause"] == cause
+    assert ledger.read(run.parent)[-1]["event"] == "requeued"
+
+
+def test_exhausted_memory_is_not_tried_again(tmp_path: Path) -> None:
+    run = dying(tmp_path, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0. Some of your processes may")
+    assert json.loads((run / "attempts/00/cause.json").read_text())["cause"] == "out of memory"
+    line = ledger.read(run.parent)[-1]
+    assert line["event"] == "failed" and "cluster.mem" in line["reason"]
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_node_that_kills_twice_is_left_out(tmp_path: Path) -> None:
+    dying(tmp_path, "srun: error: n2: task 1: Killed")
+    assert "ExcNodeList" not in (tmp_path / "asked").read_text()
+    run = dying(tmp_path, "srun: error: n2: tasks 0-1: Killed")
+    assert "update JobId=7 ExcNodeList=n9,n2" in (tmp_path / "asked").read_text()
+    line = ledger.read(run.parent)[-1]
+    assert line["event"] == "note" and "n2" in line["reason"]
+
+
+def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from launch.entry import NoProgressError, _announce
+
+    run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
+    for part in (run.checkpoints, run.attempts):
+        part.mkdir(parents=True)
+    monkeypatch.setenv("GOLANG_JOB", "7")
+    for number in range(3):
+        _announce(run)
+        (run.attempts / f"{number:02d}").mkdir()
+    with pytest.raises(NoProgressError, match=r"3 attempts in a row began at step 0.*type the same command again"):
+        _announce(run)
+    assert json.loads((run.attempts / "00/cause.json").read_text())["cause"] == "node lost"
+    (run.checkpoints / "step_00000010.a02.pt").touch()
+    _announce(run)
+    monkeypatch.setenv("GOLANG_JOB", "8")  # typed again: counted anew
+    _announce(run)
+    assert [line["resumes"] for line in ledger.read(run.path.parent)] == [0, 0, 0, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lead", "words"),
+    [(2.0, 120, []), (60.0, 120, ["cluster.lead=135", "GraceTime of 135 s"]), (30.0, 120, ["GraceTime of 75 s"])],
+)
+def test_saves_that_do_not_fit_are_warned_of(
+    seconds: float, lead: int, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        '#!/bin/sh\ncase "$*" in *partition*) echo PartitionName=low PreemptMode=REQUEUE GraceTime=10;;\n'
+        "*) printf 'JobRequeue = 1\\nKillWait                = 30 sec\\n';; esac\n"
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    environ = {"SLURM_JOB_ID": "7", "SLURM_JOB_PARTITION": "low", "GOLANG_LEAD": str(lead)}
+    with caplog.at_level("WARNING", "golang"):
+        Requeue(tmp_path, environ).saved(seconds)
+    assert len(caplog.records) == len(words)
+    assert all(word in caplog.text for word in words)
