@@ -30,11 +30,10 @@ def theirs(head: nn.Module, features: Tensor) -> Tensor:
     return textbook.aligned(head, features, HEADS)
 
 
-def both_passes(align: Align, head: nn.Module, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Local views, and the gradients of the features and of the head."""
+def both_passes(align: Align, head: nn.Module, features: Tensor, gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Local views, and the gradients of the features and of the head, given that of the views."""
     views = align(head, features)
-    weights = torch.linspace(-1, 1, views.numel(), device=views.device, dtype=views.dtype).view_as(views)
-    return views, list(torch.autograd.grad((views * weights).sum(), [features, *head.parameters()]))
+    return views, list(torch.autograd.grad(views, [features, *head.parameters()], gradient))
 
 
 def compare(device: torch.device, channels: int, hidden: int, dimensions: int) -> float:
@@ -44,8 +43,9 @@ def compare(device: torch.device, channels: int, hidden: int, dimensions: int) -
     one = ProjectionHead(channels, hidden, dimensions).to(device, torch.float64)
     other = textbook.Model._head(channels, hidden, dimensions).to(device, torch.float64)
     other.load_state_dict(one.state_dict())
-    views, gradients = both_passes(ours, one, features)
-    expected, wanted = both_passes(theirs, other, features)
+    arriving = torch.randn(4 * dimensions // HEADS, channels, device=device, dtype=torch.float64)
+    views, gradients = both_passes(ours, one, features, arriving)
+    expected, wanted = both_passes(theirs, other, features, arriving)
     pairs = [(views, expected), *zip(gradients, wanted, strict=True), *zip(one.buffers(), other.buffers(), strict=True)]
     return max(timing.check_equal("alignment", a, b, 1e-10) for a, b in pairs)
 
@@ -62,16 +62,17 @@ def main() -> None:
     off = compare(device, min(channels, 256), min(options.hidden, 256), dimensions)
     head = ProjectionHead(channels, options.hidden, dimensions).to(device)
     features = torch.randn(2 * images, channels, 7, 7, device=device)
+    arriving = torch.randn(2 * images * dimensions // HEADS, channels, device=device)
     maps = {
         "textbook": features.clone().requires_grad_(),
         "ours": features.contiguous(memory_format=torch.channels_last).requires_grad_(),
     }
     ways: dict[str, timing.Way] = {
-        "textbook": lambda: both_passes(theirs, head, maps["textbook"]),
-        "ours": lambda: both_passes(ours, head, maps["ours"]),
+        "textbook": lambda: both_passes(theirs, head, maps["textbook"], arriving),
+        "ours": lambda: both_passes(ours, head, maps["ours"], arriving),
     }
     seconds = timing.interleaved(ways, device, options.rounds)
-    launched = {name: timing.launches(way, device) for name, way in ways.items()}
+    launched = {name: timing.work(way, device).launches for name, way in ways.items()}
     rows_of_positions = 2 * images * 49
     products = options.hidden * (channels + dimensions) + 2 * dimensions // HEADS * channels
     limit = 3 * 2 * rows_of_positions * products / timing.matmul_peak(device)

@@ -82,7 +82,8 @@ def compare(device: torch.device) -> float:
     small = replace(small, model=Model("resnet18", 4, 32, 16, 20, 24), queue=Queue(length=8))
     ways, off = Ways(small, device), 0.0
     for _ in range(3):
-        off = max(off, timing.check_equal("loss", ways.ours(), torch.tensor(ways.theirs()).double(), 1e-8))
+        theirs = torch.tensor(ways.theirs(), dtype=torch.float64)
+        off = max(off, timing.check_equal("loss", ways.ours(), theirs, 1e-8))
     expected = ways.textbook.model.state_dict()
     for name, value in ways.step.model.state_dict().items():
         if not name.endswith("projection_head.0.bias"):

@@ -99,7 +99,7 @@ def main() -> None:
     queue, rows = filled(p), p.queue.clone()
     ways: dict[str, timing.Way] = {"textbook": lambda: theirs(p, rows), "ours": lambda: ours(p, queue)}
     seconds = timing.interleaved(ways, device, options.rounds)
-    launched = {name: timing.launches(way, device) for name, way in ways.items()}
+    launched = {name: timing.work(way, device).launches for name, way in ways.items()}
     cosines = 2 * (images + options.queue + 32 * images) * options.prototypes  # what Sinkhorn goes through
     passes = 4 * (4 * sum(x.numel() for x in p.inputs()) + 9 * cosines) / timing.bandwidth(device)
     limit = passes + 4 * options.queue * 128 * options.prototypes / timing.matmul_peak(device)

@@ -55,7 +55,7 @@ def main() -> None:
     ours, theirs = LARC(one, LR, 0.9, DECAY, TRUST), textbook.LARC(other, DECAY, TRUST)
     ways: dict[str, timing.Way] = {"textbook": lambda: theirs.step(LR), "ours": ours.step}
     seconds = timing.interleaved(ways, device, options.rounds)
-    launched = {name: timing.launches(way, device) for name, way in ways.items()}
+    launched = {name: timing.work(way, device).launches for name, way in ways.items()}
     numbers = sum(p.numel() for p in one)
     limit = 4 * 5 * numbers / timing.bandwidth(device)
     rows = [(name, 1e3 * taken, seconds["textbook"] / taken, launched[name], limit / taken)

@@ -6,13 +6,17 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 Way = Callable[[], object]
 
@@ -53,10 +57,27 @@ def interleaved(
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 0) -> float:
-    """FLOP/s of a large square product: what no arithmetic here can beat."""
+    """FLOP/s of a large square product."""
     size = size or (8192 if device.type == "cuda" else 1536)
     a = torch.randn(size, size, device=device, dtype=dtype)
     return 2 * size**3 / interleaved({"matmul": lambda: a @ a}, device, rounds=5)["matmul"]
+
+
+def convolution_peak(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s of a large 3×3 convolution, channels last; on some processors far above that of a product, whose library
+    keeps to narrower vectors there."""
+    images, channels, size = 256 if device.type == "cuda" else 64, 256, 14
+    x = torch.randn(images, channels, size, size, device=device, dtype=dtype)
+    weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
+    x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+    with torch.no_grad():
+        ways: dict[str, Way] = {"convolution": lambda: F.conv2d(x, weight, padding=1)}
+        return 2 * 9 * images * channels**2 * size**2 / interleaved(ways, device, rounds=5)["convolution"]
+
+
+def peak(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s that no arithmetic here can beat: a product's or a convolution's, whichever is more."""
+    return max(matmul_peak(device, dtype), convolution_peak(device, dtype))
 
 
 def bandwidth(device: torch.device) -> float:
@@ -66,57 +87,63 @@ def bandwidth(device: torch.device) -> float:
     return 8 * source.numel() / interleaved({"copy": lambda: target.copy_(source)}, device, rounds=5)["copy"]
 
 
-def launches(way: Way, device: torch.device) -> int:
-    """Kernels that one call launches; on a processor, leaf operations that compute (views do not)."""
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+@dataclass
+class Work:
+    """What one call asks of the device."""
+
+    launches: int  # kernels; on a processor, operations that compute something (views and allocations do not)
+    syncs: int  # times the host waits for the device; on a processor, values read back from tensors
+    idle: float | None = None  # share of the time from the first kernel to the last without one; a GPU's alone
+
+
+def work(way: Way, device: torch.device, calls: int = 1) -> Work:
+    """Counts a call's work; `calls` of them are averaged, after one that is not counted."""
     way()
-    with profile(activities=activities) as seen:
-        way()
-        wait(device)
-    if device.type == "cuda":
-        return sum(1 for event in seen.events() if event.name in ("cudaLaunchKernel", "cuLaunchKernel"))
-    return sum(1 for event in seen.events() if _computes(event))
+    if device.type != "cuda":
+        with _Operations() as counter:
+            for _ in range(calls):
+                way()
+        return Work(counter.computing // calls, counter.reads // calls)
+    wait(device)
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        for _ in range(calls):
+            way()
+    names = [event.name for event in seen.events()]
+    launches, syncs = (sum(any(part in name for part in parts) for name in names)
+                       for parts in (("LaunchKernel",), ("cudaStreamSynchronize", "cudaEventSynchronize")))  # fmt: skip
+    return Work(launches // calls, syncs // calls, _idle(seen.events()))
 
 
-_FREE = frozenset(
-    "aten::" + name
-    for name in [
-        "view",
-        "as_strided",
-        "reshape",
-        "detach",
-        "empty",
-        "empty_strided",
-        "resize_",
-        "alias",
-        "expand",
-        "t",
-        "transpose",
-        "unsqueeze",
-        "select",
-        "slice",
-        "empty_like",
-        "_unsafe_view",
-        "unbind",
-        "split",
-        "permute",
-        "result_type",
-        "is_same_size",
-        "lift_fresh",
-        "_reshape_alias",
-        "new_empty",
-        "squeeze",
-        "set_",
-        "narrow",
-        "flatten",
-    ]
-)
+def _idle(events: Iterable[Any]) -> float:
+    """The share of time that no kernel ran in, between the first and the last."""
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in events
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    )
+    busy, reached = 0.0, spans[0][0]
+    for start, end in spans:
+        busy += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return 1 - busy / (reached - spans[0][0])
 
 
-def _computes(event: Any) -> bool:  # noqa: ANN401 - the profiler's own type
-    if not event.name.startswith("aten::") or event.name in _FREE:
-        return False
-    return not any(child.name.startswith("aten::") and child.name not in _FREE for child in event.cpu_children)
+class _Operations(TorchDispatchMode):
+    """Counts operations as they reach the backend."""
+
+    ALLOCATING = ("empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view", "detach", "lift_fresh")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.computing = self.reads = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401 - torch's own loose types  # fmt: skip
+        name = func.overloadpacket.__name__
+        self.computing += not func.is_view and name not in self.ALLOCATING
+        self.reads += name == "_local_scalar_dense"
+        return func(*args, **(kwargs or {}))
 
 
 def show(

@@ -152,7 +152,8 @@ class Config:
     name: str = ""  # another name is another run
     sweep: str = "runs"  # the folder of runs this one belongs to
     seed: int = 31
-    precision: Literal["fp16", "bf16", "fp32", "fp64"] = "fp16"
+    # auto: bf16 on a GPU that computes in it, else fp32; another machine may go on in the other, with a warning.
+    precision: Literal["auto", "fp16", "bf16", "fp32", "fp64"] = "fp16"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False  # bit-identical on CUDA too, at some speed
     log_every_steps: int = 50

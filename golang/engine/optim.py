@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -56,51 +57,101 @@ class LARC(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self.skipped: Tensor | None = None
         self.gradient_norm: Tensor | None = None
+        self._updates: dict[int, _Updates] = {}  # by group, on a GPU
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update. Parameters without a gradient are left alone."""
         found_inf: Tensor | None = getattr(self, "found_inf", None)  # the scaler sets it for the time of the call
         self.skipped = None if found_inf is None else found_inf.bool().squeeze()
-        norms: list[Tensor] = []
-        for group in self.param_groups:
-            used = [p for p in group["params"] if p.grad is not None]
-            # A GPU wants all tensors in one kernel; a processor each one while it lies in its cache.
-            together = bool(used) and used[0].is_cuda
-            for chunk in [used] if together else [[p] for p in used]:
-                norms += self._update(chunk, group)
-        self.gradient_norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else None
+        norms = [self._update(number, group) for number, group in enumerate(self.param_groups)]
+        self.gradient_norm = torch.linalg.vector_norm(torch.cat(norms)) if any(len(n) for n in norms) else None
 
-    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """Moves some parameters of a group; returns their gradients' norms."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
-        norms = list(torch._foreach_norm(gradients))
-        updates = _adapted(parameters, gradients, torch.stack(norms), group) if group["adapt"] else gradients
-        if self.skipped is None:
-            torch._foreach_mul_(buffers, group["momentum"])
-            torch._foreach_add_(buffers, updates)
-            torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
-        else:
-            keep = ~self.skipped
-            torch._foreach_mul_(buffers, torch.where(keep, group["momentum"], 1.0).to(buffers[0].dtype))
-            torch._foreach_add_(buffers, [update.masked_fill(self.skipped, 0) for update in updates])
-            torch._foreach_add_(parameters, torch._foreach_mul(buffers, keep.to(buffers[0].dtype) * -group["lr"]))
+    def _update(self, number: int, group: dict[str, Any]) -> Tensor:
+        """Moves a group's parameters; returns the norms of their gradients [n]."""
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return torch.empty(0)
+        gradients = [p.grad for p in parameters]
+        buffers = [self._momentum(p) for p in parameters]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        ratios = _ratios(parameters, norms, group)
+        if not parameters[0].is_cuda:
+            _one_by_one(parameters, gradients, buffers, ratios, group, self.skipped)
+            return norms
+        if number not in self._updates or not self._updates[number].of(parameters):
+            self._updates[number] = _Updates(parameters)  # at the first step, and when prototypes thaw
+        _together(parameters, gradients, buffers, ratios, group, self.skipped, self._updates[number])
         return norms
 
+    def _momentum(self, p: Tensor) -> Tensor:
+        state = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(p)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
 
-def _adapted(
-    parameters: list[Tensor], gradients: list[Tensor], gradient_norms: Tensor, group: dict[str, Any]
-) -> list[Tensor]:
-    """Gradients under LARC's scaling. The tensors' own factors are worked out for all of them at once."""
-    norms, decay = torch.stack(torch._foreach_norm(parameters)), group["weight_decay"]
-    usable = (norms != 0) & (gradient_norms != 0)
-    ratios = torch.where(usable, group["trust"] * norms / (gradient_norms + norms * decay + group["eps"]), 1.0)
-    decays = usable.to(norms.dtype) * decay
-    return [
-        (p * own_decay).add_(gradient).mul_(ratio)
-        for p, gradient, own_decay, ratio in zip(parameters, gradients, decays.unbind(), ratios.unbind(), strict=True)
-    ]
+
+def _ratios(parameters: list[Tensor], gradient_norms: Tensor, group: dict[str, Any]) -> Tensor:
+    """What g + wd·p of each tensor is multiplied with [n]: 1 for a tensor of zeros, 0 where the gradient is zero."""
+    if not group["adapt"]:
+        return torch.ones_like(gradient_norms)
+    norms = torch.stack(torch._foreach_norm(parameters))
+    ratios = group["trust"] * norms / (gradient_norms + norms * group["weight_decay"] + group["eps"])
+    return torch.where((norms != 0) & (gradient_norms != 0), ratios, (gradient_norms != 0).to(ratios.dtype))
+
+
+def _one_by_one(
+    parameters: list[Tensor], gradients: list[Tensor], buffers: list[Tensor],
+    ratios: Tensor, group: dict[str, Any], skipped: Tensor | None,
+) -> None:  # fmt: skip
+    """A processor's way: each tensor while it lies in the cache, in place."""
+    decays, momentum, lr = ratios * group["weight_decay"], group["momentum"], group["lr"]
+    for p, g, m, ratio, decay in zip(parameters, gradients, buffers, ratios.unbind(), decays.unbind(), strict=True):
+        if skipped is None:
+            m.mul_(momentum).addcmul_(g, ratio).addcmul_(p, decay)
+            p.add_(m, alpha=-lr)
+        else:
+            moved = (m * momentum).addcmul_(g, ratio).addcmul_(p, decay)
+            p.copy_(torch.where(skipped, p, p - lr * moved))
+            m.copy_(torch.where(skipped, m, moved))
+
+
+class _Updates:
+    """Room for the updates of all tensors in one vector [N], with views of it in the tensors' shapes and strides."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        sizes = [p.numel() for p in parameters]
+        self.parameters = parameters
+        self.vector = parameters[0].new_empty(sum(sizes))
+        self.sizes = torch.tensor(sizes, device=self.vector.device)
+        parts = self.vector.split(sizes)
+        self.views = [part.as_strided(p.shape, p.stride()) for part, p in zip(parts, parameters, strict=True)]
+
+    def of(self, parameters: list[Tensor]) -> bool:
+        return len(parameters) == len(self.parameters) and all(map(operator.is_, parameters, self.parameters))
+
+
+def _together(
+    parameters: list[Tensor], gradients: list[Tensor], buffers: list[Tensor],
+    ratios: Tensor, group: dict[str, Any], skipped: Tensor | None, updates: _Updates,
+) -> None:  # fmt: skip
+    """A GPU's way: a few kernels for all tensors."""
+    vector, views = updates.vector, updates.views
+    torch._foreach_copy_(views, gradients)
+    torch._foreach_add_(views, parameters, alpha=group["weight_decay"])
+    vector.mul_(ratios.repeat_interleave(updates.sizes, output_size=len(vector)))
+    if skipped is None:
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, views)
+        torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
+        return
+    vector.masked_fill_(skipped, 0)
+    torch._foreach_mul_(buffers, torch.where(skipped, 1.0, group["momentum"]).to(vector.dtype))
+    torch._foreach_add_(buffers, views)
+    torch._foreach_copy_(views, buffers)
+    torch._foreach_mul_(views, (~skipped).to(vector.dtype) * -group["lr"])
+    torch._foreach_add_(parameters, views)
 
 
 def build_optimizer(optim: Optim, model: nn.Module) -> Any:  # noqa: ANN401 - apex's wrapper has no common type

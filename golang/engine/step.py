@@ -18,6 +18,17 @@ from golang.validation import local_queue_length, queue_length
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": None, "fp64": None}
 
 
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """What the network computes in under autocast; None: without it.
+
+    `auto` is bf16 on a GPU that computes in it, and fp32 elsewhere.
+    """
+    if precision != "auto":
+        return AUTOCAST[precision]
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if able else None
+
+
 class TrainStep:
     """Normalise prototypes, forward, loss, backward, freeze, update.
 
@@ -68,12 +79,13 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.model.normalise_prototypes()
         images = len(large) // 2
-        dtype = AUTOCAST[self.config.precision]
+        dtype = autocast_dtype(self.config.precision, self.device)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             branches = self.forward(large, small)
-            targets = make_targets(self.model, branches, images, self.config.method, self.queue, self.local_queue)
-            self.signs = read_signs(branches, targets)
-            losses = compute_losses(branches, targets, images, self.config.method, self.config.cross_view, permutations)
+        # Outside autocast: a queue's cosines feed exp(·/ε), which amplifies half precision's rounding twentyfold.
+        targets = make_targets(self.model, branches, images, self.config.method, self.queue, self.local_queue)
+        self.signs = read_signs(branches, targets)
+        losses = compute_losses(branches, targets, images, self.config.method, self.config.cross_view, permutations)
         self.scaler.scale(losses.total).backward()
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)

@@ -13,7 +13,7 @@ from torch import Tensor
 def semantic_attention(embeddings: Tensor, temperature: float = 1.0) -> Tensor:
     """Attention [M, D, P] from position embeddings [M, P, D]: unit length over D, then softmax over the positions."""
     unit = F.normalize(embeddings, dim=2).transpose(1, 2)
-    return torch.softmax(unit / temperature, dim=2)
+    return torch.softmax(unit if temperature == 1 else unit / temperature, dim=2)
 
 
 def local_views(features: Tensor, attention: Tensor, heads: int) -> Tensor:

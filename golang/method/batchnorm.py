@@ -115,9 +115,14 @@ class BatchNorm(_BatchNorm):
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         calls, momentum = len(means), self.momentum or 0.1
-        shares = momentum * (1 - momentum) ** torch.arange(calls - 1, -1, -1, dtype=means.dtype, device=means.device)
-        self.running_mean.mul_((1 - momentum) ** calls).add_(shares @ means)
-        self.running_var.mul_((1 - momentum) ** calls).add_(shares @ variances)
+        pairs = ((self.running_mean, means), (self.running_var, variances))
+        if calls == 1:
+            for running, values in pairs:
+                running.lerp_(values[0], momentum)
+        else:
+            shares = momentum * (1 - momentum) ** torch.arange(calls - 1, -1, -1, dtype=means.dtype, device=means.device)
+            for running, values in pairs:
+                running.addmv_(values.mT, shares, beta=(1 - momentum) ** calls)  # never in half precision, unlike @
         self.num_batches_tracked += calls
 
 

@@ -102,7 +102,7 @@ def test_round_trip() -> None:
         ({"optm": {}}, r"unknown setting optm=\{\} — did you mean optim\?"),
         ({"optim": {"epochs": "many"}}, r"optim\.epochs='many' must be a whole number, got str"),
         ({"optim": {"epochs": 2.5}}, r"optim\.epochs=2\.5 must be a whole number, got float"),
-        ({"precision": "fp8"}, r"precision='fp8' is not one of fp16, bf16, fp32, fp64"),
+        ({"precision": "fp8"}, r"precision='fp8' is not one of auto, fp16, bf16, fp32, fp64"),
         ({"augment": {"large_scale": [0.1]}}, r"augment\.large_scale=\[0\.1\] must be a list of 2"),
         ({"augment": {"large_scale": [0.9, 0.1]}}, r"low end first"),
         (
