@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-check test test-slurm lint golden cluster cluster-down clean
+.PHONY: setup demo demo-check test test-slurm lint golden bench-gpu cluster cluster-down clean
 
 setup: .venv/.ready
 
@@ -32,6 +32,11 @@ lint: setup
 
 golden: setup  ## DIR=folder of golden arrays
 	$(BIN)/python -m tests.golden $(or $(DIR),tests/golden/data)
+
+# With the Python at hand where it has torch: a GPU's build of torch is not always the one that is pinned.
+bench-gpu:  ## every benchmark of speed, on this machine's GPU or without one on its processor: tables and JSON
+	@if $(PYTHON) -c "import torch, torchvision, rich" 2>/dev/null; then $(PYTHON) -m benchmarks; \
+	else $(MAKE) --no-print-directory setup && $(BIN)/python -m benchmarks; fi
 
 cluster: setup  ## a real Slurm of virtual nodes on this machine, to try things on
 	$(BIN)/python -m tests.slurm up

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from benchmarks import textbook, timing
-from golang.config import Augment, Config, Model, Optim, Queue
+from golang.config import Augment, Config, CrossView, Model, Optim, Queue
+from golang.engine.health import Meter, Sentinel, read_signs
 from golang.engine.optim import build_optimizer
 from golang.engine.step import TrainStep
 from golang.method.build import build_model
+from golang.method.model import Branches
+from golang.method.objective import Targets, compute_losses, make_targets
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
 
@@ -53,6 +56,8 @@ class Ways:
             rows, features = config.queue.length, config.model.feature_dim
             self.step.queue = EmbeddingQueue(rows, features, device, dtype)
             self.textbook.queue = torch.zeros(2, rows, features, device=device, dtype=dtype)
+        self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
+        self.shown: tuple[Branches, Targets] | None = None
         views = config.model.feature_dim // config.model.group_heads
         self.permutations = local_permutations("batch", views, 0, 0, 0, 1).to(device)
         self.views = crops
@@ -65,6 +70,18 @@ class Ways:
 
     def theirs(self) -> float:
         return self.textbook(0, LR, self.views, self.permutations)
+
+    def watching(self) -> None:
+        """What the trainer notes of each step for its metrics, on the device; `ours` has gone before."""
+        if self.shown is None:
+            with torch.no_grad():
+                branches = self.step.model(self.large, self.small)
+            images, method = self.step.config.optim.batch_size, self.step.config.method
+            self.shown = branches, make_targets(self.step.model, branches, images, method)
+            self.losses = compute_losses(*self.shown, images, method, CrossView(), self.permutations)
+        signs = read_signs(*self.shown)
+        self.sentinel.look(0, self.losses.total, self.step.optimizer)
+        self.meter.add(self.losses, signs, self.step.optimizer)
 
     def trunk(self) -> None:
         """The trunk alone, there and back, in the trainer's layout."""

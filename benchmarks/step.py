@@ -1,7 +1,9 @@
 """One training step on crops that lie on the device: `python -m benchmarks.step`.
 
 The textbook's step and the trainer's from equal weights, taken in turns; in fp64 on a small network both must agree
-over three steps first. The limit is the floating-point operations of the step at the rate of a large matrix product.
+over three steps first. The limit is the floating-point operations of the step at the rate
+of a large matrix product or convolution, whichever is more. Launches and host syncs are a step's, by the profiler (on a
+processor: operations that compute, and values read back).
 """
 
 from __future__ import annotations
@@ -33,23 +35,38 @@ def main() -> None:
     ways = Ways(settings(options.trunk, options.images or (64 if gpu else 8), precision), device)
     with FlopCounterMode(display=False) as counter:
         ways.ours()
-    named: dict[str, timing.Way] = {"textbook": ways.theirs, "ours": ways.ours, "trunk alone": ways.trunk}
+    named: dict[str, timing.Way] = {
+        "textbook": ways.theirs,
+        "ours": ways.ours,
+        "trunk alone": ways.trunk,
+        "metrics alone": ways.watching,
+    }
     seconds = timing.interleaved(named, device, options.rounds or (20 if gpu else 3))
-    limit = counter.get_total_flops() / timing.matmul_peak(device, AUTOCAST[precision] or torch.float32)
-    rows = [(name, 1e3 * taken, seconds["textbook"] / taken, limit / taken) for name, taken in seconds.items()]
+    work = {name: timing.work(way, device, 3 if gpu else 1) for name, way in named.items()}
+    limit = counter.get_total_flops() / timing.peak(device, AUTOCAST[precision] or torch.float32)
+    rows = [
+        (name, 1e3 * taken, seconds["textbook"] / taken, work[name].launches, work[name].syncs, limit / taken)
+        for name, taken in seconds.items()
+        if name != "metrics alone"
+    ]
     result: dict[str, object] = {
         "bench": "step",
         "ratio": seconds["textbook"] / seconds["ours"],
         "limit_share": limit / seconds["ours"],
         "trunk_share": seconds["trunk alone"] / seconds["ours"],
+        "metrics_share": seconds["metrics alone"] / seconds["ours"],
+        "launches": work["ours"].launches,
+        "launches_textbook": work["textbook"].launches,
+        "syncs": work["ours"].syncs,
+        "syncs_textbook": work["textbook"].syncs,
         "off": off,
         "precision": precision,
     }
     if gpu:
-        result["launches"] = timing.launches(ways.ours, device)
-        result["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+        result |= {"idle_share": work["ours"].idle, "peak_memory_gib": work["ours"].memory}
     title = f"a step of {options.trunk}, {len(ways.large) // 2} images, {precision}"
-    timing.show(title, ("way", "ms", "× textbook", "share of the limit"), rows, result, device)
+    columns = ("way", "ms", "× textbook", "launches", "host syncs", "share of the limit")
+    timing.show(title, columns, rows, result, device)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,33 +29,52 @@ def device(asked: str = "auto") -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def cores(most: int | None = None) -> int:
+    """The cores this process and its children may use; from here on no more than `most` of them."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    chosen = sorted(os.sched_getaffinity(0))[:most]
+    os.sched_setaffinity(0, chosen)
+    return len(chosen)
+
+
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
+def in_turns(turns: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """The median of what each turn gives. A round takes every one, and the next round in reverse order, so that a noisy
+    neighbour hits all alike."""
+    given: dict[str, list[float]] = {name: [] for name in turns}
+    for number in range(rounds):
+        for name in list(turns)[:: -1 if number % 2 else 1]:
+            given[name].append(turns[name]())
+    return {name: statistics.median(values) for name, values in given.items()}
+
+
 def interleaved(
     ways: Mapping[str, Way], device: torch.device, rounds: int, repeats: int = 1, cpu: bool = False
 ) -> dict[str, float]:
-    """Median seconds a call of each way. One round takes every way `repeats` times, and the next in reverse order, so
-    that a noisy neighbour hits all alike; one call of each before that is not counted.
+    """Median seconds a call of each way, in turns of `repeats` calls; one call of each before that is not counted.
 
     Args:
         cpu: this process's CPU time instead of the clock's.
     """
-    clock = time.process_time if cpu else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()
-    for number in range(rounds):
-        for name in list(ways)[:: -1 if number % 2 else 1]:
-            wait(device)
-            begun = clock()
-            for _ in range(repeats):
-                ways[name]()
-            wait(device)
-            seconds[name].append((clock() - begun) / repeats)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return in_turns({name: partial(seconds, way, device, repeats, cpu) for name, way in ways.items()}, rounds)
+
+
+def seconds(way: Way, device: torch.device, calls: int, cpu: bool = False) -> float:
+    """Seconds a call, work on the device included."""
+    clock = time.process_time if cpu else time.perf_counter
+    wait(device)
+    begun = clock()
+    for _ in range(calls):
+        way()
+    wait(device)
+    return (clock() - begun) / calls
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 0) -> float:
@@ -93,7 +114,8 @@ class Work:
 
     launches: int  # kernels; on a processor, operations that compute something (views and allocations do not)
     syncs: int  # times the host waits for the device; on a processor, values read back from tensors
-    idle: float | None = None  # share of the time from the first kernel to the last without one; a GPU's alone
+    idle: float | None = None  # of a GPU: the share of the time from the first kernel to the last without one
+    memory: float | None = None  # of a GPU: GiB at the peak
 
 
 def work(way: Way, device: torch.device, calls: int = 1) -> Work:
@@ -105,13 +127,15 @@ def work(way: Way, device: torch.device, calls: int = 1) -> Work:
                 way()
         return Work(counter.computing // calls, counter.reads // calls)
     wait(device)
+    torch.cuda.reset_peak_memory_stats(device)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         for _ in range(calls):
             way()
     names = [event.name for event in seen.events()]
     launches, syncs = (sum(any(part in name for part in parts) for name in names)
                        for parts in (("LaunchKernel",), ("cudaStreamSynchronize", "cudaEventSynchronize")))  # fmt: skip
-    return Work(launches // calls, syncs // calls, _idle(seen.events()))
+    memory = torch.cuda.max_memory_allocated(device) / 2**30
+    return Work(launches // calls, syncs // calls, _idle(seen.events()), memory)
 
 
 def _idle(events: Iterable[Any]) -> float:

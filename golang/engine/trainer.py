@@ -29,6 +29,7 @@ from golang.engine.runfolder import Attempt
 from golang.engine.scheduler import Scheduler
 from golang.engine.seat import leave_together
 from golang.engine.step import TrainStep
+from golang.engine.transfer import Transfer
 from golang.engine.unreadable import Unreadable
 from golang.engine.watchdog import Watchdog
 from golang.errors import CheckpointError, DataError, NonFiniteError, PeerLostError
@@ -87,6 +88,7 @@ class Trainer:
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
+        self.transfer = Transfer(device)
         self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
         self.unreadable = Unreadable(self.images, place(config.data))
         self.done = 0  # steps
@@ -177,7 +179,7 @@ class Trainer:
         if self.done >= config.queue.start_epoch * self.steps_per_epoch:
             step.make_queues(self.world.size)
         dtype = torch.float64 if config.precision == "fp64" else torch.float32
-        large, small = on_device(batch, self.device, dtype)
+        large, small = on_device(self.transfer(batch), self.device, dtype)
         permutations = None
         if config.method.name == "golang":
             share, kind = config.optim.batch_size // self.world.size, config.method.local_permutation

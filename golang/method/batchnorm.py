@@ -120,7 +120,9 @@ class BatchNorm(_BatchNorm):
             for running, values in pairs:
                 running.lerp_(values[0], momentum)
         else:
-            shares = momentum * (1 - momentum) ** torch.arange(calls - 1, -1, -1, dtype=means.dtype, device=means.device)
+            shares = momentum * (1 - momentum) ** torch.arange(
+                calls - 1, -1, -1, dtype=means.dtype, device=means.device
+            )
             for running, values in pairs:
                 running.addmv_(values.mT, shares, beta=(1 - momentum) ** calls)  # never in half precision, unlike @
         self.num_batches_tracked += calls
