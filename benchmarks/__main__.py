@@ -13,8 +13,6 @@ import subprocess
 import sys
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import timing
 
@@ -61,15 +59,15 @@ def main() -> int:
     options = parser.parse_args()
     device = timing.device()
     results = [run(command) for command in commands(options.only, device.type == "cuda")]
-    table = Table(box=None, title=f"{timing.device_name(device)}, torch {torch.__version__}", title_justify="left")
-    table.add_column("benchmark")
-    for column in COLUMNS.values():
-        table.add_column(column, justify="right")
+    rows = [
+        (f"{result['bench']}, {result['cores']} cores" if "cores" in result else result["bench"],
+         *(result.get(key, "") for key in COLUMNS)) for result in results if "failed" not in result
+    ]  # fmt: skip
+    title = f"{timing.device_name(device)}, torch {torch.__version__}"
+    timing.table(title, ["benchmark", *COLUMNS.values()], rows)
     for result in results:
-        name = f"{result['bench']}, {result['cores']} cores" if "cores" in result else str(result["bench"])
-        cells = [str(result.get(key, "")) for key in COLUMNS]
-        table.add_row(name, *cells) if "failed" not in result else table.add_row(f"{name}: {result['failed']}")
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+        if "failed" in result:
+            print(f"{result['bench']} failed: {result['failed']}")
     print(json.dumps({"benchmarks": results, "device": timing.device_name(device)}))
     return int(any("failed" in result for result in results))
 

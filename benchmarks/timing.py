@@ -7,6 +7,7 @@ import os
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,10 +123,10 @@ def work(way: Way, device: torch.device, calls: int = 1) -> Work:
     """Counts a call's work; `calls` of them are averaged, after one that is not counted."""
     way()
     if device.type != "cuda":
-        with _Operations() as counter:
+        with Operations() as counter:
             for _ in range(calls):
                 way()
-        return Work(counter.computing // calls, counter.reads // calls)
+        return Work(counter.names.total() // calls, counter.names["_local_scalar_dense"] // calls)
     wait(device)
     torch.cuda.reset_peak_memory_stats(device)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
@@ -152,38 +153,42 @@ def _idle(events: Iterable[Any]) -> float:
     return 1 - busy / (reached - spans[0][0])
 
 
-class _Operations(TorchDispatchMode):
-    """Counts operations as they reach the backend."""
+class Operations(TorchDispatchMode):
+    """Counts operations as they reach the backend, by name; views and allocations are free."""
 
-    ALLOCATING = ("empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view", "detach", "lift_fresh")
+    FREE = ("empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view", "detach", "lift_fresh")
 
     def __init__(self) -> None:
         super().__init__()
-        self.computing = self.reads = 0
+        self.names: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None  # noqa: ANN401
     ) -> Any:  # noqa: ANN401 - torch's own loose types  # fmt: skip
         name = func.overloadpacket.__name__
-        self.computing += not func.is_view and name not in self.ALLOCATING
-        self.reads += name == "_local_scalar_dense"
+        if not func.is_view and name not in self.FREE:
+            self.names[name] += 1
         return func(*args, **(kwargs or {}))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    drawn = Table(box=None, title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        drawn.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 140).print(drawn)
 
 
 def show(
     title: str,
     columns: Sequence[str],
     rows: Sequence[Sequence[object]],
-    result: dict[str, object],
+    result: Mapping[str, object],
     device: torch.device,
 ) -> None:
     """A table for people; then one line of JSON, the last of the output."""
-    table = Table(box=None, title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    table(title, columns, rows)
     rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in result.items()}
     print(json.dumps({**rounded, "device": device_name(device)}))
 

@@ -147,7 +147,7 @@ def _together(
         torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
         return
     vector.masked_fill_(skipped, 0)
-    torch._foreach_mul_(buffers, torch.where(skipped, 1.0, group["momentum"]).to(vector.dtype))
+    torch._foreach_mul_(buffers, torch.where(skipped, vector.new_ones(()), group["momentum"]))
     torch._foreach_add_(buffers, views)
     torch._foreach_copy_(views, buffers)
     torch._foreach_mul_(views, (~skipped).to(vector.dtype) * -group["lr"])

@@ -92,11 +92,11 @@ def check_sinkhorn_two_ranks(arrays: Arrays, result: Comparison) -> None:
     """Assignments over two ranks, and their equality with one process on all rows."""
     inputs = [torch.from_numpy(arrays[f"in_rank{r}"]) for r in range(2)]
     exact = inputs[0].dtype == torch.float64
-    for rank, got in enumerate(_on_two_ranks(_sinkhorn_rank, inputs)):
+    for rank, got in enumerate(on_two_ranks(_sinkhorn_rank, inputs)):
         result.add(f"out_rank{rank}", got["out"], arrays[f"out_rank{rank}"], FP64 if exact else 2e-5)
     wide = torch.cat(inputs).double()
     single = torch.split(sinkhorn([wide], 0.05)[0], len(inputs[0]))
-    for rank, got in enumerate(_on_two_ranks(_sinkhorn_rank, [x.double() for x in inputs])):
+    for rank, got in enumerate(on_two_ranks(_sinkhorn_rank, [x.double() for x in inputs])):
         result.add(f"rank {rank} against one process, fp64", got["out"], single[rank], FP64)
 
 
@@ -106,7 +106,7 @@ def _sinkhorn_rank(rank: int, inputs: list[torch.Tensor]) -> dict[str, torch.Ten
 
 def check_two_ranks(arrays: Arrays, result: Comparison) -> None:
     """LARC steps on two gloo ranks under DDP with synchronised batch norm, and the same data in one process."""
-    ranks = _on_two_ranks(_train_rank, dict(arrays))
+    ranks = on_two_ranks(_train_rank, dict(arrays))
     images = int(arrays["cfg/bs_per_rank"])
     for rank, got in enumerate(ranks):
         for part in PARTS:
@@ -160,7 +160,7 @@ def _joined(arrays: dict[str, np.ndarray], name: str, ranks: list[int], step: in
     return torch.cat([part.view(-1, images, *part.shape[1:]) for part in parts], dim=1).flatten(0, 1)
 
 
-def _on_two_ranks(work: object, inputs: object) -> list[dict[str, torch.Tensor]]:
+def on_two_ranks(work: object, inputs: object) -> list[dict[str, torch.Tensor]]:
     """Runs `work(rank, inputs)` in two gloo processes and returns what each of them returned."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
