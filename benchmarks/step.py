@@ -28,8 +28,10 @@ def main() -> None:
     options = parser.parse_args()
     device = timing.device()
     gpu = device.type == "cuda"
-    if not gpu:
-        keep_freed_memory()  # as the trainer does
+    if gpu:  # as the trainer does
+        torch.backends.cudnn.benchmark = True
+    else:
+        keep_freed_memory()
     off = compare(device)
     precision = options.precision or ("bf16" if gpu else "fp32")
     ways = Ways(settings(options.trunk, options.images or (64 if gpu else 8), precision), device)

@@ -139,13 +139,15 @@ def work(way: Way, device: torch.device, calls: int = 1) -> Work:
     return Work(launches // calls, syncs // calls, _idle(seen.events()), memory)
 
 
-def _idle(events: Iterable[Any]) -> float:
-    """The share of time that no kernel ran in, between the first and the last."""
+def _idle(events: Iterable[Any]) -> float | None:
+    """The share of time that no kernel ran in, between the first and the last; None if the profiler saw none."""
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in events
         if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     )
+    if not spans:
+        return None
     busy, reached = 0.0, spans[0][0]
     for start, end in spans:
         busy += max(0.0, end - max(start, reached))

@@ -97,10 +97,10 @@ def main() -> None:
     steps = options.steps or max(2 * workers, 10 if gpu else 2)
     precision = options.precision or ("bf16" if gpu else "fp32")
     pipeline = options.pipeline or ("device" if gpu else "opencv" if find_spec("cv2") else "pil")
-    if gpu:
+    if gpu:  # as the trainer does
         torch.backends.cudnn.benchmark = True
     else:
-        keep_freed_memory()  # as the trainer does
+        keep_freed_memory()
     off = compare(device)
     images = options.images or (64 if gpu else 8)
     ways = Ways(settings(options.trunk or ("resnet50" if gpu else "resnet18"), images, precision), device)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.golden.__main__ import check_file, main
 
@@ -17,6 +18,16 @@ FILES = sorted(path for path in DATA.iterdir() if path.suffix in (".npz", ".json
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_file(path: Path) -> None:
     result = check_file(path)
+    assert result.ok, result.misses
+
+
+def test_deterministic_mode() -> None:
+    """Ten whole steps agree, and no operation is refused, where torch insists on deterministic ones."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        result = check_file(Path(__file__).parent / "data/full_tiny_10steps.npz")
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert result.ok, result.misses
 
 

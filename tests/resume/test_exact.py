@@ -118,14 +118,23 @@ def test_damaged_checkpoints(config: Config, undisturbed: Path, tmp_path: Path) 
     assert_same_but_settings(run, undisturbed)
 
 
-def test_fp16_with_its_scaler(data_root: Path, tmp_path: Path) -> None:
-    """Scale, growth counter and skipped steps go on too: the first step overflows at the initial scale."""
-    config = settings(data_root, precision="fp16")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision(precision: str, data_root: Path, tmp_path: Path) -> None:
+    """With fp16 scale, growth counter and skipped steps go on too: the first step overflows at the initial scale."""
+    config = settings(data_root, precision=precision)
     assert launch(config, tmp_path / "whole", ranks=1) == [0]
     assert launch(config, tmp_path / "run", ranks=1, fault=Fault(6)) == [75]
     assert launch(config, tmp_path / "run", ranks=1) == [0]
-    assert metrics(tmp_path / "whole")[-1]["skipped_steps"] > 0
+    assert (metrics(tmp_path / "whole")[-1]["skipped_steps"] > 0) is (precision == "fp16")
     assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_deterministic_mode(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    """torch refuses what has no deterministic form: nothing in a step is refused, and no bit is another."""
+    strict = replace(config, deterministic=True)
+    assert launch(strict, tmp_path / "run", ranks=2, fault=Fault(8)) == [75, 75]
+    assert launch(strict, tmp_path / "run", ranks=2) == [0, 0]
+    assert_same_but_settings(tmp_path / "run", undisturbed)
 
 
 def test_one_rank_killed(config: Config, undisturbed: Path, tmp_path: Path) -> None:
