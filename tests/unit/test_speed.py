@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
 
 from benchmarks import __main__ as every
-from benchmarks import alignment, networks, objective, optim, textbook, timing
+from benchmarks import alignment, objective, optim, step, textbook, timing, train
 from golang.config import Optim
 from golang.engine import optim as engine
 from golang.engine.health import Meter, Sentinel
@@ -27,18 +27,26 @@ PERMUTATIONS = local_permutations("batch", 4, 0, 0, 0, 4)
 
 
 @pytest.mark.parametrize(
-    "compare",
+    ("bench", "arguments"),
     [
-        lambda: alignment.compare(CPU, 32, 24, 16),
-        lambda: objective.compare(CPU),
-        lambda: optim.compare("small", CPU),
-        lambda: networks.compare(CPU),
+        (alignment, ["--images=1", "--channels=32", "--hidden=24", "--rounds=1"]),
+        (objective, ["--images=1", "--prototypes=40", "--queue=8", "--rounds=1"]),
+        (optim, ["--trunk=small", "--rounds=1"]),
+        (step, ["--trunk=small", "--images=1", "--rounds=1"]),
+        (train, ["--trunk=small", "--images=1", "--rounds=1", "--steps=1", "--workers=0", "--pipeline=pil"]),
     ],
-    ids=["alignment", "objective", "optim", "step"],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_equal_to_the_textbook(compare: Callable[[], float]) -> None:
-    """In fp64, as each benchmark checks before it measures; it ends with SystemExit where they differ."""
-    assert compare() < 1e-10
+def test_equal_to_the_textbook(
+    bench: ModuleType, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each benchmark compares both ways in fp64 before it measures, and ends where they differ."""
+    monkeypatch.setattr("sys.argv", [bench.__name__, *arguments])
+    bench.main()
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert result["bench"] == bench.__name__.removeprefix("benchmarks.") and result["off"] < 1e-10
+    assert result["ratio"] > 0 and result["limit_share"] > 0 and result["device"] == "cpu, 1 threads"
+    assert result.get("syncs", 0) == 0 and result["launches"] < result.get("launches_textbook", 10**6)
 
 
 def test_a_difference_ends_a_benchmark() -> None:
@@ -61,19 +69,19 @@ def test_alignment_is_a_few_operations() -> None:
 def test_a_step_reads_nothing_back(precision: str) -> None:
     """Queue, LARC, the scaler of fp16 and the metrics included; and one log-softmax a branch."""
     config = tiny(precision=precision)
-    step, meter, sentinel = step_of(config), Meter(config, CPU), Sentinel.on(CPU)
-    step.queue = EmbeddingQueue(4, 16, CPU)
+    one, meter, sentinel = step_of(config), Meter(config, CPU), Sentinel.on(CPU)
+    one.queue = EmbeddingQueue(4, 16, CPU)
     images = crops()
 
-    def train() -> None:
-        losses = step(0, *images, PERMUTATIONS)
-        sentinel.look(0, losses.total, step.optimizer)
-        meter.add(losses, step.signs, step.optimizer)
+    def once() -> None:
+        losses = one(0, *images, PERMUTATIONS)
+        sentinel.look(0, losses.total, one.optimizer)
+        meter.add(losses, one.signs, one.optimizer)
 
-    assert timing.work(train, CPU).syncs == 0
+    assert timing.work(once, CPU).syncs == 0
     with timing.Operations() as counter:
-        train()
-    assert step.queue.ready and counter.names["_log_softmax"] == 3
+        once()
+    assert one.queue.ready and counter.names["_log_softmax"] == 3
     assert timing.work(lambda: float(meter.sums[0]), CPU).syncs == 1, "what is looked for would be found"
 
 
@@ -117,24 +125,24 @@ def test_larc_allocates_no_momentum_twice() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_stays_in_the_network(precision: str) -> None:
     """The queue's cosines, the running statistics and the targets are of fp32."""
-    step = step_of(tiny(precision=precision))
-    step.queue = EmbeddingQueue(4, 16, CPU)
-    step(0, *crops(), PERMUTATIONS)
-    past = step.queue.rows.clone()
-    _, targets = step.gradients(1, *crops(), PERMUTATIONS)
-    wide = past[0] @ step.model.prototypes.weight.detach().T
+    one = step_of(tiny(precision=precision))
+    one.queue = EmbeddingQueue(4, 16, CPU)
+    one(0, *crops(), PERMUTATIONS)
+    past = one.queue.rows.clone()
+    _, targets = one.gradients(1, *crops(), PERMUTATIONS)
+    wide = past[0] @ one.model.prototypes.weight.detach().T
     assert targets.logits[0].dtype == targets.global_.dtype == torch.float32
     assert torch.equal(targets.logits[0][:4], wide)
-    assert all(buffer.dtype in (torch.float32, torch.int64) for buffer in step.model.buffers())
+    assert all(buffer.dtype in (torch.float32, torch.int64) for buffer in one.model.buffers())
 
 
 def test_precision_auto() -> None:
     """fp32 on a processor, to the bit, in a run whose identity is the same on every machine."""
 
     def weights(precision: str) -> SwAV:
-        step = step_of(tiny(precision=precision))
-        step(0, *crops(), PERMUTATIONS)
-        return step.model
+        one = step_of(tiny(precision=precision))
+        one(0, *crops(), PERMUTATIONS)
+        return one.model
 
     one, other = weights("auto").state_dict(), weights("fp32").state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
