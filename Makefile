@@ -36,7 +36,7 @@ golden: setup  ## DIR=folder of golden arrays
 # With the Python at hand where it has torch: a GPU's build of torch is not always the one that is pinned.
 bench-gpu:  ## every benchmark of speed, on this machine's GPU or without one on its processor: tables and JSON
 	@if $(PYTHON) -c "import torch, torchvision, rich" 2>/dev/null; then $(PYTHON) -m benchmarks; \
-	else $(MAKE) --no-print-directory setup && $(BIN)/python -m benchmarks; fi
+	else make --no-print-directory setup && $(BIN)/python -m benchmarks; fi
 
 cluster: setup  ## a real Slurm of virtual nodes on this machine, to try things on
 	$(BIN)/python -m tests.slurm up

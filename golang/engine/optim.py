@@ -64,15 +64,16 @@ class LARC(torch.optim.Optimizer):
         """One update. Parameters without a gradient are left alone."""
         found_inf: Tensor | None = getattr(self, "found_inf", None)  # the scaler sets it for the time of the call
         self.skipped = None if found_inf is None else found_inf.bool().squeeze()
-        norms = [self._update(number, group) for number, group in enumerate(self.param_groups)]
-        self.gradient_norm = torch.linalg.vector_norm(torch.cat(norms)) if any(len(n) for n in norms) else None
+        norms = []
+        for number, group in enumerate(self.param_groups):
+            used = [p for p in group["params"] if p.grad is not None]
+            if used:
+                norms.append(self._update(used, number, group))
+        self.gradient_norm = torch.linalg.vector_norm(torch.cat(norms)) if norms else None
 
-    def _update(self, number: int, group: dict[str, Any]) -> Tensor:
-        """Moves a group's parameters; returns the norms of their gradients [n]."""
-        parameters = [p for p in group["params"] if p.grad is not None]
-        if not parameters:
-            return torch.empty(0)
-        gradients = [p.grad for p in parameters]
+    def _update(self, parameters: list[Tensor], number: int, group: dict[str, Any]) -> Tensor:
+        """Moves a group's `parameters` that have a gradient; returns the norms of the gradients [n]."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
         buffers = [self._momentum(p) for p in parameters]
         norms = torch.stack(torch._foreach_norm(gradients))
         ratios = _ratios(parameters, norms, group)

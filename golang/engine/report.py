@@ -19,7 +19,7 @@ from golang.engine.distributed import World
 from golang.engine.health import log_k, mean_metrics, parameter_norm, uniform_losses
 from golang.engine.progress import Progress
 from golang.engine.runfolder import Attempt, now, write_atomically
-from golang.engine.step import TrainStep
+from golang.engine.step import TrainStep, precision_on
 from golang.engine.tracking import MetricsLog
 from golang.evaluation.collapse import collapsed, counts_from
 from golang.method.queue import EmbeddingQueue
@@ -71,7 +71,7 @@ class Reporter:
             return
         self._metrics = MetricsLog(self.attempt.run.metrics_file, done)
         self.mirror.start(self.config, self.attempt)
-        where = f"{self.world.size} × {device.type}"
+        where = f"{self.world.size} × {device.type} in {precision_on(device, self.config.precision)}"
         run, number, epochs = self.attempt.run.path, self.attempt.number, self.config.optim.epochs
         log.info(
             "run %s, attempt %d: %d images, %d steps, %d epochs, %s", run, number, images, self.total, epochs, where

@@ -18,15 +18,12 @@ from golang.validation import local_queue_length, queue_length
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": None, "fp64": None}
 
 
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """What the network computes in under autocast; None: without it.
-
-    `auto` is bf16 on a GPU that computes in it, and fp32 elsewhere.
-    """
-    if precision != "auto":
-        return AUTOCAST[precision]
+def precision_on(device: torch.device, asked: str) -> str:
+    """`asked`, or what `auto` is there: bf16 on a GPU that computes in it, and fp32 elsewhere."""
+    if asked != "auto":
+        return asked
     able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if able else None
+    return "bf16" if able else "fp32"
 
 
 class TrainStep:
@@ -79,7 +76,7 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.model.normalise_prototypes()
         images = len(large) // 2
-        dtype = autocast_dtype(self.config.precision, self.device)
+        dtype = AUTOCAST[precision_on(self.device, self.config.precision)]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             branches = self.forward(large, small)
         # Outside autocast: a queue's cosines feed exp(·/ε), which amplifies half precision's rounding twentyfold.

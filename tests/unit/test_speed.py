@@ -14,7 +14,7 @@ from golang.config import Optim
 from golang.engine import optim as engine
 from golang.engine.health import Meter, Sentinel
 from golang.engine.optim import LARC
-from golang.engine.step import autocast_dtype
+from golang.engine.step import precision_on
 from golang.identity import result_settings, run_id
 from golang.method.heads import ProjectionHead
 from golang.method.model import SwAV
@@ -146,7 +146,7 @@ def test_precision_auto() -> None:
 
     one, other = weights("auto").state_dict(), weights("fp32").state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert autocast_dtype("auto", CPU) is None and autocast_dtype("bf16", CPU) is torch.bfloat16
+    assert precision_on(CPU, "auto") == "fp32" and precision_on(CPU, "bf16") == "bf16"
     assert result_settings(tiny(precision="auto"))["precision"] == "auto"
     assert len({run_id(tiny(precision=name)) for name in ("auto", "fp16", "bf16", "fp32")}) == 4
 
