@@ -58,7 +58,7 @@ class MultiCrop(Dataset[Crops]):
         index = position[1]
         image, nearest = self.images.load_nearest(index)  # decoded once for all views
         s = self.settings
-        crop = _opened(image, self.pipeline)
+        crop = opened(image, self.pipeline)
         views = self.parameters(position, *image.size)
         large = torch.empty(NUM_LARGE, 3, s.large_size, s.large_size, dtype=torch.uint8)
         small = torch.empty(s.small_count, 3, s.small_size, s.small_size, dtype=torch.uint8)
@@ -78,7 +78,8 @@ class MultiCrop(Dataset[Crops]):
         ]
 
 
-def _opened(image: Image.Image, pipeline: Pipeline) -> Crop:
+def opened(image: Image.Image, pipeline: Pipeline) -> Crop:
+    """What makes one view of `image` in a loader process."""
     if pipeline == "pil":
         return lambda parameters, size: augment.apply(image, parameters, size)
     pixels = augment.pixels(image)
