@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import textbook, timing
@@ -22,11 +23,13 @@ LR = 0.1
 
 
 def settings(trunk: str, images: int, precision: str, **augment: int) -> Config:
-    """The published recipe with another trunk, batch and precision, its prototypes learning from the first step."""
+    """One of two ranks of the published recipe, which share its queue; with another trunk, batch and precision, and its
+    prototypes learning from the first step."""
     return Config(
         precision=precision,  # type: ignore[arg-type]
         model=Model(trunk=trunk),
         optim=Optim(batch_size=images, freeze_iterations=0),
+        queue=Queue(length=Queue().length // 2),
         augment=Augment(**augment),  # type: ignore[arg-type]
     )
 
@@ -64,6 +67,13 @@ class Ways:
         large, *small = (torch.cat(group) for group in (crops[:2], crops[2:]) if group)
         self.large = large.contiguous(memory_format=torch.channels_last)
         self.small = small[0].contiguous(memory_format=torch.channels_last) if small else None
+
+    def fill_queues(self) -> None:
+        """As they are from some steps after their epoch on."""
+        assert self.step.queue is not None and self.textbook.queue is not None
+        rows = F.normalize(torch.randn_like(self.textbook.queue), dim=2)
+        self.step.queue.push(rows)
+        self.textbook.queue.copy_(rows)
 
     def ours(self) -> Tensor:
         return self.step(0, self.large, self.small, self.permutations).total

@@ -1,4 +1,4 @@
-"""One training step on crops that lie on the device: `python -m benchmarks.step`.
+"""One training step on crops that lie on the device, its queue in use: `python -m benchmarks.step`.
 
 The textbook's step and the trainer's from equal weights, taken in turns; in fp64 on a small network both must agree
 over three steps first. The limit is the floating-point operations of the step at the rate
@@ -35,6 +35,7 @@ def main() -> None:
     off = compare(device)
     precision = options.precision or ("bf16" if gpu else "fp32")
     ways = Ways(settings(options.trunk, options.images or (64 if gpu else 8), precision), device)
+    ways.fill_queues()
     with FlopCounterMode(display=False) as counter:
         ways.ours()
     named: dict[str, timing.Way] = {

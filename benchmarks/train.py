@@ -104,6 +104,7 @@ def main() -> None:
     off = compare(device)
     images = options.images or (64 if gpu else 8)
     ways = Ways(settings(options.trunk or ("resnet50" if gpu else "resnet18"), images, precision), device)
+    ways.fill_queues()
     with TemporaryDirectory() as folder:
         feeds = Feeds(Path(folder), ways, pipeline, workers, device)
         clock, lead = partial(timing.seconds, device=device, calls=steps), 2 * workers

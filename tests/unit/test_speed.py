@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 from benchmarks import __main__ as every
 from benchmarks import alignment, objective, optim, step, textbook, timing, train
@@ -149,6 +150,19 @@ def test_precision_auto() -> None:
     assert precision_on(CPU, "auto") == "fp32" and precision_on(CPU, "bf16") == "bf16"
     assert result_settings(tiny(precision="auto"))["precision"] == "auto"
     assert len({run_id(tiny(precision=name)) for name in ("auto", "fp16", "bf16", "fp32")}) == 4
+
+
+def test_idle_share() -> None:
+    """Kernels that overlap count once, and the host's events and marks not at all."""
+
+    def event(start: float, end: float, device: DeviceType = DeviceType.CUDA, mark: bool = False) -> SimpleNamespace:
+        span = SimpleNamespace(start=start, end=end)
+        return SimpleNamespace(time_range=span, device_type=device, is_user_annotation=mark)
+
+    kernels = [event(6, 8), event(0, 2), event(1, 4), event(2, 3)]
+    others = [event(0, 50, DeviceType.CPU), event(0, 50, mark=True)]
+    assert timing._idle([*others, *kernels]) == pytest.approx(1 - 6 / 8)
+    assert timing._idle(others) is None
 
 
 def test_all_benchmarks_in_one_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
