@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from golang.config import Config
 from golang.errors import ConfigError
 
@@ -25,6 +27,11 @@ def check(config: Config) -> None:
     _check_crops(config)
     _check_schedule(config)
     _check_queues(config)
+    if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
+        raise ConfigError(
+            "data.pipeline=opencv needs OpenCV, which is not installed here: pip install opencv-python-headless; or "
+            "start another run with data.pipeline=pil or device"
+        )
     if config.evaluation.checkpoint is not None and not config.evaluation.protocol:
         raise ConfigError(
             f"checkpoint={config.evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "

@@ -63,7 +63,8 @@ def _blend(levels: Tensor, kind: Tensor, factors: tuple[Tensor, ...], active: Te
     gray = _gray(levels)
     mean = (gray.mean((2, 3), keepdim=True) + 0.5).floor_()
     base = torch.where(kind == _SATURATION, gray, mean * (kind == _CONTRAST))
-    return (levels - base).mul_(factor).add_(base).clamp_(0, 255).floor_()
+    blended: Tensor = (levels - base) * factor + base
+    return blended.clamp_(0, 255).floor_()
 
 
 def _gray(levels: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ def _blurred(levels: Tensor, boxes: Tensor) -> Tensor:
     once = weights / (2 * box + 1)
     blur = torch.linalg.matrix_power(once, _BOXES)
     across = levels.flatten(1, 2) @ blur.mT
-    down = blur[:, None] @ across.view_as(levels)
+    down: Tensor = blur[:, None] @ across.view_as(levels)
     return down.add_(0.5).floor_().clamp_(0, 255)
 
 

@@ -37,18 +37,13 @@ class Crops(NamedTuple):
 
 
 class MultiCrop(Dataset[Crops]):
-    """The views of an image in an epoch: a pure function of (seed, epoch, index), whoever computes it and when.
-
-    Raises ConfigError when the pipeline's library is missing.
-    """
+    """The views of an image in an epoch: a pure function of (seed, epoch, index), whoever computes it and when."""
 
     def __init__(self, images: ImageSet, settings: Augment, seed: int, pipeline: Pipeline = "pil") -> None:
         self.images = images
         self.settings = settings
         self.seed = seed
         self.pipeline = pipeline
-        if pipeline == "opencv":
-            opencv.cv2()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -178,3 +178,12 @@ def test_probes_change_nothing(config: Config, undisturbed: Path, tmp_path: Path
     lines = [json.loads(line) for line in (tmp_path / "run/evaluation/during.jsonl").read_text().splitlines()]
     assert [(line["step"], line["epoch"]) for line in lines] == [(10, 2)], "the last epoch's is the evaluation's own"
     assert 0 < lines[0]["mAP"] < 100
+
+
+@pytest.mark.parametrize("pipeline", ["opencv", "device"])
+def test_the_fast_pipelines(data_root: Path, tmp_path: Path, pipeline: str) -> None:
+    config = settings(data_root, data={"pipeline": pipeline})
+    assert launch(config, tmp_path / "whole", ranks=1) == [0]
+    assert launch(config, tmp_path / "run", ranks=1, fault=Fault(8, signal.SIGTERM)) == [75]
+    assert launch(config, tmp_path / "run", ranks=1) == [0]
+    assert_same(tmp_path / "run", tmp_path / "whole")
