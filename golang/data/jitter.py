@@ -63,14 +63,18 @@ def _blend(levels: Tensor, kind: Tensor, factors: tuple[Tensor, ...], active: Te
     gray = _gray(levels)
     mean = (gray.mean((2, 3), keepdim=True) + 0.5).floor_()
     base = torch.where(kind == _SATURATION, gray, mean * (kind == _CONTRAST))
-    blended: Tensor = (levels - base) * factor + base
-    return blended.clamp_(0, 255).floor_()
+    return _cut((levels - base).mul_(factor).add_(base))
+
+
+def _cut(levels: Tensor) -> Tensor:
+    """As bytes hold them."""
+    return torch.floor(torch.clamp(levels, 0, 255))
 
 
 def _gray(levels: Tensor) -> Tensor:
     """Luma [R, 1, s, s] in Pillow's fixed point, which fp32 holds exactly."""
     red, green, blue = levels.split(1, dim=1)
-    return (red * 19595 + green * 38470 + blue * 7471 + 32768).div_(65536).floor_()
+    return torch.floor((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536)
 
 
 def _turned(levels: Tensor, hue: Tensor) -> Tensor:
@@ -107,8 +111,7 @@ def _blurred(levels: Tensor, boxes: Tensor) -> Tensor:
     once = weights / (2 * box + 1)
     blur = torch.linalg.matrix_power(once, _BOXES)
     across = levels.flatten(1, 2) @ blur.mT
-    down: Tensor = blur[:, None] @ across.view_as(levels)
-    return down.add_(0.5).floor_().clamp_(0, 255)
+    return _cut(blur[:, None] @ across.view_as(levels) + 0.5)
 
 
 def box_radius(radius: float) -> float:
