@@ -20,13 +20,14 @@ from golang.data.sets import check_root, open_labelled, open_val
 from golang.engine import checkpoint
 from golang.engine.distributed import lost_peer
 from golang.engine.preemption import STOP_SIGNALS
+from golang.engine.private import stays_inside
 from golang.engine.runfolder import RunFolder, now, write_atomically
 from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat, leave_together, take
 from golang.engine.train import open_run
 from golang.engine.trainer import Outcome, Start
 from golang.engine.watchdog import Watchdog
-from golang.errors import CheckpointError, PeerLostError
+from golang.errors import CheckpointError, ConfigError, PeerLostError
 from golang.evaluation import features as feature
 from golang.evaluation import knn, protocols, wanted
 from golang.evaluation.features import Interruption
@@ -50,8 +51,12 @@ def evaluate(config: Config, run_dir: Path, results: Path | None = None, schedul
     check(config)
     config = initial.pinned(config)
     check_root(config.data, ("train", "val"))
+    place = results or wanted.results_of(config, run_dir)
+    if results is None:
+        for folder in (place.parent, place):  # of a run that others may have made
+            stays_inside(folder)
     with take(config) as seat:
-        outcome = _evaluate(config, run_dir, results or wanted.results_of(config, run_dir), seat, scheduler)
+        outcome = _evaluate(config, run_dir, place, seat, scheduler)
         first = seat.world.rank == 0
     if first and results is None and outcome is Outcome.FINISHED:
         track(run_dir, config)
@@ -75,7 +80,7 @@ def track(run_dir: Path, config: Config) -> None:
         return
     try:
         log.info("W&B: %s", publish(run_dir, mode == "offline", job_type="eval"))
-    except TrackingError as error:
+    except (ConfigError, TrackingError) as error:
         log.warning("W&B: %s", error)
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from golang.engine import lock
+from golang.engine.private import stays_inside
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import read_metrics
 from golang.evaluation.wanted import measured
@@ -33,6 +34,7 @@ def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pre
         return _publish(run, offline, job_type)
     # Evaluations of one run may end at the same moment: whoever comes last sends what all have found.
     folder = run.path / "wandb"
+    stays_inside(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
         with lock.hold(folder / "eval.lock", 2 * PATIENCE):

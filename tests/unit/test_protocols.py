@@ -188,6 +188,11 @@ def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path:
     assert results_of(elsewhere, tmp_path / "own") == tmp_path / "own" / "evaluation" / "knn"
     found = {row["checkpoint"]: list(row["evaluations"]) for row in table.rows(tmp_path / "run")}
     assert found == {early.name: ["knn"], last.name: ["knn", "linear_coco"]}
+    (tmp_path / "run" / "evaluation").rename(tmp_path / "outside")
+    (tmp_path / "run" / "evaluation").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside" / name / "result.json").unlink()
+    assert work(replace(one, name="again"), tmp_path / "again") == 2
+    assert not (tmp_path / "outside" / name / "result.json").exists(), "nothing is written through a link"
 
 
 def test_where_a_protocol_finds_its_images(tmp_path: Path) -> None:
