@@ -9,15 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from golang.config import Config, Toy
 from golang.data.toy import write
 from golang.engine.tracking import read_metrics
+from golang.engine.worker import work
 from golang.evaluation.wanted import PROBES
+from golang.method.trunk import build_trunk
 from golang.tracking.publish import publish
 from launch.__main__ import main
 from tests.cli.command import command, run
-from tests.resume.harness import metrics
+from tests.resume.harness import metrics, settings
 from tests.tracking import records
 from tests.tracking.conftest import roll_back, wait
 from tests.tracking.server import Run, Server
@@ -96,3 +99,18 @@ def test_behind_a_run_on_this_machine(server: Server, tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)[0]["mAP"] == points
     assert main(["sync", str(sweep)]) == 0
     assert len(server.runs) == 2 and capsys.readouterr().out.count("sent to") == 3
+
+
+def test_an_evaluation_of_an_untracked_file_offline(tmp_path: Path) -> None:
+    """tracking=offline writes W&B's files and asks no server; of a file that is of no run, with the evaluation."""
+    root = write(tmp_path / "data", Toy(classes=5, size=32, train=44, val=4, seed=1), workers=1)
+    torch.save(build_trunk("small").state_dict(), tmp_path / "trunk.pt")
+    config = settings(
+        root, data={"workers": 0}, tracking={"name": "offline"}, sweep="files",
+        evaluation={"protocol": ["knn"], "checkpoint": str(tmp_path / "trunk.pt")},
+    )  # fmt: skip
+    assert work(config, tmp_path / "run") == 0
+    (clean,) = records.files(tmp_path / "run" / "wandb" / "clean-eval")
+    result = json.loads((tmp_path / "run/evaluation/knn/result.json").read_text())
+    assert records.summary(clean)["mAP"] == result["mAP"]
+    assert (records.run(clean).job_type, records.run(clean).run_group) == ("eval", "files")
