@@ -17,12 +17,15 @@ from PIL import Image
 
 from golang import weights
 from golang.data import decode
+from golang.data.decode import UnreadableImageError
 from golang.engine import checkpoint
 from golang.engine.distributed import pick_device
 from golang.engine.runfolder import read_json
 from golang.errors import CheckpointError, ConfigError, DataError, GolangError
 from golang.evaluation import features, pictures
 from golang.evaluation.evaluate import evaluation_folder
+from golang.evaluation.table import PROBE
+from golang.evaluation.wanted import DATA
 from golang.method.model import GOLANG
 from golang.method.trunk import build_trunk
 
@@ -58,7 +61,10 @@ def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, 
     model = load_golang(path, heads).to(device)
     shown = []
     for file in images:
-        image = decode.read(file, upright=True)
+        try:
+            image = decode.read(file, upright=True)
+        except UnreadableImageError as error:
+            raise DataError(f"{file} cannot be shown: {error}") from error
         shown.append(features.view(image, whole=min(image.size) < features.CROP))
     names = [file.name for file in images]
     if len({file.stem for file in images}) < len(images):
@@ -71,16 +77,27 @@ def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, 
     return written
 
 
-def classes(runs: tuple[Path, Path], out: Path) -> Path:
-    """Draws the evaluations of two runs. Raises DataError for a run without one."""
-    scores = []
-    for run in runs:
-        facts = read_json(evaluation_folder(run) / "linear.json")
-        if facts is None:
-            raise DataError(f"{run} has not been evaluated; `python -m golang.evaluation {run}` does it")
-        scores.append(facts["per_class"])
-    names = (runs[0].name, runs[1].name) if runs[0].name != runs[1].name else (str(runs[0]), str(runs[1]))
-    return pictures.draw_classes(names, (scores[0], scores[1]), out)
+def classes(runs: tuple[Path, Path], out: Path, evaluation: str | None = None) -> Path:
+    """Draws two runs by `evaluation`, by default the first protocol that both were measured by, else the quick probe.
+    Raises DataError where they have none in common."""
+    found = [_per_class(run) for run in runs]
+    both = [name for name in (*DATA, PROBE) if all(name in scores for scores in found)]
+    name = evaluation or (both[0] if both else PROBE)
+    for run, scores in zip(runs, found, strict=True):
+        if name not in scores:
+            how = str(run) if name == PROBE else f"{name} {run}"
+            raise DataError(f"{run} has not been evaluated by {name}; `python -m golang.evaluation {how}` does it")
+    short = (runs[0].name, runs[1].name) if runs[0].name != runs[1].name else (str(runs[0]), str(runs[1]))
+    names = (f"{short[0]}, {name}", f"{short[1]}, {name}")
+    return pictures.draw_classes(names, (found[0][name], found[1][name]), out)
+
+
+def _per_class(run: Path) -> dict[str, dict[str, float]]:
+    """Average precisions by evaluation."""
+    folder = evaluation_folder(run)
+    files = {path.parent.name: path for path in folder.glob("*/result.json")} | {PROBE: folder / "linear.json"}
+    read = {name: read_json(path) or {} for name, path in files.items()}
+    return {name: facts["per_class"] for name, facts in read.items() if "per_class" in facts}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,10 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
     bars = commands.add_parser("classes", help="average precision of every class of two runs")
     bars.add_argument("runs", type=Path, nargs=2, metavar="RUN")
     bars.add_argument("--out", type=Path, default=Path("classes.png"), help="file (classes.png)")
+    bars.add_argument("--evaluation", metavar="NAME", help="such as linear_coco (the first that both have)")
     options = parser.parse_args(arguments)
     try:
         if options.command == "classes":
-            print(classes((options.runs[0], options.runs[1]), options.out))
+            print(classes((options.runs[0], options.runs[1]), options.out, options.evaluation))
             return 0
         device = pick_device(options.device, 0, 1)
         for path in attention(options.checkpoint, options.images, options.out, options.heads, device):

@@ -155,6 +155,12 @@ def load_into(model: nn.Module, path: Path) -> str:
     weights, own = read(path), model.state_dict()
     parts = {name.partition(".")[0] for name in weights.tensors}
     wanted = {name: value for name, value in own.items() if name.partition(".")[0] in parts}
+    here = _which_trunk({key.removeprefix("trunk."): value for key, value in own.items()}, path)
+    if weights.trunk != here:
+        raise CheckpointError(
+            f"model.init={path} does not fit: its trunk is {weights.trunk}, and model.trunk={here}; set "
+            f"model.trunk={weights.trunk}, or give a checkpoint of a {here}"
+        )
     remedy = f"`python -m golang.convert {path} OUT --to trunk --allow` keeps the trunk alone"
     missing = [name for name in wanted if name not in weights.tensors]
     if missing or weights.unknown:

@@ -13,6 +13,8 @@ from typing import Any
 
 from golang.engine.runfolder import RunFolder, read_json
 from golang.engine.tracking import read_metrics
+from golang.errors import GolangError
+from golang.evaluation.wanted import measured
 from golang.identity import OUTSIDE, flat
 from launch import ledger
 from launch.find import Run, runs_in
@@ -95,9 +97,14 @@ class Effect:
 
 
 def outcomes(sweep: Path) -> list[Outcome]:
-    """All runs of a sweep. What is missing or damaged in a folder is left out, never guessed."""
+    """All runs of a sweep; evaluations of a run are figures of that run. What is missing or damaged in a folder is left
+    out, never guessed."""
     lines = ledger.read(sweep)
-    return [_outcome(run, [line for line in lines if line["folder"] == run.path.name]) for run in runs_in(sweep)]
+    return [
+        _outcome(run, [line for line in lines if line["folder"] == run.path.name])
+        for run in runs_in(sweep)
+        if not _measures_another(RunFolder(run.path))
+    ]
 
 
 def measure(runs: Sequence[Outcome]) -> str:
@@ -216,6 +223,15 @@ def _failures(folder: RunFolder, attempts: Sequence[Attempt]) -> Iterator[tuple[
         if "message" in cause or attempt.cause == "lost":
             said = str(cause.get("message", "it ended without a word: killed, or its node was lost"))
             yield str(attempt.number), attempt.cause, said[:400]
+
+
+def _measures_another(folder: RunFolder) -> bool:
+    """Whether it is an evaluation, whose result lies with a run."""
+    try:
+        config = folder.config()
+    except GolangError:
+        return False
+    return config.evaluation.checkpoint is not None and measured(config, folder.path) != folder.path
 
 
 def _status(folder: RunFolder, number: int) -> dict[str, Any]:

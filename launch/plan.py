@@ -226,11 +226,15 @@ def _for_hydra(words: Sequence[str]) -> list[str]:
 
     Slurm's own notation: n[1-4,7] is text, and so are node lists with commas. Names below env and extra are in no
     schema, which Hydra wants to be told. evaluation=[a,b] is a list of protocols, where Hydra would have the last of
-    two files win; checkpoint=PATH is what is evaluated, in no experiment but one of evaluations.
+    two files win; checkpoint=PATH is what is evaluated, in no experiment but one of evaluations. A run's folder is
+    named by its settings, with = and commas.
     """
     found = []
     for word in words:
         key, _, value = word.partition("=")
+        if key in _WEIGHTS and _is_one_name(value):
+            value = f"'{value}'"
+            word = f"{key}={value}"
         if key.startswith(("cluster.env", "cluster.extra")):
             found.append(f"++{word}")
         elif key in _TEXTS and value and value[0] not in "'\"[" and value != "null":
@@ -247,6 +251,15 @@ def _for_hydra(words: Sequence[str]) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+_WEIGHTS = ("checkpoint", "evaluation.checkpoint", "model.init")
+
+
+def _is_one_name(value: str) -> bool:
+    """Whether a word names one file, folder or run that Hydra's grammar would not take as it is."""
+    odd = "=" in value or ("," in value and Path(value).expanduser().exists())
+    return odd and not set("'\"") & set(value)
 
 
 _TEXTS = {f"cluster.{name}" for name in ("nodelist", "exclude", "gres", "constraint", "dependency")}

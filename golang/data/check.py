@@ -77,6 +77,7 @@ def examine(root: Path, name: str, quick: bool, progress: Progress, workers: int
         workers: processes that look; default one for each processor, none for few images.
     """
     splits: tuple[Split, ...] = ("train", "val")
+    before: ImageSet | None = None
     for split in splits if name != "folder" else ("",):
         finding = Finding(name, split, remedy=_remedy(name, split, root))
         try:
@@ -86,6 +87,11 @@ def examine(root: Path, name: str, quick: bool, progress: Progress, workers: int
             yield finding
             continue
         _count(finding, images, _expected(root, name, split))
+        try:
+            (before or images).check_classes(images)
+        except DataError as error:
+            finding.error = str(error)
+        before = images
         converted: Counter[str] = Counter()
         for index, kind, detail in _look(images, quick, progress, workers):
             file = images.path(index).relative_to(images.root).as_posix()

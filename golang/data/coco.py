@@ -159,18 +159,20 @@ def _climbs(name: str) -> bool:
 def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], tuple[str, ...]]:
     """Column by category id, and class names by column."""
     columns: dict[int | str, int] = {}
-    classes: list[str] = []
+    names: dict[str, None] = {}
     for entry in entries:
         key = _key(entry.get("id")) if isinstance(entry, dict) else None
         if key is None or not isinstance(entry.get("name"), str):
             raise _malformed(path, f"a category without id and name: {_short(entry)}")
         if key in columns:
             raise _malformed(path, f"category id {key!r} is listed twice")
-        columns[key] = len(classes)
-        classes.append(entry["name"])
-    if not classes:
+        if entry["name"] in names:
+            raise _malformed(path, f"category {_short(entry['name'])} is listed twice")
+        columns[key] = len(names)
+        names[entry["name"]] = None
+    if not names:
         raise _malformed(path, "the list of categories is empty")
-    return columns, tuple(classes)
+    return columns, tuple(names)
 
 
 def _malformed(path: Path, what: str) -> DataError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,17 @@ class ImageSet:
             except UnreadableImageError as error:
                 first = first or error
         raise DataError(f"{first}\nand so are the images after it: more than {MOST_UNREADABLE} % of the set")
+
+    def check_classes(self, other: ImageSet) -> None:
+        """Raises DataError, saying where, if the columns of the labels of `other` mean something else."""
+        if self.classes == other.classes:
+            return
+        pairs = zip_longest(self.classes, other.classes, fillvalue="none")
+        column, (one, two) = next((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise DataError(
+            f"the labels of {self.root} ({len(self.classes)} classes) and of {other.root} ({len(other.classes)}) "
+            f"disagree: class {column + 1} is {one} there and {two} here; their label files are not of one set"
+        )
 
     @property
     def most_unreadable(self) -> int:

@@ -49,6 +49,15 @@ def open_val(config: Data) -> ImageSet:
     return _open(config, "val", labelled=True)
 
 
+def open_labelled(config: Data) -> tuple[ImageSet, ImageSet]:
+    """The labelled training and validation images of `config`. Raises DataError as `open_val`, and where the labels of
+    the two disagree."""
+    val = open_val(config)  # first: it refuses a set without labels
+    train = open_train(config)
+    train.check_classes(val)
+    return train, val
+
+
 def place(config: Data) -> Path:
     """The folder that holds the set. Raises DataError when it has to be said and is not."""
     if config.name == "toy":

@@ -25,7 +25,7 @@ from golang.engine.worker import set_up_logging
 from golang.errors import ConfigError, GolangError
 from golang.evaluation import table
 from golang.evaluation.job import evaluate, track
-from golang.evaluation.wanted import DATA, place
+from golang.evaluation.wanted import DATA, data_of, place
 from golang.identity import run_id
 from golang.weights import find
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) == 1 and not arguments[0].startswith("-"):
             show_results(arguments[0])
-            track(Path(arguments[0]))
+            track(Path(arguments[0]), RunFolder(arguments[0]).config())
             return 0
         if len(arguments) == 2 and arguments[0] == "table":
             data_file, text_file = table.write(Path(arguments[1]))
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
             return STOPPED
         if rank == 0:
             if options.checkpoint.is_dir() and options.out is None:
-                track(options.checkpoint)
+                track(options.checkpoint, config)
             result = json.loads((folder / "result.json").read_text())
             best = f", best of all epochs {result['mAP_best']:.2f} (as published)" if "mAP_best" in result else ""
             print(f"{name}: mAP {result['mAP']:.2f}{best}; {folder}")
@@ -66,7 +66,10 @@ def _asked(options: argparse.Namespace) -> tuple[Config, Path]:
     checkpoint, which the folder's name tells."""
     path, run = options.checkpoint, RunFolder(options.checkpoint)
     evaluation = Evaluation(protocol=(options.protocol,), published=options.published, checkpoint=str(path.absolute()))
-    data = Data(name=options.data or DATA[options.protocol], root=options.root, workers=options.workers)
+    data = Data(name=options.data or DATA[options.protocol], root=options.root)
+    if run.config_file.is_file() and options.data is None and options.root is None:
+        data = data_of(run.config(), options.protocol)
+    data = replace(data, workers=options.workers)
     config = Config(device=options.device, data=data, evaluation=evaluation)
     name = place(config)
     if path.is_dir() and run.done:
@@ -84,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, help="of any layout, or a run's folder")
     names = [name for name in get_args(get_type_hints(Data)["name"]) if name != "folder"]
     parser.add_argument("--data", choices=names, help="default: the protocol's own")
-    parser.add_argument("--root", help="the folder that holds the images")
+    parser.add_argument("--root", help="the folder that holds the images (default: where a run has its own)")
     parser.add_argument("--out", type=Path, help="where the results go (a run's own evaluation folder)")
     parser.add_argument("--published", action="store_true", help="semi-supervised with a frozen trunk, as published")
     parser.add_argument("--workers", type=int, default=8, help="processes that read images (8)")

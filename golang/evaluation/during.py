@@ -17,10 +17,12 @@ from torch import nn
 
 from golang.config import Config
 from golang.data.images import ImageSet
-from golang.data.sets import open_train, open_val
+from golang.data.sets import open_labelled
+from golang.engine.runfolder import write_atomically
 from golang.engine.tracking import read_metrics
 from golang.evaluation import features as feature
 from golang.evaluation.features import Features, Interruption
+from golang.evaluation.wanted import PROBES
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class PeriodicProbe:
 
     def __init__(self, config: Config, folder: Path) -> None:
         """`folder` is the run's."""
-        self.config, self.path = config, folder / "evaluation" / "during.jsonl"
+        self.config, self.path = config, folder / PROBES
         self._images: tuple[ImageSet, ImageSet] | None = None  # read once
 
     def measure(
@@ -47,7 +49,7 @@ class PeriodicProbe:
         from golang.evaluation.linear import linear_probe  # scikit-learn, which only measuring needs
 
         began = time.monotonic()
-        self._images = self._images or (open_train(self.config.data), open_val(self.config.data))
+        self._images = self._images or open_labelled(self.config.data)
         train, val = self._images
         whole = feature.takes_whole(self.config.data)
         workers = 0 if whole else self.config.data.workers
@@ -63,7 +65,6 @@ class PeriodicProbe:
         points, seconds = round(100 * probe.result.mean, 4), time.monotonic() - began
         line = {"step": step, "epoch": epoch, "mAP": points, "l2": probe.l2, "seconds": round(seconds, 2)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        write_atomically(self.path, "".join(json.dumps(one) + "\n" for one in (*lines.values(), line)))
         log.info("linear probe after step %d (epoch %d): mAP %.1f, in %.0f s", step, epoch, points, seconds)
         return points

@@ -13,7 +13,7 @@ import torch
 
 from golang.config import Config
 from golang.data.images import ImageSet
-from golang.data.sets import open_train, open_val
+from golang.data.sets import open_labelled
 from golang.engine import checkpoint
 from golang.engine.distributed import pick_device
 from golang.engine.runfolder import RunFolder, read_json, write_atomically
@@ -132,8 +132,7 @@ def _placed(model: SwAV, device: torch.device) -> SwAV:
 
 
 def _open(config: Config) -> tuple[ImageSet, ImageSet]:
-    val = open_val(config.data)  # first: it refuses a set without labels
-    train = open_train(config.data)
+    train, val = open_labelled(config.data)
     if not len(val):
         raise DataError(f"data={config.data.name} has no validation images to evaluate on")
     return train, val

@@ -16,24 +16,25 @@ import torch
 from golang import initial, weights
 from golang.config import Config
 from golang.data.images import ImageSet
-from golang.data.sets import check_root, open_train, open_val
+from golang.data.sets import check_root, open_labelled, open_val
 from golang.engine import checkpoint
 from golang.engine.distributed import lost_peer
 from golang.engine.preemption import STOP_SIGNALS
+from golang.engine.private import stays_inside
 from golang.engine.runfolder import RunFolder, now, write_atomically
 from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat, leave_together, take
 from golang.engine.train import open_run
 from golang.engine.trainer import Outcome, Start
 from golang.engine.watchdog import Watchdog
-from golang.errors import CheckpointError, PeerLostError
+from golang.errors import CheckpointError, ConfigError, PeerLostError
 from golang.evaluation import features as feature
 from golang.evaluation import knn, protocols, wanted
 from golang.evaluation.features import Interruption
 from golang.evaluation.supervised import Supervised
 from golang.evaluation.watch import Watch
 from golang.method.trunk import Trunk, build_trunk
-from golang.tracking.client import TrackingError
+from golang.tracking.client import TrackingError, mode_of
 from golang.tracking.publish import publish
 from golang.validation import check
 
@@ -50,11 +51,15 @@ def evaluate(config: Config, run_dir: Path, results: Path | None = None, schedul
     check(config)
     config = initial.pinned(config)
     check_root(config.data, ("train", "val"))
+    place = results or wanted.results_of(config, run_dir)
+    if results is None:
+        for folder in (place.parent, place):  # of a run that others may have made
+            stays_inside(folder)
     with take(config) as seat:
-        outcome = _evaluate(config, run_dir, results or wanted.results_of(config, run_dir), seat, scheduler)
+        outcome = _evaluate(config, run_dir, place, seat, scheduler)
         first = seat.world.rank == 0
-    if first and results is None and config.evaluation.run and outcome is Outcome.FINISHED:
-        track(Path(config.evaluation.checkpoint or ""))
+    if first and results is None and outcome is Outcome.FINISHED:
+        track(run_dir, config)
     return outcome
 
 
@@ -67,13 +72,15 @@ def evaluate_run(config: Config, run_dir: Path, seat: Seat, scheduler: Scheduler
     return Outcome.FINISHED
 
 
-def track(run_dir: Path) -> None:
-    """Shows the results of a tracked run on W&B too, as a run of job type eval beside it."""
-    if RunFolder(run_dir).config().tracking.name == "none":
+def track(run_dir: Path, config: Config) -> None:
+    """Shows the results of a run, or of the run that an evaluation measured, on W&B too, as one of job type eval beside
+    it: where these settings or that run's own want it tracked."""
+    mode = mode_of(config) or mode_of(RunFolder(wanted.measured(config, run_dir)).config())
+    if mode is None:
         return
     try:
-        log.info("W&B: %s", publish(run_dir, job_type="eval"))
-    except TrackingError as error:
+        log.info("W&B: %s", publish(run_dir, mode == "offline", job_type="eval"))
+    except (ConfigError, TrackingError) as error:
         log.warning("W&B: %s", error)
 
 
@@ -119,7 +126,7 @@ class _Job:
         self.watch.status("running")
         self.watchdog.beat("reading the images")
         control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
-        train, test = open_train(config.data), open_val(config.data)
+        train, test = open_labelled(config.data)
         trunk, origin = control.on_first_rank(self._trunk) or self._trunk()
         whole = feature.takes_whole(config.data)
         dtype = torch.float64 if config.precision == "fp64" else torch.float32

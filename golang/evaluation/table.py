@@ -1,4 +1,4 @@
-"""Every evaluation below a folder as one table, a row each: evaluations.json and evaluations.md."""
+"""Every evaluation below a folder as one table, a row each run: evaluations.json and evaluations.md."""
 
 from __future__ import annotations
 
@@ -9,49 +9,61 @@ from typing import Any
 from golang.engine.runfolder import read_json, write_atomically
 from golang.errors import DataError
 
-COLUMNS = ("run", "protocol", "mAP", "mAP_best", "trunk", "images", "checkpoint")
-HEADS = ("run", "protocol", "mAP", "best epoch (as published)", "trunk", "train/test images", "checkpoint")
+PROBE = "quick linear probe"
+LEGEND = (
+    "mAP in points, on the test images. Of a protocol with epochs: after the last one (honest), and in brackets of the "
+    "best one (as published). Semi-supervised evaluations train the trunk (honest); in columns that end with "
+    "`-published` it is frozen (as published)."
+)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """The results below `folder`, by run and protocol: the protocols' and the quick probe's. Raises DataError if there
-    is none."""
-    found = []
-    for path in sorted(folder.rglob("result.json")):
+    """The results below `folder`: of each run, and of each checkpoint of it, its figures by evaluation. Raises
+    DataError if there is none."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for path in [*folder.rglob("result.json"), *folder.rglob("evaluation/linear.json")]:
         facts = read_json(path)
-        if facts is not None and "protocol" in facts:
-            found.append(_row(folder, path.parent.parent, path.parent.name, facts))
-    for path in sorted(folder.rglob("evaluation/linear.json")):
-        facts = read_json(path)
-        if facts is not None:
-            facts |= {"train_images": facts["settings"]["train_images"], "test_images": facts["settings"]["val_images"]}
-            found.append(_row(folder, path.parent, "quick linear probe", facts))
+        if facts is None or ("protocol" not in facts and path.name == "result.json"):
+            continue
+        evaluation = path.parent.parent if path.name == "result.json" else path.parent
+        run = evaluation.parent if evaluation.name == "evaluation" else evaluation
+        name = run.relative_to(folder).as_posix() if run != folder else folder.name
+        checkpoint = Path(facts["checkpoint"])
+        row = found.setdefault((name, checkpoint.name), {"run": name, "checkpoint": checkpoint.name, "evaluations": {}})
+        what = path.parent.name.removesuffix(f"-{checkpoint.stem}") if path.name == "result.json" else PROBE
+        row["evaluations"][what] = _figures(facts)
     if not found:
         raise DataError(f"there is no evaluation below {folder}; `python -m golang.evaluation RUN_DIR` makes one")
-    return sorted(found, key=lambda row: (row["run"], row["protocol"]))
+    return [row for _, row in sorted(found.items())]
 
 
 def write(folder: Path) -> tuple[Path, Path]:
     """Writes evaluations.json and evaluations.md to `folder`. Raises DataError if there is nothing to write."""
     found = rows(folder)
-    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    names = sorted({name for row in found for name in row["evaluations"]})
+    table = [["run", "checkpoint", *names], ["---"] * (2 + len(names))]
     for row in found:
-        cells = [f"{row[key]:.2f}" if isinstance(row[key], float) else str(row[key] or "") for key in COLUMNS]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        table.append([row["run"], row["checkpoint"], *(_cell(row["evaluations"].get(name)) for name in names)])
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table]
     data, text = folder / "evaluations.json", folder / "evaluations.md"
     write_atomically(data, json.dumps(found, indent=1) + "\n")
-    write_atomically(text, "\n".join(lines) + "\n")
+    write_atomically(text, "\n".join([*lines, "", LEGEND]) + "\n")
     return data, text
 
 
-def _row(folder: Path, evaluation: Path, protocol: str, facts: dict[str, Any]) -> dict[str, Any]:
-    run = evaluation.parent if evaluation.name == "evaluation" else evaluation
+def _figures(facts: dict[str, Any]) -> dict[str, Any]:
+    settings = facts.get("settings", {})
     return {
-        "run": run.relative_to(folder).as_posix() if run != folder else folder.name,
-        "protocol": protocol,
         "mAP": float(facts["mAP"]),
         "mAP_best": facts.get("mAP_best"),
         "trunk": facts.get("labelled", {}).get("trunk", "frozen"),
-        "images": f"{facts['train_images']:,} / {facts['test_images']:,}",
-        "checkpoint": Path(facts["checkpoint"]).name,
+        "train_images": facts.get("train_images", settings.get("train_images")),
+        "test_images": facts.get("test_images", settings.get("val_images")),
     }
+
+
+def _cell(figures: dict[str, Any] | None) -> str:
+    if figures is None:
+        return ""
+    best = f" ({figures['mAP_best']:.2f})" if figures["mAP_best"] is not None else ""
+    return f"{figures['mAP']:.2f}{best}"

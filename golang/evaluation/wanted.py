@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from golang.config import Config, Data
+from golang.engine.runfolder import RunFolder
 from golang.errors import ConfigError
 from golang.identity import run_id
 
+PROBES = "evaluation/during.jsonl"  # in a run's folder: the probes taken while it trains
 # What each is measured on; nearest neighbours on what linear_coco is.
 DATA: dict[Any, Any] = {
     "linear_coco": "coco2014",
@@ -64,10 +67,26 @@ def of_run(config: Config, folder: Path) -> list[Config]:
 
 
 def results_of(config: Config, run_dir: Path) -> Path:
-    """Where the result of an evaluation lies that lives in `run_dir`: with the run it measures, if it is of one."""
-    evaluation = config.evaluation
-    whose = Path(evaluation.checkpoint) if evaluation.run and evaluation.checkpoint else run_dir
-    return whose / "evaluation" / place(config)
+    """Where the result of an evaluation lies that lives in `run_dir`: with the run it measures, if it is of one. Of a
+    checkpoint other than the last, the folder's name tells which."""
+    folder, file = measured(config, run_dir), Path(config.evaluation.checkpoint or "")
+    early = file.parent.parent == folder and not _ends(RunFolder(folder), file)
+    return folder / "evaluation" / (f"{place(config)}-{file.stem}" if early else place(config))
+
+
+def measured(config: Config, run_dir: Path) -> Path:
+    """The run that an evaluation measures, if it is one of ours to write to, or the evaluation's own, `run_dir`."""
+    file = Path(config.evaluation.checkpoint or "")
+    if config.evaluation.run:
+        return file
+    parent = RunFolder(file.parent.parent)
+    ours = file.parent == parent.checkpoints and parent.config_file.is_file() and os.access(parent.path, os.W_OK)
+    return parent.path if ours else run_dir
+
+
+def _ends(run: RunFolder, file: Path) -> bool:
+    """Whether `file` is the checkpoint that a finished run ended with."""
+    return run.done and file.name == max(path.name for path in run.checkpoints.glob("step_*.pt"))
 
 
 def place(config: Config) -> str:

@@ -6,13 +6,16 @@ import functools
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from golang.config import Config
 from golang.engine.runfolder import RunFolder, read_json
+from golang.engine.tracking import read_metrics
 from golang.errors import GolangError
+from golang.evaluation.wanted import DATA, PROBES
 from golang.tracking.ticket import Ticket
 
 SOURCES = Path(__file__).resolve().parents[2]
@@ -20,6 +23,7 @@ PROJECT = "golang"
 INSTALL = "W&B's client is not installed: pip install 'wandb>=0.31'"
 Mode = Literal["online", "offline"]
 JobType = Literal["pretrain", "eval"]
+PROBED = ("step", "mAP", "l2", "seconds")  # of a probe while training, as probe/…
 
 
 class TrackingError(GolangError):
@@ -50,16 +54,24 @@ class Client:
         """Where it can be looked at; "" if that is nowhere yet."""
         return str(self._opened.url or "") if self.mode == "online" else ""
 
-    def log(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Sends lines of metrics.jsonl, but for those that W&B has."""
+    def log(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Sends lines of metrics.jsonl, but for those that W&B has, and the probes taken between them.
+
+        What W&B gets is a function of the lines, whenever they are read: a probe after step p is part of step p + 1,
+        which no other probe is, and goes out with the first line of a step beyond p. By then its file holds it.
+        """
+        probes = {line["step"] + 1: line for line in read_metrics(self.run.path / PROBES)} if lines else {}
         for line in lines:
-            if line["step"] <= self.after:
-                continue
-            values = {key: value for key, value in line.items() if key != "time"}
-            if "time" in line:
-                values["_timestamp"] = datetime.strptime(line["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
-            self._opened.log(values, step=line["step"], commit=True)
-            self.after = line["step"]
+            when = datetime.strptime(line["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp() if "time" in line else None
+            for step in sorted({line["step"], *(step for step in probes if step < line["step"])}):
+                if step <= self.after:
+                    continue
+                values = {key: value for key, value in line.items() if key != "time"} if step == line["step"] else {}
+                if step in probes:
+                    values |= {f"probe/{key}": probes[step][key] for key in PROBED if key in probes[step]}
+                values |= {"_timestamp": when} if when is not None else {}
+                self._opened.log(values, step=step, commit=True)
+                self.after = step
 
     def take_over(self) -> None:
         """Follows offline clients that did not end, as their processes were killed: what they had not yet written is
@@ -166,7 +178,17 @@ def _init(
         raise TrackingError(f"W&B refuses: {_first_line(error)}") from error
     opened.define_metric("step")
     opened.define_metric("*", step_metric="step")
+    for key in PROBED:  # by their whole names, which come before patterns
+        opened.define_metric(f"probe/{key}", step_metric=None if key == "step" else "probe/step")
     return opened
+
+
+def mode_of(config: Config) -> Mode | None:
+    """How its settings, and W&B's own WANDB_MODE, want a run tracked; None: not at all."""
+    said = os.environ.get("WANDB_MODE", "")
+    if config.tracking.name == "none" or said == "disabled":
+        return None
+    return "offline" if config.tracking.name == "offline" or said in ("offline", "dryrun") else "online"
 
 
 def results(run_dir: Path) -> dict[str, Any]:
@@ -178,10 +200,10 @@ def results(run_dir: Path) -> dict[str, Any]:
     for path in sorted([*folder.glob("*.json"), *folder.glob("*/result.json")]):
         name = str(path.relative_to(run_dir).with_suffix("")).removesuffix("/result")
         found |= _precisions(read_json(path) or {}, name)
-    # The quick probe's, unless the run was measured by a protocol of its own.
-    protocol = RunFolder(run_dir).config().evaluation.protocol
-    main = f"evaluation/{protocol[0] if protocol else 'linear'}/mAP"
-    if main in found:
+    # By the first protocol that the run asks for, else by the first there is a result of; else the quick probe's.
+    names = (*RunFolder(run_dir).config().evaluation.protocol, *DATA, "linear")
+    main = next((figure for name in names if (figure := f"evaluation/{name}/mAP") in found), None)
+    if main is not None:
         found["mAP"] = found[main]
     for path in sorted((run_dir / "evaluation").glob("*.png")):
         found[f"pictures/{path.stem}"] = wandb.Image(str(path))

@@ -15,7 +15,7 @@ from typing import Literal
 
 from golang.config import Config
 from golang.engine.runfolder import Attempt
-from golang.tracking.client import SOURCES
+from golang.tracking.client import SOURCES, mode_of
 from golang.tracking.ticket import Ticket
 
 log = logging.getLogger(__name__)
@@ -44,14 +44,13 @@ class Mirror:
 
     def start(self, config: Config, attempt: Attempt) -> None:
         """Begins to send an attempt's metrics, where the settings ask for it."""
-        mode = os.environ.get("WANDB_MODE", "")
-        if config.tracking.name == "none" or mode == "disabled":
+        mode = mode_of(config)
+        if mode is None:
             return
-        offline = config.tracking.name == "offline" or mode in ("offline", "dryrun")
         self._run_dir = attempt.run.path.absolute()
         paths = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
         environment = {key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "WANDB_MODE")}
-        command = [sys.executable, "-m", "golang.tracking", str(self._run_dir), "offline" if offline else "online"]
+        command = [sys.executable, "-m", "golang.tracking", str(self._run_dir), mode]
         try:
             Ticket.of(attempt.run)
             with (attempt.path / "wandb.log").open("a") as errors:

@@ -5,22 +5,45 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from golang.engine import lock
+from golang.engine.private import stays_inside
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import read_metrics
+from golang.evaluation.wanted import measured
 from golang.tracking.client import Client, JobType, NoKeyError, TrackingError, UnreachableError, open_client
 
 PATIENCE = 30.0  # seconds for W&B to answer
 
 
 def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pretrain") -> str:
-    """Sends a run's metrics and results, or, of job type "eval", its results alone; what became of it, in a line.
+    """Sends a run's metrics and results, or, of job type "eval", its results alone; what became of it, in a line. Of an
+    evaluation, the results of the run it measures.
 
     W&B gets the steps that it has not, so this may be repeated. Without a key or an answer from W&B, or `offline`, a
     clean folder for `wandb sync` is written instead, in place of an earlier one. Raises TrackingError.
     """
     run = RunFolder(Path(run_dir).absolute())
-    if job_type == "pretrain" and not read_metrics(run.metrics_file):
-        raise TrackingError(f"{run.path} has no metrics yet; there is nothing to send")
+    config = run.config()
+    if config.evaluation.checkpoint is not None:
+        run, job_type = RunFolder(measured(config, run.path)), "eval"
+        if not list(run.path.glob("evaluation/*/result.json")):
+            raise TrackingError(f"{run_dir} has no result yet; there is nothing to send")
+    if job_type == "pretrain":
+        if not read_metrics(run.metrics_file):
+            raise TrackingError(f"{run.path} has no metrics yet; there is nothing to send")
+        return _publish(run, offline, job_type)
+    # Evaluations of one run may end at the same moment: whoever comes last sends what all have found.
+    folder = run.path / "wandb"
+    stays_inside(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with lock.hold(folder / "eval.lock", 2 * PATIENCE):
+            return _publish(run, offline, job_type)
+    except lock.HeldError as error:
+        raise TrackingError(f"results of {run.path} are being sent by {error}; send these later") from None
+
+
+def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
     why = ""
     if not offline:
         try:

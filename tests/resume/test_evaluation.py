@@ -168,8 +168,8 @@ def test_a_stop_ends_a_probe_on_another_rank(data_root: Path, tmp_path: Path) ->
 def test_a_probe_reads_its_labels_once_and_can_be_stopped_while_solving(
     data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, open_train = [], during.open_train
-    monkeypatch.setattr(during, "open_train", lambda data: opened.append(data) or open_train(data))
+    opened, open_labelled = [], during.open_labelled
+    monkeypatch.setattr(during, "open_labelled", lambda data: opened.append(data) or open_labelled(data))
     probe = PeriodicProbe(settings(data_root), tmp_path)
     trunk, cpu = build_trunk("small").eval(), torch.device("cpu")
     asked = iter([False] * 4 + [True])

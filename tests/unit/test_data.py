@@ -18,7 +18,7 @@ from PIL import Image
 
 import golang.data
 from golang.config import Augment, Data
-from golang.data import coco, folder, sets
+from golang.data import check, coco, folder, sets
 from golang.data.images import ImageSet
 from golang.data.multicrop import MultiCrop, collate
 from golang.errors import DataError
@@ -109,6 +109,7 @@ def test_coco(tmp_path: Path, year: int) -> None:
             "gone100.jpg does not exist",
         ),
         (lambda d: d["categories"].append({"id": 1, "name": "again"}), "category id 1 is listed twice"),
+        (lambda d: d["categories"].append({"id": 99, "name": "car"}), "category 'car' is listed twice"),
         (lambda d: d["categories"].append({"id": 4}), "category without id and name"),
         (lambda d: d["categories"].clear(), "list of categories is empty"),
         (lambda d: d.pop("annotations"), "no list named 'annotations'"),
@@ -120,6 +121,18 @@ def test_coco_contradictions(tmp_path: Path, edit, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         coco.read(root, "train", 2017)
     assert "instances_train2017.json" in str(error.value)
+
+
+def test_labels_of_two_splits_that_disagree(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, 2017)
+    file = root / "annotations/instances_val2017.json"
+    document = json.loads(file.read_text())
+    document["categories"].reverse()
+    file.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="disagree: class 1 is person there and car here"):
+        sets.open_labelled(Data(name="coco2017", root=str(root)))
+    finding = list(check.examine(root, "coco2017", True, lambda done, total: None))[1]
+    assert "train2017 (" in finding.error and "disagree" in finding.error and not finding.good
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"images": [}', "[" * 100_000, "\xff"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from golang.engine.runfolder import RunFolder
 from golang.engine.worker import work
 from golang.errors import ConfigError
 from golang.evaluation import __main__ as command
-from golang.evaluation import protocols
+from golang.evaluation import protocols, table
 from golang.evaluation.features import Features
 from golang.evaluation.knn import knn
 from golang.evaluation.metrics import average_precision
 from golang.evaluation.protocols import PROTOCOLS
-from golang.evaluation.wanted import DATA, data_of
+from golang.evaluation.wanted import DATA, data_of, results_of
 from golang.identity import run_id
+from golang.initial import digest
 from golang.method.trunk import Trunk, build_trunk
 from tests.resume.harness import settings
 
@@ -143,13 +145,15 @@ def test_command_line(
     assert command.main(["knn", str(tmp_path / "trunk.pt"), *common]) == 2
     assert "--out FOLDER" in capsys.readouterr().out
     assert command.main(["table", str(tmp_path)]) == 0
-    rows = json.loads((tmp_path / "evaluations.json").read_text())
-    assert [(row["run"], row["protocol"], row["images"]) for row in rows] == [
-        ("out", "knn", "60 / 24"),
-        ("out", "linear_coco", "60 / 24"),
-    ]
+    (row,) = json.loads((tmp_path / "evaluations.json").read_text())
+    assert (row["run"], row["checkpoint"], list(row["evaluations"])) == ("out", "trunk.pt", ["knn", "linear_coco"])
+    near, linear = row["evaluations"].values()
+    assert (linear["train_images"], linear["test_images"], linear["trunk"]) == (60, 24, "frozen")
     text = (tmp_path / "evaluations.md").read_text()
-    assert text in capsys.readouterr().out and f"| {rows[1]['mAP']:.2f} | {rows[1]['mAP_best']:.2f} | frozen" in text
+    assert text in capsys.readouterr().out
+    assert text.splitlines()[2] == (
+        f"| out | trunk.pt | {near['mAP']:.2f} | {linear['mAP']:.2f} ({linear['mAP_best']:.2f}) |"
+    )
     assert command.main(["table", str(tmp_path / "nothing")]) == 2
 
 
@@ -169,6 +173,26 @@ def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path:
     assert RunFolder(tmp_path / "run").attempt_numbers() == [0]
     assert work(asked, tmp_path / "run") == 0
     assert RunFolder(tmp_path / "run" / "evaluation" / "linear_coco").attempt_numbers() == [0], "left alone"
+
+    # By itself, on the run's own images; of the finished run, of its last checkpoint, and of an earlier one.
+    assert command.main(["knn", str(tmp_path / "run"), "--workers", "0", "--device", "cpu"]) == 0
+    (last,) = (tmp_path / "run" / "checkpoints").glob("step_*.pt")
+    early = Path(shutil.copy(last, last.with_name("step_00000001.a00.pt")))
+    for file, name in ((last, "knn"), (early, "knn-step_00000001.a00")):
+        evaluation = Evaluation(protocol=("knn",), checkpoint=str(file), checkpoint_sha256=digest(file))
+        one = replace(config, evaluation=evaluation)
+        assert results_of(one, tmp_path / "own") == tmp_path / "run" / "evaluation" / name
+        assert work(one, tmp_path / name / "own") == 0
+        assert (tmp_path / "run" / "evaluation" / name / "result.json").exists()
+    elsewhere = replace(one, evaluation=replace(evaluation, checkpoint="a.pt"))
+    assert results_of(elsewhere, tmp_path / "own") == tmp_path / "own" / "evaluation" / "knn"
+    found = {row["checkpoint"]: list(row["evaluations"]) for row in table.rows(tmp_path / "run")}
+    assert found == {early.name: ["knn"], last.name: ["knn", "linear_coco"]}
+    (tmp_path / "run" / "evaluation").rename(tmp_path / "outside")
+    (tmp_path / "run" / "evaluation").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside" / name / "result.json").unlink()
+    assert work(replace(one, name="again"), tmp_path / "again") == 2
+    assert not (tmp_path / "outside" / name / "result.json").exists(), "nothing is written through a link"
 
 
 def test_where_a_protocol_finds_its_images(tmp_path: Path) -> None:

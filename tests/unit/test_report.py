@@ -7,13 +7,15 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from golang.config import Config
+from golang.config import Config, Data, Evaluation
 from golang.engine.runfolder import RunFolder, yaml_text
+from golang.evaluation.wanted import of_run
 from golang.identity import run_id
 from launch import ledger, report
 from launch.__main__ import main
@@ -105,6 +107,20 @@ def test_goodput_counts_each_step_once(sweep: Path) -> None:
         assert [attempt.cause for attempt in run.attempts] == ["lost", "finished"]
     text = report.write(sweep)[0].read_text()
     assert "**60.0 %**: 480 of 800 GPU-seconds; 40 steps were done again." in text
+
+
+def test_evaluations_are_figures_of_their_runs(sweep: Path) -> None:
+    """Not rows of their own, and no seconds in which nothing was trained."""
+    before = outcomes(sweep)
+    trained = RunFolder(sweep / before[0].name)
+    evaluation = Evaluation(protocol=("knn",), checkpoint=str(trained.path))
+    (one,) = of_run(replace(trained.config(), data=Data(root="/d"), evaluation=evaluation), trained.path)
+    RunFolder.create(sweep / f"knn,x-{run_id(one)}", one).start_attempt(1, {}, None)
+    (trained.path / "evaluation/knn").mkdir(parents=True, exist_ok=True)
+    rewrite(trained.path / "evaluation/knn/result.json", mAP=12.5)
+    after = outcomes(sweep)
+    assert [run.name for run in after] == [run.name for run in before]
+    assert after[0].scores == before[0].scores | {"knn": 12.5}
 
 
 def test_a_lost_node_did_not_work_until_it_was_missed(sweep: Path) -> None:

@@ -71,7 +71,9 @@ def test_what_cannot_be_shown(
     assert message in capsys.readouterr().out
 
 
-def test_classes_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_of_two_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, scores in (("a", {"cat": 30.0, "dog": 50.0}), ("b", {"cat": 40.0, "dog": 20.0}), ("c", {"bus": 1.0})):
         (tmp_path / name / "evaluation").mkdir(parents=True)
         (tmp_path / name / "evaluation" / "linear.json").write_text(json.dumps({"per_class": scores}))
@@ -82,4 +84,23 @@ def test_classes_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert show.main(["classes", a, c, "--out", out]) == 2
     assert show.main(["classes", a, str(tmp_path / "d"), "--out", out]) == 2
     said = capsys.readouterr().out
-    assert "other classes" in said and "has not been evaluated; `python -m golang.evaluation" in said
+    assert "other classes" in said
+    assert "has not been evaluated by quick linear probe; `python -m golang.evaluation" in said
+
+    # A protocol that both were measured by comes before the probe.
+    asked: list[object] = []
+    monkeypatch.setattr(show.pictures, "draw_classes", lambda names, scores, out: asked.append((names, scores)))
+    for name, points in (("a", 1.0), ("c", 2.0)):
+        result = tmp_path / name / "evaluation" / "linear_voc" / "result.json"
+        result.parent.mkdir()
+        result.write_text(json.dumps({"mAP": points, "per_class": {"cat": points}}))
+    assert show.main(["classes", a, c, "--out", out]) == 0
+    assert asked == [(("a, linear_voc", "c, linear_voc"), ({"cat": 1.0}, {"cat": 2.0}))]
+    assert show.main(["classes", a, b, "--out", out, "--evaluation", "linear_voc"]) == 2
+    assert f"{b} has not been evaluated by linear_voc" in capsys.readouterr().out
+
+
+def test_an_image_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": published(small())}, tmp_path / "in.pt")
+    assert show.main(["attention", str(tmp_path / "in.pt"), str(tmp_path / "gone.jpg")]) == 2
+    assert f"{tmp_path / 'gone.jpg'} cannot be shown: " in capsys.readouterr().out

@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 
 from golang.config import Config
@@ -16,7 +17,7 @@ from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import TIMINGS, MetricsLog, Tail, read_metrics
 from golang.method.permutations import local_permutations
-from golang.tracking.client import code_version
+from golang.tracking.client import code_version, mode_of
 from golang.tracking.mirror import Mirror
 from golang.tracking.ticket import Ticket
 from tests.unit.test_method import crops, step_of, tiny
@@ -91,3 +92,15 @@ def test_the_codes_version(tmp_path: Path) -> None:
         subprocess.run([*git, *words], check=True)
     code_version.cache_clear()
     assert re.fullmatch(r"git [0-9a-f]{40}", code_version(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "mode"),
+    [
+        ("none", "", None), ("wandb", "", "online"), ("offline", "", "offline"), ("wandb", "offline", "offline"),
+        ("wandb", "dryrun", "offline"), ("wandb", "disabled", None), ("offline", "disabled", None),
+    ],
+)  # fmt: skip
+def test_how_a_run_is_tracked(monkeypatch: pytest.MonkeyPatch, name: str, said: str, mode: str | None) -> None:
+    monkeypatch.setenv("WANDB_MODE", said)
+    assert mode_of(Config.from_dict({"tracking": {"name": name}})) == mode
