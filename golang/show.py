@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from golang.evaluation.wanted import DATA
 from golang.method.model import GOLANG
 from golang.method.trunk import build_trunk
 
+LEAST = 448  # pixels of an overlay's shorter side
 HEADS = 4  # group heads of the published recipe; weights don't say how many they were trained with
 
 
@@ -73,7 +75,8 @@ def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, 
     for file, pixels in zip(images, shown, strict=True):
         for number, overlay in enumerate(pictures.attention_overlays(model, pixels, device), 1):
             written.append(out / f"{file.stem}-head{number}.png")
-            Image.fromarray(overlay).save(written[-1])
+            picture = Image.fromarray(overlay)
+            picture.resize([side * ceil(LEAST / min(picture.size)) for side in picture.size]).save(written[-1])
     return written
 
 

@@ -47,6 +47,7 @@ class Answer:
 
 def ask(jobs: Collection[str]) -> Answer:
     """The state of `jobs`, as far as Slurm knows them. Never raises: `trouble` says what went wrong."""
+    jobs = [job for job in jobs if not job.startswith("local:")]
     if not jobs:
         return Answer({})
     if shutil.which("squeue") is None:

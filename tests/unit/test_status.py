@@ -17,6 +17,7 @@ from launch import ledger
 from launch.__main__ import main
 from launch.find import NotFoundError, find, find_one
 from launch.logs import follow
+from launch.queue import Answer, ask
 from launch.status import differing
 
 ROOT = Path(__file__).parents[2]
@@ -135,3 +136,13 @@ def test_no_torch(sweep: Path, words: str) -> None:
         [sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT), "PATH": ""}, check=False, capture_output=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_jobs_of_this_machine_are_not_slurms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Slurm's commands are installed without a cluster, say."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho no cluster >&2; exit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert ask({"local:12"}) == Answer({})
+    assert "no cluster" in ask({"local:12", "7"}).trouble
