@@ -70,7 +70,8 @@ def find_one(target: str, runs_dir: Path) -> Run:
     """The one run that `target` names. Raises NotFoundError if there is none, or naming them if there are several."""
     found = find(target, runs_dir)
     if len(found) > 1:
-        names = "\n  ".join(run.path.name for run in found[:20])
+        twice = len({run.path.name for run in found}) < len(found)
+        names = "\n  ".join(str(run.path) if twice else run.path.name for run in found[:20])
         raise NotFoundError(f"{target!r} names {len(found)} runs; choose one:\n  {names}")
     return found[0]
 

@@ -40,7 +40,7 @@ _verdict() { # requeue, already, ended, or silent
 }
 
 _attempt() { # the newest attempt's folder, of which there may be none
-  ls -1d "$RUN_DIR"/attempts/[0-9]* 2>/dev/null | sort | tail -n 1
+  ls -1d "$RUN_DIR"/attempts/[0-9]* 2>/dev/null | sort -V | tail -n 1
 }
 
 _heard() { # what srun said of its tasks
@@ -86,11 +86,16 @@ _exclude() { # keeps the next attempt off nodes where tasks died twice; Slurm ta
   fi
 }
 
+_complete() { # done, and not killed in the quick probe that follows
+  [ -e "$RUN_DIR/DONE" ] || return 1 # in a trap, the default is the status from before it
+  [ "$_status" = 0 ] || [ -e "$RUN_DIR/evaluation/linear.json" ] || ! grep -q '"probe": true' "$RUN_DIR/config.yaml"
+}
+
 _leave() {
   trap - EXIT
   local verdict deaths died= final=$RUN_DIR/attempts/final.$SLURM_JOB_ID.$_restarts stopped=$RUN_DIR/attempts/stopped.$SLURM_JOB_ID.$_restarts
   _heard >&2
-  [ -e "$RUN_DIR/DONE" ] && exit 0
+  _complete && exit 0
   verdict=$(_verdict)
   [ "$verdict" = already ] && exit 0
   if [ "$verdict" = ended ]; then

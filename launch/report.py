@@ -106,7 +106,8 @@ def _goodput(runs: Sequence[Outcome]) -> Iterator[str]:
     useful, total = sum(run.useful for run in runs), sum(run.total_seconds for run in runs)
     yield from ("## Goodput", "")
     if not total:
-        yield from ("No attempt has begun.", "")
+        begun = any(run.attempts for run in runs)
+        yield from ("No attempt has lasted a second." if begun else "No attempt has begun.", "")
         return
     again = sum(run.repeated for run in runs)
     yield f"**{100 * useful / total:.1f} %**: {useful:,.0f} of {total:,.0f} GPU-seconds; {again} steps were done again."

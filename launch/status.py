@@ -160,6 +160,11 @@ def differing(runs: Sequence[str]) -> dict[str, str]:
     return short
 
 
+def _plain(text: str) -> str:
+    """Without control characters: what others may have written must not steer the terminal."""
+    return "".join(character for character in text if character.isprintable())
+
+
 def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everything: Sequence[Standing] = ()) -> Any:  # noqa: ANN401 - a rich renderable
     """A compact table for each sweep; its title counts `everything` if not all is shown. Fewer columns than `WIDE`
     leave the node out, and put the last event below the run."""
@@ -187,12 +192,13 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
             loss = "–" if line.loss is None else f"{line.loss:.3f}"
             state = Text(line.state, style=COLOURS.get(line.state, ""))
             points = [f"{key} {value:.1f}" if len(line.mAP) > 1 else f"{value:.1f}" for key, value in line.mAP.items()]
-            name = Text(names[line.run])
-            if line.last and width < WIDE:
-                name.append(f"\n  {line.last}", style="dim")
+            name = Text(_plain(names[line.run]))
+            last = _plain(line.last)
+            if last and width < WIDE:
+                name.append(f"\n  {last}", style="dim")
             row: list[Any] = [name, state, progress, loss]
             row += [*(["\n".join(points) or "–"] if measured else []), str(line.attempts)]
-            table.add_row(*row, *([Text(line.node), Text(line.last)] if width >= WIDE else []))
+            table.add_row(*row, *([Text(_plain(line.node)), Text(last)] if width >= WIDE else []))
         parts.append(table)
     if trouble:
         parts.append(Text(trouble, style="yellow"))

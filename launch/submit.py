@@ -11,7 +11,7 @@ from pathlib import Path
 
 from golang.engine.private import make_private, stays_inside
 from golang.engine.runfolder import RunFolder, read_json
-from golang.evaluation.wanted import place
+from golang.evaluation.wanted import place, unprobed
 from launch import ledger, slurm, snapshot
 from launch.config import Cluster
 from launch.errors import SlurmError, SubmitError
@@ -112,7 +112,7 @@ def _settled(plan: Plan, local: bool) -> Iterator[tuple[str, Fate]]:
     live = _live(plan, local)
     adopted = []
     for run in plan.runs:
-        if RunFolder(run.folder).done:
+        if RunFolder(run.folder).done and not unprobed(run.config, run.folder):
             yield run.id, Fate(run, "finished")
         elif (found := live.get(run.id)) is not None:
             job, submission, known = found
@@ -181,8 +181,9 @@ def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
 
 
 def _script(run: Planned, code: Path) -> Script:
-    attempts = sorted((run.folder / "attempts").glob("[0-9]*/status.json"), reverse=True)
-    took = (read_json(attempts[0]) or {}).get("save_seconds") if attempts else None
+    folder = RunFolder(run.folder)
+    newest = max(folder.attempt_numbers(), default=0)
+    took = (read_json(folder.attempts / f"{newest:02d}" / "status.json") or {}).get("save_seconds")
     return Script(run.cluster, code, f"golang-{run.folder.parent.name}", Path.cwd(), lead_time(run.cluster, took))
 
 

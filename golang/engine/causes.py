@@ -16,8 +16,13 @@ from golang.errors import CheckpointError, ConfigError, DataError, GolangError, 
 
 PEER_LOST = "peer lost"
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
-_DEVICE = re.compile(r"CUDA error|NCCL|cuDNN|CUBLAS|CUFFT|device-side assert|ECC error", re.IGNORECASE)
-_MEMORY = re.compile(r"out of memory|can't allocate memory|CUDA_ERROR_OUT_OF_MEMORY|DefaultCPUAllocator", re.IGNORECASE)
+_DEVICE = re.compile(r"CUDA error|NCCL error|NCCL operation|cuDNN error|CUBLAS_|CUFFT_|ECC error", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|CUDA_ERROR_OUT_OF_MEMORY|DefaultCPUAllocator|"
+    r"DataLoader worker .*(killed by signal: Killed|exited unexpectedly)",  # whom the kernel kills first
+    re.IGNORECASE,
+)
+_ASSERT = "device-side assert"  # a CUDA error, but of the program
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def classify(error: BaseException) -> Cause:
         )
     if isinstance(error, OSError) and error.errno in _DISK:
         return Cause("disk", retry=True, remedy="look at the disk's space, quota and health")
-    if isinstance(error, (ConnectionError, TimeoutError)) or _DEVICE.search(text):
+    if isinstance(error, (ConnectionError, TimeoutError)) or (_DEVICE.search(text) and _ASSERT not in text):
         return Cause("CUDA or NCCL error", retry=True, remedy="if it stays with one node: cluster.exclude=NODE")
     return Cause("bug", remedy="the traceback is in the attempt's log; code=frozen keeps the code of the last attempt")
 

@@ -132,7 +132,7 @@ def put(path: Path, fill: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
@@ -232,7 +232,7 @@ class Saver:
         self.seconds: float | None = None  # that the last save took to be safe on disk
         self.first: Callable[[float], None] | None = None  # told how long the first save took
         self._thread: threading.Thread | None = None
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._size = 0  # bytes of the last checkpoint
         for leftover in attempt.run.checkpoints.glob(".step_*.tmp"):
             leftover.unlink(missing_ok=True)
@@ -254,7 +254,7 @@ class Saver:
             free = _human(shutil.disk_usage(folder).free)
             log.error(
                 "a checkpoint of %s could not be written to %s, where %s are free: %s; %s",
-                _human(self._size), folder, free, self._error.strerror or self._error, stands,
+                _human(self._size), folder, free, getattr(self._error, "strerror", None) or repr(self._error), stands,
             )  # fmt: skip
             self._error = None
 
@@ -263,11 +263,14 @@ class Saver:
         began = time.monotonic()
         try:
             write(path, state)
-        except OSError as error:
+        except Exception as error:  # a thread's would be lost; `wait` says it
             self._error, self._size = error, _size(state)
             return
         self.last, self.last_step, self.seconds = path, step, time.monotonic() - began
-        self._retain()
+        try:
+            self._retain()
+        except OSError as error:
+            log.warning("a checkpoint that is no longer needed could not be deleted: %s", error)
         first, self.first = self.first, None
         if first is not None:
             first(self.seconds)

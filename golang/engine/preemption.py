@@ -114,11 +114,11 @@ class Agreement:
 class Vigil:
     """Rank 0 works alone while the others wait: all of them hear when any is asked to stop.
 
-    Rank 0 calls `stopped` now and then, and `over` at the end; the others call `wait`.
+    Rank 0 calls `stopped` now and then, and `over` at the end; the others call `wait`. `beat` is called each time.
     """
 
-    def __init__(self, control: ControlGroup, listener: StopListener) -> None:
-        self.control, self.listener = control, listener
+    def __init__(self, control: ControlGroup, listener: StopListener, beat: Callable[[], None]) -> None:
+        self.control, self.listener, self.beat = control, listener, beat
 
     def stopped(self) -> bool:
         return self._tell(over=False)[0]
@@ -131,6 +131,7 @@ class Vigil:
             pass
 
     def _tell(self, over: bool) -> tuple[bool, bool]:
+        self.beat()
         flags = torch.tensor([int(bool(self.listener.signal)), int(over)])
         work = self.control.maximum(flags)
         if work is not None:

@@ -18,6 +18,7 @@ from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat, take
 from golang.engine.state import versions
 from golang.engine.trainer import Outcome, Start, Trainer
+from golang.engine.watchdog import Watchdog
 from golang.errors import GolangError
 from golang.initial import pinned
 from golang.tracking.mirror import Mirror
@@ -67,9 +68,16 @@ def _train(
             return Outcome.ALREADY
         shown = show_progress and seat.world.rank == 0
         mirror = mirror or held.enter_context(Mirror())
-        trainer = Trainer(config, start, seat.world, seat.device, seat.control, seat.listener, mirror, shown)
-        trainer.tell(scheduler)
-        return trainer.run()
+
+        def hung(said: str) -> None:  # before the trainer takes over saying it
+            log.error("%s", said)
+            if seat.world.rank == 0:
+                start.attempt.write_cause("hang", 0, message=said)
+
+        with Watchdog(config.hang_seconds, start.attempt.path / f"rank{seat.world.rank}.stacks", hung) as watchdog:
+            trainer = Trainer(config, start, seat, watchdog, mirror, shown)
+            trainer.tell(scheduler)
+            return trainer.run()
 
 
 def open_run(config: Config, path: Path, seat: Seat, held: contextlib.ExitStack) -> Start | None:

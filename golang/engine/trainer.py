@@ -20,14 +20,14 @@ from golang.data.multicrop import Crops, MultiCrop, on_device
 from golang.data.sampler import StepSampler
 from golang.data.sets import open_train, place
 from golang.engine import checkpoint, state
-from golang.engine.distributed import ControlGroup, World, data_parallel, lost_peer
+from golang.engine.distributed import data_parallel, lost_peer
 from golang.engine.health import NEVER, Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
-from golang.engine.preemption import STOP_SIGNALS, Agreement, StopListener, Vigil
+from golang.engine.preemption import STOP_SIGNALS, Agreement, Vigil
 from golang.engine.report import Pace, Reporter
 from golang.engine.runfolder import Attempt
 from golang.engine.scheduler import Scheduler
-from golang.engine.seat import leave_together
+from golang.engine.seat import Seat, leave_together
 from golang.engine.step import TrainStep
 from golang.engine.transfer import Transfer
 from golang.engine.unreadable import Unreadable
@@ -66,14 +66,14 @@ class Trainer:
         self,
         config: Config,
         start: Start,
-        world: World,
-        device: torch.device,
-        control: ControlGroup,
-        listener: StopListener,
+        seat: Seat,
+        watchdog: Watchdog,
         mirror: Mirror,
         show_progress: bool,
     ) -> None:
-        self.config, self.world, self.device, self.control, self.listener = config, world, device, control, listener
+        world, device = seat.world, seat.device
+        self.config, self.world, self.device = config, world, device
+        self.control, self.listener, self.watchdog = seat.control, seat.listener, watchdog
         self.attempt, self.folder = start.attempt, start.attempt.run
         self.images = self._open_images()
         self.steps_per_epoch = len(self.images) // config.optim.batch_size
@@ -106,8 +106,8 @@ class Trainer:
         self.report = Reporter(config, self.attempt, world, mirror, self.steps_per_epoch, show_progress)
         self.scheduler: Scheduler | None = None
         self.probe = PeriodicProbe(config, self.folder.path)
-        self.watchdog = Watchdog(config.hang_seconds, self.attempt.path / f"rank{world.rank}.stacks", self._hung)
         self.report.begin(self.done, len(self.images), device, start.resume)
+        watchdog.tell = self._hung
 
     def tell(self, scheduler: Scheduler | None) -> None:
         """Lets `scheduler` know what concerns it."""
@@ -117,7 +117,7 @@ class Trainer:
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
         try:
-            with self.watchdog, self._peers():
+            with self._peers():
                 stop = self._loop()
                 self._save_last(stop)
         except BaseException:
@@ -234,6 +234,7 @@ class Trainer:
 
     def _leave(self, stop: int) -> Outcome:
         """Rank 0 says how the attempt ended, and does what is left to do while all others wait."""
+        self.watchdog.beat("leaving")
         leave_together(self.control, lambda: self._last_duties(stop))
         return Outcome.STOPPED if stop else Outcome.FINISHED
 
@@ -285,16 +286,17 @@ class Trainer:
         """The linear probe, where one is due, unless it was taken before an interruption. The other ranks wait."""
         if not self._probed(self.done):
             return
-        with self.watchdog.paused():
-            vigil = Vigil(self.control, self.listener)
-            if self.world.rank != 0:
-                vigil.wait()
-                return
-            try:
-                epoch = self.done // self.steps_per_epoch
-                self.probe.measure(self.step.model.trunk, self.done, epoch, self.device, vigil.stopped)
-            finally:
-                vigil.over()
+        doing = f"probing after step {self.done}"
+        self.watchdog.beat(doing)
+        vigil = Vigil(self.control, self.listener, lambda: self.watchdog.beat(doing))
+        if self.world.rank != 0:
+            vigil.wait()
+            return
+        try:
+            epoch = self.done // self.steps_per_epoch
+            self.probe.measure(self.step.model.trunk, self.done, epoch, self.device, vigil.stopped)
+        finally:
+            vigil.over()
 
     def _hung(self, said: str) -> None:
         message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"

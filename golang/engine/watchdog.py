@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -29,7 +29,7 @@ class Watchdog:
 
     Args:
         stacks: the file for the stacks of all threads.
-        tell: called once with a sentence, before the end.
+        tell: called once with a sentence, before the end; may be replaced.
     """
 
     def __init__(self, seconds: float, stacks: Path, tell: Callable[[str], None]) -> None:
@@ -37,7 +37,6 @@ class Watchdog:
         self.fired = False
         self._quiet = 0.0  # seconds since the last beat
         self._doing = "starting"
-        self._paused = False
         self._over = threading.Event()
 
     def __enter__(self) -> Watchdog:
@@ -56,22 +55,12 @@ class Watchdog:
         """There is progress; `doing` says what comes next."""
         self._doing, self._quiet = doing, 0.0
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """For work that may take longer than a step ever does."""
-        self._paused = True
-        try:
-            yield
-        finally:
-            self._quiet, self._paused = 0.0, False
-
     def _watch(self) -> None:
         tick = min(TICK, self.seconds / 4)
         before = time.monotonic()
         while not self._over.wait(tick):
             now = time.monotonic()
-            if not self._paused:
-                self._quiet += min(now - before, 2 * tick)
+            self._quiet += min(now - before, 2 * tick)
             before = now
             if self._quiet > self.seconds:
                 self._end()

@@ -106,8 +106,12 @@ class _Job:
         self.watch.facts |= {"host": socket.gethostname(), "pid": os.getpid()}
 
     def run(self, scheduler: Scheduler | None) -> Outcome:
+        with self.watchdog:
+            return self._run(scheduler)
+
+    def _run(self, scheduler: Scheduler | None) -> Outcome:
         try:
-            with self.watchdog, self._peers():
+            with self._peers():
                 result = self._measure()
                 self.watch.saver.wait()
         except Interruption as stop:

@@ -66,6 +66,12 @@ def of_run(config: Config, folder: Path) -> list[Config]:
     ]
 
 
+def unprobed(config: Config, folder: Path) -> bool:
+    """Whether a finished training lacks the quick probe that its settings ask for: it was interrupted in it."""
+    asked = config.evaluation.probe and config.evaluation.checkpoint is None and config.data.name != "folder"
+    return asked and not (folder / "evaluation" / "linear.json").exists()
+
+
 def results_of(config: Config, run_dir: Path) -> Path:
     """Where the result of an evaluation lies that lives in `run_dir`: with the run it measures, if it is of one. Of a
     checkpoint other than the last, the folder's name tells which."""

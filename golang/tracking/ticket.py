@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +13,7 @@ from golang.engine.runfolder import RunFolder, read_json, write_atomically
 from golang.identity import run_id
 
 FILE = "wandb/run.json"
+ID = "[0-9a-f]{8}-[0-9a-f]{8}"  # a run's own id, and the suffix
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,12 @@ class Ticket:
 
     @classmethod
     def of(cls, run: RunFolder, write: Callable[[Path, str], None] = write_atomically) -> Ticket:
-        """The run's ticket; if there is none, one is drawn and kept by `write`."""
-        facts = read_json(run.path / FILE)
-        if facts is not None and isinstance(facts.get("id"), str):
-            return cls(
-                facts["id"], int(facts.get("logged", 0)), tuple(facts.get("whole", ())), str(facts.get("refused", ""))
-            )
+        """The run's ticket; if there is none that makes sense, one is drawn and kept by `write`."""
+        facts = read_json(run.path / FILE) or {}
+        id, logged, whole = facts.get("id"), facts.get("logged", 0), facts.get("whole", [])
+        sound = isinstance(id, str) and re.fullmatch(ID, id) and type(logged) is int
+        if sound and isinstance(whole, list) and all(isinstance(name, str) for name in whole):
+            return cls(str(id), logged, tuple(whole), str(facts.get("refused", "")))
         return cls(_draw(run)).keep(run, write)
 
     def noting(self, run: RunFolder, **facts: int | tuple[str, ...]) -> Ticket:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from golang.config import Checkpoint, Config
+from golang.config import Checkpoint, Config, Evaluation
+from golang.data.sets import open_train
+from golang.engine import trainer
 from golang.engine.watchdog import HUNG
+from golang.evaluation.during import PeriodicProbe
 from tests.resume.harness import Fault, differences, final_state, launch, metrics
 
 
@@ -41,6 +46,35 @@ def test_hang(
     state.pop("config"), golden.pop("config")
     assert differences(state, golden) == []
     assert metrics(run) == metrics(undisturbed)
+
+
+def endless_probe() -> None:
+    def measure(self: PeriodicProbe, *arguments: object) -> None:
+        time.sleep(1000)
+
+    PeriodicProbe.measure = measure
+
+
+def endless_reading() -> None:
+    def read(data: object, labelled: bool = True) -> None:
+        time.sleep(1000 if os.environ["RANK"] == "1" else 0)
+        return open_train(data, labelled)
+
+    trainer.open_train = read
+
+
+@pytest.mark.parametrize(
+    ("prepare", "rank", "doing"), [(endless_probe, 0, "probing after step 5"), (endless_reading, 1, "starting")]
+)
+def test_hang_outside_of_steps(
+    prepare: Callable[[], None], rank: int, doing: str, config: Config, tmp_path: Path
+) -> None:
+    watched = replace(config, hang_seconds=4.0, evaluation=Evaluation(probe_every_epochs=1))
+    run = tmp_path / "run"
+    assert launch(watched, run, ranks=2, fault=Fault(99, hang="step"), prepare=prepare) == [HUNG, HUNG]
+    cause = json.loads((run / "attempts/00/cause.json").read_text())
+    assert cause["cause"] == "hang" and f"while {doing}" in cause["message"]
+    assert prepare.__name__.split("_")[1][:4] in (run / f"attempts/00/rank{rank}.stacks").read_text()
 
 
 def test_suspended_is_not_hung(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from golang.config import Config, Evaluation
 from golang.engine.causes import classify, first_failure, recorded
 from golang.engine.runfolder import Attempt, RunFolder
 from golang.errors import DataError, NonFiniteError, PeerLostError
@@ -27,6 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
         (MemoryError(), "out of memory", False),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "CUDA or NCCL error", True),
         (torch.distributed.DistBackendError("NCCL error in: ../torch/csrc"), "CUDA or NCCL error", True),
+        (RuntimeError("CUDA error: device-side assert triggered"), "bug", False),
+        (ImportError("libnccl.so, NCCL's library, not found"), "bug", False),
+        (RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. "), "out of memory", False),
+        (RuntimeError("DataLoader worker (pid(s) 4711) exited unexpectedly"), "out of memory", False),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", True),
         (DataError("2 of 100 images are unreadable"), "data", False),
         (NonFiniteError("the loss stopped being finite"), "non-finite", False),
@@ -65,12 +70,13 @@ def test_causes_by_slurms_word(verdict: Verdict, record: dict[str, str], heard: 
     assert name_cause(verdict, record, heard) == name
 
 
-def dying(tmp_path: Path, says: str, status: int = 137) -> Path:
+def dying(tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...] = ("00",)) -> Path:
     """A run whose tasks have died under the batch script, of what srun said; its folder."""
     run = tmp_path / "sweep" / "x-a6cec0e8"
-    for part in ("checkpoints", "attempts/00", "logs"):
+    for part in ("checkpoints", "logs", *(f"attempts/{number}" for number in attempts)):
         (run / part).mkdir(parents=True, exist_ok=True)
-    (run / "attempts/00/start.json").write_text("{}")
+    for number in attempts:
+        (run / f"attempts/{number}/start.json").write_text("{}")
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\ncase "$1" in requeue|update) echo "$*" >> {tmp_path}/asked; exit;; esac\n'
                         "echo J=7 JobState=RUNNING Restarts=${SLURM_RESTART_COUNT:-0} ExcNodeList=n9 X\n")  # fmt: skip
@@ -97,6 +103,28 @@ def test_the_batch_script_names_the_cause_and_tries_again(says: str, status: int
     run = dying(tmp_path, says, status)
     assert json.loads((run / "attempts/00/cause.json").read_text())["cause"] == cause
     assert ledger.read(run.parent)[-1]["event"] == "requeued"
+
+
+def test_the_newest_attempt_is_told_by_its_number(tmp_path: Path) -> None:
+    run = dying(tmp_path, "srun: error: n2: task 1: Killed", attempts=("98", "99", "100"))
+    assert [path.parent.name for path in run.glob("attempts/*/cause.json")] == ["100"]
+
+
+@pytest.mark.parametrize(
+    ("probe", "probed", "status", "again"),
+    [(True, False, 137, True), (True, False, 75, True), (True, True, 137, False), (False, False, 137, False),
+     (True, False, 0, False)],
+)  # fmt: skip
+def test_a_finished_run_killed_in_its_probe_comes_back(
+    tmp_path: Path, probe: bool, probed: bool, status: int, again: bool
+) -> None:
+    run = RunFolder.create(tmp_path / "sweep" / "x-a6cec0e8", Config(evaluation=Evaluation(probe=probe)))
+    run.done_file.touch()
+    (run.path / "evaluation").mkdir()
+    if probed:
+        (run.path / "evaluation" / "linear.json").write_text("{}")
+    dying(tmp_path, "srun: error: n2: task 1: Killed", status)
+    assert (tmp_path / "asked").exists() == again
 
 
 def test_exhausted_memory_is_not_tried_again(tmp_path: Path) -> None:

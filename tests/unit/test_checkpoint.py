@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from golang.config import Config
-from golang.engine.checkpoint import CheckpointError, file_name, latest, lineage, read, snapshot, write
+from golang.engine.checkpoint import CheckpointError, Saver, file_name, latest, lineage, read, snapshot, write
 from golang.engine.runfolder import RunFolder, yaml_text
 from golang.engine.tracking import MetricsLog, read_metrics
 from golang.errors import ConfigError, RunBusyError
@@ -152,3 +152,13 @@ def test_metrics_are_cut_to_the_step(tmp_path: Path) -> None:
     newer.write({"step": 30, "attempt": 1})
     zombie.write({"step": 50, "attempt": 0})
     assert [(line["step"], line["attempt"]) for line in read_metrics(path)] == [(10, 0), (20, 0), (30, 1)]
+
+
+def test_a_save_that_fails_in_any_way_is_said(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    saver = Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
+    saver.submit(1, {"step": 1})
+    saver.wait()
+    saver.submit(2, {"step": 2, "cannot be pickled": lambda: 0})
+    saver.wait()
+    assert "could not be written" in caplog.text and "step_00000001.a00.pt still stands" in caplog.text
+    assert saver.last_step == 1 and [path.name for path in run.checkpoints.iterdir()] == ["step_00000001.a00.pt"]

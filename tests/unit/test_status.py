@@ -78,6 +78,9 @@ def test_what_is_not_there(sweep: Path) -> None:
         find("yours", Path("runs"))
     with pytest.raises(NotFoundError, match="names 6 runs; choose one"):
         find_one("mine", Path("runs"))
+    RunFolder.create(sweep.parent / "twin" / "epochs=1,group_heads=4-1bcdef01", Config())
+    with pytest.raises(NotFoundError, match=r"names 2 runs; choose one:\n  \S*runs/mine/\S+\n  \S*runs/twin/"):
+        find_one("1bcdef01", Path("runs"))
     with pytest.raises(NotFoundError, match="no runs below empty"):
         find(None, Path("empty"))
 
@@ -146,3 +149,18 @@ def test_jobs_of_this_machine_are_not_slurms(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert ask({"local:12"}) == Answer({})
     assert "no cluster" in ask({"local:12", "7"}).trouble
+
+
+def test_a_planted_ledger_does_not_steer_the_terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = "epochs=2,group_heads=4-2bcdef01"
+    ledger.append(sweep, "failed", run="2bcdef01", folder=folder, reason="\x1b]0;owned\x07\x1b[2Jgone\r\u009b2J")
+    assert main(["status"]) == 0
+    shown = capsys.readouterr().out
+    assert "gone" in shown and not set(shown) & set("\x1b\x07\r\u009b")
+
+
+@pytest.mark.parametrize("every", ["nan", "0", "-1", "inf"])
+def test_watch_needs_seconds(sweep: Path, every: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["watch", "--every", every])
+    assert f"{every} must be a number of seconds above 0" in capsys.readouterr().err

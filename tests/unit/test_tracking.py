@@ -84,6 +84,18 @@ def test_a_ticket_is_drawn_once(tmp_path: Path) -> None:
     assert (anew.refused, anew.logged) == (first.id, 0) and anew.id[:9] == first.id[:9] and anew.id != first.id
 
 
+@pytest.mark.parametrize(
+    "damage", [{"logged": None}, {"logged": "many"}, {"whole": 3}, {"whole": [1]}, {"id": "../../../x"}, {"id": 7}]
+)
+def test_a_damaged_ticket_is_drawn_anew(tmp_path: Path, damage: dict) -> None:
+    run = RunFolder.create(tmp_path / "run", Config())
+    first = Ticket.of(run)
+    path = tmp_path / "run" / "wandb" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    again = Ticket.of(run)
+    assert again.id != first.id and again.id[:8] == first.id[:8] and Ticket.of(run) == again
+
+
 def test_the_codes_version(tmp_path: Path) -> None:
     assert code_version(tmp_path / "code/0123456789ab") == "snapshot 0123456789ab"
     assert code_version(tmp_path) == ""
