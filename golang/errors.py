@@ -27,6 +27,14 @@ class RunBusyError(GolangError):
     exit_status = 73
 
 
+class FirstRankError(GolangError):
+    """What rank 0 failed of, on the other ranks, which leave with its exit status."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(f"rank 0: {message}")
+        self.exit_status = exit_status
+
+
 class PeerLostError(GolangError):
     """Another rank is gone, so nothing can be computed together any more."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from golang.errors import ConfigError, GolangError
+from golang.errors import ConfigError, FirstRankError, GolangError
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # how long a collective waits for a slow peer
@@ -198,7 +199,9 @@ class ControlGroup:
                 done = act()
             except GolangError as error:
                 failure = error
-        failed = self.broadcast(str(failure) if failure else "")
-        if failed:
-            raise failure or GolangError(f"rank 0: {failed}")
+        failed = self.broadcast(json.dumps([str(failure), failure.exit_status] if failure else None))
+        if failure is not None:
+            raise failure
+        if (said := json.loads(failed)) is not None:
+            raise FirstRankError(*said)
         return done

@@ -89,6 +89,7 @@ class Reporter:
         self._progress.step(done)
         if time.monotonic() - self._beat > HEARTBEAT:
             self._beat = time.monotonic()
+            self.attempt.fence()
             self.status("running", done)
 
     def line(self, done: int, sums: Tensor, skipped: int, step: TrainStep, pace: Pace, unreadable: int) -> None:

@@ -130,6 +130,14 @@ class Attempt:
     def newest(self) -> bool:
         return self.run.attempt_numbers()[-1] == self.number
 
+    def fence(self) -> None:
+        """Raises RunBusyError once a newer attempt has taken over: this one's node had been given up, and came back."""
+        if not self.newest:
+            raise RunBusyError(
+                f"attempt {self.run.attempt_numbers()[-1]} of {self.run.path} has taken over from this one "
+                f"({self.number}), which leaves it the run"
+            )
+
     def write_status(self, state: str, step: int, total: int, **facts: object) -> None:
         status = {"state": state, "step": step, "total": total, "updated": now(), **facts}
         write_atomically(self.path / "status.json", json.dumps(status))

@@ -76,26 +76,17 @@ def open_run(config: Config, path: Path, seat: Seat, held: contextlib.ExitStack)
     """Rank 0 takes the folder and says to all what is in it; None if the run is finished. Its error is everyone's.
     Until `held` is left, the folder is this process group's, and each rank's log and failure go there too."""
     world, control = seat.world, seat.control
-    news: dict[str, Any] = {}
-    failure: GolangError | None = None
-    if world.rank == 0:
-        try:
-            run = RunFolder.create(path, config)
-            held.enter_context(run.hold())
-            if run.done:
-                news = {"done": True}
-            else:
-                found = checkpoint.latest(run)
-                resume = found[0] if found else None
-                attempt = run.start_attempt(world.size, versions(seat.device), resume.name if resume else None)
-                news = {"attempt": attempt.number, "resume": resume.name if resume else None}
-        except GolangError as error:
-            failure, news = error, {"error": str(error)}
-    news = json.loads(control.broadcast(json.dumps(news)))
-    if failure is not None:
-        raise failure
-    if "error" in news:
-        raise GolangError(f"rank 0: {news['error']}")
+
+    def first() -> dict[str, Any]:
+        run = RunFolder.create(path, config)
+        held.enter_context(run.hold())
+        if run.done:
+            return {"done": True}
+        found = checkpoint.latest(run)
+        resume = found[0].name if found else None
+        return {"attempt": run.start_attempt(world.size, versions(seat.device), resume).number, "resume": resume}
+
+    news = json.loads(control.broadcast(json.dumps(control.on_first_rank(first))))
     if "done" in news:
         return None
     run = RunFolder(path)

@@ -236,6 +236,7 @@ class Trainer:
         return Outcome.STOPPED if stop else Outcome.FINISHED
 
     def _last_duties(self, stop: int) -> None:
+        self.attempt.fence()
         if not stop:
             self.report.end("finished", "finished", self.done)
             return

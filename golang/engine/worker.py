@@ -16,7 +16,7 @@ from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat
 from golang.engine.train import train
 from golang.engine.trainer import Outcome
-from golang.errors import GolangError
+from golang.errors import FirstRankError, GolangError
 from golang.evaluation.wanted import of_run
 from golang.tracking.mirror import Mirror
 
@@ -55,7 +55,7 @@ def work(config: Config, run_dir: Path, scheduler: Scheduler | None = None) -> i
                 show_results(run_dir)
         return 0
     except GolangError as error:
-        if not str(error).startswith("rank 0: "):
+        if not isinstance(error, FirstRankError):
             log.error("%s", error)
         return error.exit_status
     except KeyboardInterrupt:

@@ -154,6 +154,7 @@ class _Job:
         return load_trunk(initial.unchanged("checkpoint", asked.checkpoint or "", asked.checkpoint_sha256))
 
     def _finish(self, result: dict[str, Any]) -> None:
+        self.attempt.fence()
         self.results.mkdir(parents=True, exist_ok=True)
         write_atomically(self.results / "result.json", json.dumps(result, indent=1) + "\n")
         self.watch.facts["mAP"] = result["mAP"]
@@ -163,6 +164,7 @@ class _Job:
 
     def _leave(self, cause: str, scheduler: Scheduler | None) -> Outcome:
         def duties() -> None:
+            self.attempt.fence()
             log.info("stopped (%s) at step %d of %d. The same command continues.", cause, self.watch.done,
                      self.watch.total)  # fmt: skip
             self._end("stopped", cause, saved=self.watch.saver.last_step)

@@ -68,4 +68,6 @@ class Watch:
         self.watchdog.beat(doing)
         if time.monotonic() - self._beat > HEARTBEAT:
             self._beat = time.monotonic()
+            if self.seat.world.rank == 0:
+                self.attempt.fence()
             self.status("running")

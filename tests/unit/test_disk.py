@@ -1,7 +1,9 @@
-"""Checkpoints on disks that are full: said before the first step, and survived later."""
+"""Checkpoints on disks that are full, read-only or beyond a quota: said before the first step, and survived later."""
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import subprocess
@@ -66,3 +68,31 @@ def test_a_disk_that_turns_read_only_leaves_the_old_checkpoint(disk: Path, caplo
     assert "Read-only file system" in caplog.text and "step_00000001.a00.pt still stands" in caplog.text
     found = latest(run)
     assert found is not None and found[1]["step"] == 1
+
+
+class OverQuota(io.FileIO):
+    """A file of which the disk takes a hundred thousand bytes: kernels without quotas can't show one."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        if self.tell() + len(data) > 100_000:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        return super().write(data)
+
+
+def test_a_quota_that_is_used_up_leaves_the_old_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder.create(tmp_path / "run", settings(tmp_path))
+    saver = Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
+    state = {"step": 1, "weights": torch.zeros(100_000)}
+    saver.submit(1, state)
+    saver.wait()
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "golang"):
+        patched.setattr(Path, "open", lambda path, mode: OverQuota(path, mode))
+        saver.submit(2, {**state, "step": 2})
+        saver.wait()
+    assert "Disk quota exceeded" in caplog.text and "400 KB" in caplog.text and str(tmp_path) in caplog.text
+    assert "step_00000001.a00.pt still stands" in caplog.text
+    found = latest(run)
+    assert found is not None and found[1]["step"] == 1
+    assert not list(run.checkpoints.glob(".*"))
