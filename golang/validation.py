@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from golang.config import Config
 from golang.errors import ConfigError
 
@@ -21,6 +23,7 @@ def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
     check_sweep(config.sweep)
     _check_numbers(config)
+    _check_pipeline(config)
     _check_model(config)
     _check_crops(config)
     _check_schedule(config)
@@ -119,6 +122,14 @@ def _check_numbers(config: Config) -> None:
     if config.method.epsilon < 0.025:
         raise ConfigError(
             f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves fp32's range; use 0.025 or more"
+        )
+
+
+def _check_pipeline(config: Config) -> None:
+    if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
+        raise ConfigError(
+            "data.pipeline=opencv needs OpenCV, which is not installed here; `pip install opencv-python-headless`, or "
+            "choose data.pipeline=device or pil (which make another run of it)"
         )
 
 

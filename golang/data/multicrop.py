@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -55,11 +54,9 @@ class MultiCrop(Dataset[Crops]):
 
     def __getitem__(self, position: Position) -> Crops:
         """One image's crops. Views are counted large first. Raises DataError as `ImageSet.load_nearest` does."""
-        index = position[1]
-        image, nearest = self.images.load_nearest(index)  # decoded once for all views
-        s = self.settings
-        crop = _opened(image, self.pipeline)
-        views = self.parameters(position, *image.size)
+        index, s = position[1], self.settings
+        width, height, nearest, crop = self._opened(index)  # decoded once for all views
+        views = self.parameters(position, width, height)
         large = torch.empty(NUM_LARGE, 3, s.large_size, s.large_size, dtype=torch.uint8)
         small = torch.empty(s.small_count, 3, s.small_size, s.small_size, dtype=torch.uint8)
         for target, parameters in zip((*large, *small), views, strict=True):
@@ -77,14 +74,16 @@ class MultiCrop(Dataset[Crops]):
             for view, (size, scale) in enumerate(crops)
         ]
 
-
-def _opened(image: Image.Image, pipeline: Pipeline) -> Crop:
-    if pipeline == "pil":
-        return lambda parameters, size: augment.apply(image, parameters, size)
-    pixels = augment.pixels(image)
-    if pipeline == "opencv":
-        return lambda parameters, size: opencv.apply(pixels, parameters, size)
-    return lambda parameters, size: augment.resized(pixels, parameters.box, size)
+    def _opened(self, index: int) -> tuple[int, int, int, Crop]:
+        """Width and height of the image that stands for `index`, its own index, and what makes views of it."""
+        if self.pipeline == "pil":
+            image, nearest = self.images.load_nearest(index)
+            return *image.size, nearest, lambda parameters, size: augment.apply(image, parameters, size)
+        pixels, nearest = self.images.load_nearest_pixels(index)
+        height, width = pixels.shape[2:]
+        if self.pipeline == "opencv":
+            return width, height, nearest, lambda parameters, size: opencv.apply(pixels, parameters, size)
+        return width, height, nearest, lambda parameters, size: augment.resized(pixels, parameters.box, size)
 
 
 def collate(items: Sequence[Crops]) -> Crops:
