@@ -1,8 +1,8 @@
 """Flip, colour jitter, grayscale and blur for batches of crops where they lie, each with parameters of its own.
 
 The arithmetic is Pillow's, rounding included, so that levels agree with `golang.data.augment.apply` (see
-docs/performance.md). No operation depends on a value on the device: nothing waits, and shapes never change. None adds up by
-atomics, so all of it is deterministic as it is (matrix products on a GPU, under torch's deterministic mode).
+docs/performance.md). No operation depends on a value on the device: nothing waits, and shapes never change. None adds
+up by atomics, so all of it is deterministic as it is (matrix products on a GPU, under torch's deterministic mode).
 """
 
 from __future__ import annotations

@@ -169,3 +169,13 @@ def test_probes_change_nothing(config: Config, undisturbed: Path, tmp_path: Path
     lines = [json.loads(line) for line in (tmp_path / "run/evaluation/during.jsonl").read_text().splitlines()]
     assert [(line["step"], line["epoch"]) for line in lines] == [(10, 2)], "the last epoch's is the evaluation's own"
     assert 0 < lines[0]["mAP"] < 100
+
+
+@pytest.mark.parametrize("pipeline", ["opencv", "device"])
+def test_a_fast_pipeline_resumes_exactly(config: Config, tmp_path: Path, pipeline: str) -> None:
+    fast = replace(config, data=replace(config.data, pipeline=pipeline))  # type: ignore[arg-type]
+    assert launch(fast, tmp_path / "undisturbed", ranks=1) == [0]
+    assert launch(fast, tmp_path / "run", ranks=1, fault=Fault(8, signal.SIGTERM)) == [75]
+    assert final_state(tmp_path / "run")["step"] < TOTAL
+    assert launch(fast, tmp_path / "run", ranks=1) == [0]
+    assert_same(tmp_path / "run", tmp_path / "undisturbed")
