@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from golang.data.augment import Color, ViewParameters
 from golang.randomness import Purpose, generator
 
 OPERATIONS = ("decode", "resize", "flip", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "all")
-FAST = ("opencv", "device")
+FAST = ("opencv", "device") if importlib.util.find_spec("cv2") else ("device",)
 
 
 @dataclass(frozen=True)
