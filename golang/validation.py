@@ -23,15 +23,11 @@ def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
     check_sweep(config.sweep)
     _check_numbers(config)
+    _check_pipeline(config)
     _check_model(config)
     _check_crops(config)
     _check_schedule(config)
     _check_queues(config)
-    if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
-        raise ConfigError(
-            "data.pipeline=opencv needs OpenCV, which is not installed here: pip install opencv-python-headless; or "
-            "start another run with data.pipeline=pil or device"
-        )
     if config.evaluation.checkpoint is not None and not config.evaluation.protocol:
         raise ConfigError(
             f"checkpoint={config.evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "
@@ -126,6 +122,14 @@ def _check_numbers(config: Config) -> None:
     if config.method.epsilon < 0.025:
         raise ConfigError(
             f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves fp32's range; use 0.025 or more"
+        )
+
+
+def _check_pipeline(config: Config) -> None:
+    if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
+        raise ConfigError(
+            "data.pipeline=opencv needs OpenCV, which is not installed here; `pip install opencv-python-headless`, or "
+            "choose data.pipeline=device or pil (which make another run of it)"
         )
 
 

@@ -97,14 +97,8 @@ def apply(image: Image.Image, parameters: ViewParameters, size: int) -> Tensor:
     return tensor
 
 
-def pixels(image: Image.Image) -> Tensor:
-    """An RGB image as uint8 [1, 3, H, W], in memory as it was: what `resized` takes."""
-    tensor: Tensor = F.pil_to_tensor(image)
-    return tensor[None]
-
-
 def resized(image: Tensor, box: tuple[int, int, int, int], size: int) -> Tensor:
-    """A box (as in ViewParameters) of uint8 [1, 3, H, W] at uint8 [3, size, size], antialiased.
+    """A box (as in ViewParameters) of uint8 [1, 3, H, W] (see `decode.pixels`) at uint8 [3, size, size], antialiased.
 
     Pillow's within a level, bytes all along: a third of Pillow's time.
     """

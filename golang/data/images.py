@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from torch import Tensor
 
 from golang.data import decode
 from golang.data.decode import UnreadableImageError
 from golang.errors import DataError
+
+T = TypeVar("T")
+Decoder = Callable[[bytes, bool], T]  # a file's bytes, and whether to turn it upright
 
 MOST_UNREADABLE = 1  # percent of a set; with more than that it is not the set it should be
 
@@ -67,14 +72,17 @@ class ImageSet:
         return self.root / os.fsdecode(self.names[self.offsets[index] : self.offsets[index + 1]].tobytes())
 
     def load(self, index: int) -> Image.Image:
-        """Image `index`, decoded to RGB by `decode.read`.
+        """Image `index`, decoded to RGB by `decode.decode`.
 
         Raises UnreadableImageError, naming the file, when it is missing or damaged, and DataError when the storage
         fails.
         """
+        return self._load(index, decode.decode)
+
+    def _load(self, index: int, decoder: Decoder[T]) -> T:
         path = self.path(index)
         try:
-            return decode.read(path, self.upright)
+            return decoder(decode.read_bytes(path), self.upright)
         except UnreadableImageError as error:
             raise UnreadableImageError(f"cannot read image {index}, {path}: {error}\n{REMEDY}") from error
 
@@ -84,11 +92,18 @@ class ImageSet:
         What stands in for an unreadable image depends on the files alone, so every process takes the same. Raises
         DataError when more than MOST_UNREADABLE of the set lie unreadable in a row, or when the storage fails.
         """
+        return self._load_nearest(index, decode.decode)
+
+    def load_nearest_pixels(self, index: int) -> tuple[Tensor, int]:
+        """The same image as `load_nearest`'s, as the tensor of `decode.pixels`."""
+        return self._load_nearest(index, decode.pixels)
+
+    def _load_nearest(self, index: int, decoder: Decoder[T]) -> tuple[T, int]:
         first: UnreadableImageError | None = None
         for step in range(max(1, self.most_unreadable) + 1):
             try:
                 nearest = (index + step) % len(self)
-                return self.load(nearest), nearest
+                return self._load(nearest, decoder), nearest
             except UnreadableImageError as error:
                 first = first or error
         raise DataError(f"{first}\nand so are the images after it: more than {MOST_UNREADABLE} % of the set")

@@ -1,7 +1,8 @@
 """Flip, colour jitter, grayscale and blur for batches of crops where they lie, each with parameters of its own.
 
 The arithmetic is Pillow's, rounding included, so that levels agree with `golang.data.augment.apply` (see
-docs/performance.md). No operation depends on a value on the device: nothing waits, and shapes never change.
+docs/performance.md). No operation depends on a value on the device: nothing waits, and shapes never change. None adds
+up by atomics, so all of it is deterministic as it is (matrix products on a GPU, under torch's deterministic mode).
 """
 
 from __future__ import annotations
@@ -63,18 +64,14 @@ def _blend(levels: Tensor, kind: Tensor, factors: tuple[Tensor, ...], active: Te
     gray = _gray(levels)
     mean = (gray.mean((2, 3), keepdim=True) + 0.5).floor_()
     base = torch.where(kind == _SATURATION, gray, mean * (kind == _CONTRAST))
-    return _cut((levels - base).mul_(factor).add_(base))
-
-
-def _cut(levels: Tensor) -> Tensor:
-    """As bytes hold them."""
-    return torch.floor(torch.clamp(levels, 0, 255))
+    return (levels - base).mul_(factor).add_(base).clamp_(0, 255).floor_()
 
 
 def _gray(levels: Tensor) -> Tensor:
     """Luma [R, 1, s, s] in Pillow's fixed point, which fp32 holds exactly."""
     red, green, blue = levels.split(1, dim=1)
-    return torch.floor((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536)
+    luma: Tensor = red * 19595 + green * 38470 + blue * 7471
+    return luma.add_(32768).div_(65536).floor_()
 
 
 def _turned(levels: Tensor, hue: Tensor) -> Tensor:
@@ -111,7 +108,8 @@ def _blurred(levels: Tensor, boxes: Tensor) -> Tensor:
     once = weights / (2 * box + 1)
     blur = torch.linalg.matrix_power(once, _BOXES)
     across = levels.flatten(1, 2) @ blur.mT
-    return _cut(blur[:, None] @ across.view_as(levels) + 0.5)
+    down: Tensor = blur[:, None] @ across.view_as(levels)
+    return down.add_(0.5).floor_().clamp_(0, 255)
 
 
 def box_radius(radius: float) -> float:

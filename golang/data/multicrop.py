@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -37,24 +36,27 @@ class Crops(NamedTuple):
 
 
 class MultiCrop(Dataset[Crops]):
-    """The views of an image in an epoch: a pure function of (seed, epoch, index), whoever computes it and when."""
+    """The views of an image in an epoch: a pure function of (seed, epoch, index), whoever computes it and when.
+
+    Raises ConfigError when the pipeline's library is missing.
+    """
 
     def __init__(self, images: ImageSet, settings: Augment, seed: int, pipeline: Pipeline = "pil") -> None:
         self.images = images
         self.settings = settings
         self.seed = seed
         self.pipeline = pipeline
+        if pipeline == "opencv":
+            opencv.cv2()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, position: Position) -> Crops:
         """One image's crops. Views are counted large first. Raises DataError as `ImageSet.load_nearest` does."""
-        index = position[1]
-        image, nearest = self.images.load_nearest(index)  # decoded once for all views
-        s = self.settings
-        crop = opened(image, self.pipeline)
-        views = self.parameters(position, *image.size)
+        index, s = position[1], self.settings
+        width, height, nearest, crop = self._opened(index)  # decoded once for all views
+        views = self.parameters(position, width, height)
         large = torch.empty(NUM_LARGE, 3, s.large_size, s.large_size, dtype=torch.uint8)
         small = torch.empty(s.small_count, 3, s.small_size, s.small_size, dtype=torch.uint8)
         for target, parameters in zip((*large, *small), views, strict=True):
@@ -72,15 +74,16 @@ class MultiCrop(Dataset[Crops]):
             for view, (size, scale) in enumerate(crops)
         ]
 
-
-def opened(image: Image.Image, pipeline: Pipeline) -> Crop:
-    """What makes one view of `image` in a loader process."""
-    if pipeline == "pil":
-        return lambda parameters, size: augment.apply(image, parameters, size)
-    pixels = augment.pixels(image)
-    if pipeline == "opencv":
-        return lambda parameters, size: opencv.apply(pixels, parameters, size)
-    return lambda parameters, size: augment.resized(pixels, parameters.box, size)
+    def _opened(self, index: int) -> tuple[int, int, int, Crop]:
+        """Width and height of the image that stands for `index`, its own index, and what makes views of it."""
+        if self.pipeline == "pil":
+            image, nearest = self.images.load_nearest(index)
+            return *image.size, nearest, lambda parameters, size: augment.apply(image, parameters, size)
+        pixels, nearest = self.images.load_nearest_pixels(index)
+        height, width = pixels.shape[2:]
+        if self.pipeline == "opencv":
+            return width, height, nearest, lambda parameters, size: opencv.apply(pixels, parameters, size)
+        return width, height, nearest, lambda parameters, size: augment.resized(pixels, parameters.box, size)
 
 
 def collate(items: Sequence[Crops]) -> Crops:

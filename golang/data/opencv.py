@@ -18,6 +18,7 @@ from torch import Tensor
 from golang.data import augment
 from golang.data.augment import ViewParameters
 from golang.data.jitter import box_radius
+from golang.errors import ConfigError
 
 _Pixels = npt.NDArray[np.uint8]  # [s, s, 3]
 _LUMA = np.tile(np.array([0.299, 0.587, 0.114, 0.0], np.float32), (3, 1))
@@ -27,15 +28,20 @@ _FLOOR = -0.499  # Pillow cuts off what OpenCV rounds
 
 @functools.cache
 def cv2() -> Any:  # noqa: ANN401 - a module
-    """OpenCV, which no other pipeline needs, on one thread: there are as many loader processes as processors."""
-    import cv2 as module
-
+    """OpenCV on one thread: there are as many loader processes as processors. Raises ConfigError without it."""
+    try:
+        import cv2 as module
+    except ImportError as error:
+        raise ConfigError(
+            "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, "
+            "or start another run with data.pipeline=pil"
+        ) from error
     module.setNumThreads(0)
     return module
 
 
 def apply(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
-    """One view of an RGB image, uint8 [1, 3, H, W] (see `augment.pixels`), as uint8 [3, size, size]."""
+    """One view of an RGB image, uint8 [1, 3, H, W] (see `decode.pixels`), as uint8 [3, size, size]."""
     opencv = cv2()
     view: _Pixels = augment.resized(image, parameters.box, size).permute(1, 2, 0).numpy()
     if parameters.flip:

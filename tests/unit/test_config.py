@@ -175,7 +175,7 @@ def test_golang_stands_alone() -> None:
     """golang/ imports neither Hydra nor launch, and reading a run folder needs no torch."""
     script = """
 import importlib, pkgutil, sys
-for name in ("hydra", "omegaconf", "submitit", "wandb", "launch", "rich", "matplotlib", "yaml"):
+for name in ("hydra", "omegaconf", "submitit", "wandb", "launch", "rich", "matplotlib", "yaml", "cv2", "simplejpeg"):
     sys.modules[name] = None
 import golang.engine.runfolder, golang.identity, golang.validation
 assert "torch" not in sys.modules
@@ -208,7 +208,17 @@ def test_pins_satisfy_pyproject() -> None:
         if "==" in line and 'python_version < "3.11"' not in line:
             name, _, pin = line.split(";")[0].strip().partition("==")
             pinned[name.lower()] = pin
-    for name in ("torch", "torchvision", "hydra-core", "submitit", "wandb", "rich", "pytest"):
+    for name in (
+        "torch",
+        "torchvision",
+        "opencv-python-headless",
+        "simplejpeg",
+        "hydra-core",
+        "submitit",
+        "wandb",
+        "rich",
+        "pytest",
+    ):
         assert version(name).split("+")[0] == pinned[name], name
 
 
