@@ -333,7 +333,7 @@ ROWS = (
     Row("scancel in a save", cancelled_in_a_save),
     Row("scancel --signal=TERM", terminated),
     Row("one rank killed", killed_rank),
-    Row("a rank killed twice on one node", killed_twice_on_one_node),
+    Row("a rank killed twice on one node", killed_twice_on_one_node, alone=True),  # beside others it may move
     Row("all ranks killed", killed_ranks),
     Row("all ranks and the batch shell killed", killed_with_its_script),
     Row("requeue refused by the site", requeue_refused),

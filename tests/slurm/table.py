@@ -56,14 +56,15 @@ def judge(run: Seen, undisturbed: Path) -> str:
 
 def measure(row: Row, typist: Typist, undisturbed: Path) -> dict[str, object]:
     """One row of the table."""
-    begun = time.monotonic()
+    begun, sweep = time.monotonic(), re.sub("[^a-z]+", "_", row.name.lower())
     try:
-        run, lost = row.scenario(typist, re.sub("[^a-z]+", "_", row.name.lower()))
+        run, lost = row.scenario(typist, sweep)
         wrong = judge(run, undisturbed)
         facts = {"attempts": len(run.attempts), "repeated": sum(run.repeated()), "lost": lost}
     except Exception as error:  # the other rows go on
         wrong, facts = f"{type(error).__name__}: {str(error)[:3000]}", {}
         traceback.print_exc()
+        typist.cluster.run("scancel", f"--name=golang-{sweep}", check=False)  # its nodes are the other rows'
     seconds = time.monotonic() - begun
     print(f"{row.name}: {wrong or 'bit-identical'} ({seconds:.0f} s)", file=sys.stderr, flush=True)
     return {"row": row.name, "wrong": wrong, "seconds": round(seconds, 1), **facts}
