@@ -98,16 +98,27 @@ def grace_missed(typist: Typist, sweep: str) -> Outcome:
     return preempted(typist, sweep, slow_disk(typist, sweep, step=4, seconds=120), step=5)
 
 
-def element_preempted(typist: Typist, sweep: str) -> Outcome:
-    """One element of an array; the other one has nothing to do with it."""
-    first, second = typist.submit("cluster.partition=now", "name=one,two", sweep=sweep)
-    second.hold_at(4)
-    blow, reached = time.monotonic(), second.step
-    preempt(typist.cluster, second)
-    outcome = back(second, blow, reached)
-    first.wait_done()
-    assert len(first.attempts) == 1 and second.job.endswith("_1")
-    return outcome
+class OfAnArray(Typist):
+    """Types every command as a grid of two, and sees the second run of it alone."""
+
+    def command(self, *overrides: str) -> list[str]:
+        return super().command(*overrides, "name=one,two")
+
+    def runs(self, sweep: str) -> list[Seen]:
+        return super().runs(sweep)[1:]
+
+
+def element(scenario: Callable[[Typist, str], Outcome]) -> Callable[[Typist, str], Outcome]:
+    """The same, happening to one element of an array; the other one has nothing to do with it."""
+
+    def of_an_array(typist: Typist, sweep: str) -> Outcome:
+        outcome = scenario(OfAnArray(typist.cluster, typist.folder, typist.settings), sweep)
+        first, second = typist.runs(sweep)
+        first.wait_done()
+        assert first.job.endswith("_0") and "_" in second.job and len(first.attempts) == 1
+        return outcome
+
+    return of_an_array
 
 
 def suspended(typist: Typist, sweep: str) -> Outcome:
@@ -324,7 +335,10 @@ ROWS = (
     Row("preempted in grace, user signal", preempted, "signalling"),
     Row("preempted without grace", no_grace),
     Row("preempted without grace, user signal", no_grace, "signalling"),
-    Row("preempted without grace, array element", element_preempted),
+    Row("preempted without grace, array element", element(no_grace)),
+    Row("time limit, array element", element(time_limit)),
+    Row("scancel in a step, array element", element(cancelled_in_a_step)),
+    Row("one rank killed, array element", element(killed_rank)),
     Row("preempted, save slower than the grace", grace_missed),
     Row("preempted, PreemptMode=CANCEL", preempted, "cancelling"),
     Row("suspended and resumed", suspended, "suspending"),
