@@ -115,7 +115,8 @@ def element(scenario: Callable[[Typist, str], Outcome]) -> Callable[[Typist, str
         outcome = scenario(OfAnArray(typist.cluster, typist.folder, typist.settings), sweep)
         first, second = typist.runs(sweep)
         first.wait_done()
-        assert first.job.endswith("_0") and "_" in second.job and len(first.attempts) == 1
+        began = next(line["job"] for line in second.events() if line["event"] == "submitted")
+        assert first.job.endswith("_0") and began.endswith("_1") and len(first.attempts) == 1
         return outcome
 
     return of_an_array
