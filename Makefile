@@ -22,7 +22,7 @@ test: setup  ## the suite; the parts that need Slurm say what to install
 	$(BIN)/python -m pytest
 
 test-slurm: setup  ## every cause that stops a run, on a real cluster: a table (a quarter of an hour)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest tests/slurm -m long
 	$(BIN)/python -m tests.slurm.table
 
 lint: setup

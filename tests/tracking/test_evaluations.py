@@ -60,7 +60,6 @@ def test_the_probe_while_training(
     assert (axes["probe/mAP"], axes["probe/step"]) == ("probe/step", "")
 
 
-@pytest.mark.long
 def test_behind_a_run_on_this_machine(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A training of two processes and two evaluations of its end, then one more of the finished run: the results are
     in the run's folder, in its status and in one W&B run of its sweep's group."""
