@@ -124,8 +124,9 @@ class Reporter:
         if self.active:
             self.attempt.write_status(condition, done, self.total, **self.facts)
 
-    def stopping(self) -> None:
-        """Lets W&B know while the last checkpoint is being written."""
+    def stopping(self, done: int) -> None:
+        """Says where this attempt stopped, and lets W&B know, before the last save: it may not fit the time left."""
+        self.status("running", done)
         self.mirror.say("preempting")
 
     def end(self, condition: str, cause: str, done: int, **facts: object) -> None:

@@ -151,7 +151,7 @@ class Trainer:
                     break
                 if stop:
                     agreement.drain()
-                    self.report.stopping()
+                    self.report.stopping(self.done)
                     return stop
                 every = self.config.checkpoint.every_steps
                 probed = self._probed(self.done)
