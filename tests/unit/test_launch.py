@@ -19,8 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from golang.config import Config, Data, Evaluation
-from golang.engine.runfolder import RunFolder
+from golang.config import Config, Evaluation
 from golang.errors import ConfigError
 from launch import ledger, snapshot
 from launch.config import Cluster, Launch, seconds
@@ -31,8 +30,8 @@ from launch.rendezvous import Place, _tasks_of, ephemeral_range, free_port, meet
 from launch.requeue import Verdict, decide, job_id
 from launch.sbatch import Script, lead_time
 from launch.slurm import environment
-from launch.submit import Fate, _arrays, _settled
-from launch.sweep import Plan, Planned
+from launch.submit import Fate, _arrays
+from launch.sweep import Planned
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("job.sbatch")
@@ -393,19 +392,3 @@ def test_the_launcher_never_imports_torch() -> None:
         "sys.exit(int('torch' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def test_a_finished_run_without_its_probe_is_sent_again(tmp_path: Path) -> None:
-    """It was killed in it; a folder of images has no labels to probe with."""
-    asked, none = Evaluation(probe=True), Evaluation(probe=False)
-    toy, folder = Data(name="toy"), Data(name="folder", root="photos")
-    runs = []
-    for number, (data, evaluation) in enumerate([(toy, asked), (toy, asked), (toy, none), (folder, asked)]):
-        config = Config(data=data, evaluation=evaluation)
-        runs.append(Planned(f"{number}", config, (), Cluster(), tmp_path / f"x-{number}"))
-        RunFolder.create(runs[-1].folder, config).done_file.touch()
-    probed = tmp_path / "x-1" / "evaluation" / "linear.json"
-    probed.parent.mkdir()
-    probed.write_text("{}")
-    settled = dict(_settled(Plan(tmp_path, (), tuple(runs)), local=True))
-    assert {id: fate.word for id, fate in settled.items()} == dict.fromkeys("123", "finished")

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from golang.config import Config
+from golang.config import Config, Data, Evaluation
 from golang.engine.runfolder import RunFolder
 from golang.identity import run_id
 from launch import resume
 from launch.__main__ import main
 from launch.config import Cluster
 from launch.resume import ResumeError
+from launch.submit import _settled
 from launch.sweep import Plan, Planned, describe
 
 ROOT = Path(__file__).parents[2]
@@ -105,3 +106,19 @@ def test_a_sweep_from_elsewhere_is_shown_first(sweep: Path, capsys: pytest.Captu
     with pytest.raises(ResumeError, match="written by others"):
         resume.read(sweep)
     assert resume.read(copy, trusted=True).command[1] == "cluster=slurm"
+
+
+def test_a_finished_run_without_its_probe_is_sent_again(tmp_path: Path) -> None:
+    """It was killed in it; a folder of images has no labels to probe with."""
+    asked, none = Evaluation(probe=True), Evaluation(probe=False)
+    toy, folder = Data(name="toy"), Data(name="folder", root="photos")
+    runs = []
+    for number, (data, evaluation) in enumerate([(toy, asked), (toy, asked), (toy, none), (folder, asked)]):
+        config = Config(data=data, evaluation=evaluation)
+        runs.append(Planned(f"{number}", config, (), Cluster(), tmp_path / f"x-{number}"))
+        RunFolder.create(runs[-1].folder, config).done_file.touch()
+    probed = tmp_path / "x-1" / "evaluation" / "linear.json"
+    probed.parent.mkdir()
+    probed.write_text("{}")
+    settled = dict(_settled(Plan(tmp_path, (), tuple(runs)), local=True))
+    assert {id: fate.word for id, fate in settled.items()} == dict.fromkeys("123", "finished")
