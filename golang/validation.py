@@ -17,6 +17,10 @@ TRUNK_CHANNELS = {
     "wide_resnet50_2": 2048,
     "wide_resnet101_2": 2048,
 }
+NO_OPENCV = (
+    "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, or choose "
+    "data.pipeline=device or pil (which make another run of it)"
+)
 
 
 def check(config: Config) -> None:
@@ -127,10 +131,7 @@ def _check_numbers(config: Config) -> None:
 
 def _check_pipeline(config: Config) -> None:
     if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
-        raise ConfigError(
-            "data.pipeline=opencv needs OpenCV, which is not installed here; `pip install opencv-python-headless`, or "
-            "choose data.pipeline=device or pil (which make another run of it)"
-        )
+        raise ConfigError(NO_OPENCV)
 
 
 def _check_model(config: Config) -> None:

@@ -19,6 +19,7 @@ from golang.data import augment
 from golang.data.augment import ViewParameters
 from golang.data.jitter import box_radius
 from golang.errors import ConfigError
+from golang.validation import NO_OPENCV
 
 _Pixels = npt.NDArray[np.uint8]  # [s, s, 3]
 _LUMA = np.tile(np.array([0.299, 0.587, 0.114, 0.0], np.float32), (3, 1))
@@ -32,10 +33,7 @@ def cv2() -> Any:  # noqa: ANN401 - a module
     try:
         import cv2 as module
     except ImportError as error:
-        raise ConfigError(
-            "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, "
-            "or start another run with data.pipeline=pil"
-        ) from error
+        raise ConfigError(NO_OPENCV) from error
     module.setNumThreads(0)
     return module
 
