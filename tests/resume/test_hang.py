@@ -18,6 +18,8 @@ import pytest
 from golang.config import Checkpoint, Config, Evaluation
 from golang.data.sets import open_train
 from golang.engine import trainer
+from golang.engine.distributed import ControlGroup
+from golang.engine.seat import leave_together
 from golang.engine.watchdog import HUNG
 from golang.evaluation.during import PeriodicProbe
 from tests.resume.harness import Fault, differences, final_state, launch, metrics
@@ -63,8 +65,18 @@ def endless_reading() -> None:
     trainer.open_train = read
 
 
+def endless_leaving() -> None:
+    def leave(control: ControlGroup, duties: Callable[[], None]) -> None:
+        if control.world.rank == 1:
+            time.sleep(1000)
+        leave_together(control, duties)
+
+    trainer.leave_together = leave
+
+
 @pytest.mark.parametrize(
-    ("prepare", "rank", "doing"), [(endless_probe, 0, "probing after step 5"), (endless_reading, 1, "starting")]
+    ("prepare", "rank", "doing"),
+    [(endless_probe, 0, "probing after step 5"), (endless_reading, 1, "starting"), (endless_leaving, 1, "leaving")],
 )
 def test_hang_outside_of_steps(
     prepare: Callable[[], None], rank: int, doing: str, config: Config, tmp_path: Path
