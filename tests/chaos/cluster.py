@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,12 +14,15 @@ from tests.resume.harness import launch, settings
 from tests.slurm.cluster import Cluster, Config
 from tests.slurm.runs import NODES, Seen, Typist, flat
 
+from .faults import CONTROLLER, ENDED, PASSING, WEIGHTS, Target
 from .tally import Tally, judge
 
 AT_ONCE = 3
+SPARE = 2  # nodes, so that a run whose node is away goes on elsewhere
 EPOCHS = 12  # of 5 steps: long enough for several faults
+HANG = 12  # seconds
 NOW = "PartitionName=now Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0"
-SHAPE = ("cluster.tasks_per_node=1", "cluster.max_retries=50")
+SHAPE = ("cluster.tasks_per_node=1", "cluster.max_retries=50", "cluster.time=60", "cluster.lead=30")
 
 
 def runs(folder: Path, seed: int, faults: int) -> Iterator[Tally]:
@@ -30,14 +30,14 @@ def runs(folder: Path, seed: int, faults: int) -> Iterator[Tally]:
     dice = random.Random(seed)
     config = settings(
         folder / "toy", log_every_steps=1, data={"workers": 0}, checkpoint={"every_steps": 3},
-        optim={"epochs": EPOCHS},
+        optim={"epochs": EPOCHS}, hang_seconds=HANG,
     )  # fmt: skip
     write(folder / "toy", config.data.toy, workers=1)
     undisturbed = folder / "undisturbed"
     if launch(config, undisturbed, NODES, timeout=300) != [0] * NODES:
         raise SystemExit("the run that nobody disturbs did not finish")
     place = Path(tempfile.mkdtemp(prefix="slurm-"))
-    options = {"nodes": NODES * AT_ONCE, "cpus": 1, "gpus": 0, "slurmd_timeout": 3}
+    options = {"nodes": NODES * AT_ONCE + SPARE, "cpus": 1, "gpus": 0, "slurmd_timeout": 3}
     with Cluster(Config(place, extra=(NOW, "MessageTimeout=3", "TCPTimeout=1"), **options)) as cluster:  # type: ignore[arg-type]
         typist = Typist(cluster, folder, flat(config.to_dict()))
         spent = number = 0
@@ -59,81 +59,34 @@ def runs(folder: Path, seed: int, faults: int) -> Iterator[Tally]:
 
 def _one(typist: Typist, again: list[str], name: str, run: Seen, seed: int, most: int, undisturbed: Path) -> Tally:
     dice, tally = random.Random(seed), Tally(run.path)
+
+    def going(run: Seen, until: Callable[[Seen], bool]) -> Seen:
+        """The run once that is true or it is done. One that only its command brings back gets it typed."""
+        deadline = time.monotonic() + 180
+        while not run.done and not until(run):
+            if run.record()["JobState"] in ENDED and not run.done:
+                with CONTROLLER:
+                    typist.submit(*again, f"name={name}", sweep="chaos")
+                run = next(other for other in typist.runs("chaos") if other.path == run.path)
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{run.path} stands still: {run.record()}, {run.words()}\n{run.text()[-3000:]}")
+            time.sleep(0.1)
+        return run
+
     try:
         while sum(tally.faults.values()) < most and not run.done:
             goal = run.step + dice.randint(1, 12)
-            run.wait(lambda run, goal=goal: run.done or (len(run.ranks()) == NODES and run.step >= goal), 180, "there")
+            run = going(run, lambda run, goal=goal: len(run.ranks()) == NODES and run.step >= goal)
             if run.done:
                 break
-            attempts, fault = len(run.attempts), dice.choice(FAULTS)
-            if fault(typist, run, dice):
+            attempts, (fault,) = len(run.attempts), dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            if fault(Target(typist.cluster, run, dice)):
                 tally.faults[fault.__name__.replace("_", " ")] += 1
-                run = _back(typist, again, name, run, attempts)
-        run.wait_done()
+                if fault not in PASSING:
+                    run = going(run, lambda run, attempts=attempts: len(run.attempts) > attempts)
+        run = going(run, lambda run: False)
         tally.duplicated = sum(run.repeated())
         tally.wrong = judge(run.path, undisturbed)
     except Exception as error:  # the other runs go on
         tally.wrong = f"{type(error).__name__}: {str(error)[:2000]}"
     return tally
-
-
-def _back(typist: Typist, again: list[str], name: str, run: Seen, attempts: int) -> Seen:
-    """Waits for the next attempt; a run that only its command brings back gets it typed."""
-    deadline = time.monotonic() + 120
-    while len(run.attempts) <= attempts and not run.done:
-        state = run.record()["JobState"]
-        if state in ("CANCELLED", "FAILED", "COMPLETED", "NODE_FAIL") and not run.done:
-            typist.submit(*again, f"name={name}", sweep="chaos")
-            run = next(r for r in typist.runs("chaos") if r.path == run.path)
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{run.path} did not come back: {state}, {run.words()}\n{run.text()[-3000:]}")
-        time.sleep(0.3)
-    return run
-
-
-def preempted(typist: Typist, run: Seen, dice: random.Random) -> bool:
-    nodes = run.record()["NodeList"]
-    typist.cluster.run(
-        "sbatch", "--partition=high", f"--nodelist={nodes}", f"--nodes={NODES}", "--exclusive", "--output=/dev/null",
-        "--wrap=sleep 1",
-    )  # fmt: skip
-    return True
-
-
-def terminated(typist: Typist, run: Seen, dice: random.Random) -> bool:
-    return typist.cluster.run("scancel", "--signal=TERM", run.job, check=False).returncode == 0
-
-
-def warned(typist: Typist, run: Seen, dice: random.Random) -> bool:
-    return typist.cluster.run("scancel", "--signal=USR2", run.job, check=False).returncode == 0
-
-
-def rank_killed(typist: Typist, run: Seen, dice: random.Random) -> bool:
-    return _kill(dice.sample(sorted(run.ranks().values()), 1) if run.ranks() else [])
-
-
-def ranks_killed(typist: Typist, run: Seen, dice: random.Random) -> bool:
-    return _kill(list(run.ranks().values()))
-
-
-def cancelled_and_typed_again(typist: Typist, run: Seen, dice: random.Random) -> bool:
-    typist.cluster.run("scancel", run.job)
-    run.wait(lambda run: not run.ranks(), 60, "gone")
-    return True
-
-
-def requeued_by_an_operator(typist: Typist, run: Seen, dice: random.Random) -> bool:
-    return typist.cluster.run("scontrol", "requeue", run.job, check=False).returncode == 0
-
-
-FAULTS = (
-    preempted, preempted, terminated, warned, rank_killed, ranks_killed, cancelled_and_typed_again,
-    requeued_by_an_operator,
-)  # fmt: skip
-
-
-def _kill(pids: list[int]) -> bool:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(pids)

@@ -28,6 +28,7 @@ _ACCOUNTING_PACKAGES = {
 _DAEMONS = {"slurmctld": 1, "slurmdbd": 2, "mariadbd": 3, "munged": 4}  # each talks through the ones after it
 _ON_NODES = {"slurmd", "slurmstepd"}
 _PRESENT = {"idle", "mix", "alloc", "comp", "plnd", "drain", "drng"}
+AWAY = 20.0  # seconds that a controller may be away
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -149,11 +150,18 @@ class Cluster:
     def run(
         self, *argv: str | Path, check: bool = True, timeout: float = 60.0, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program against this cluster. Non-zero exit: `ClusterError` with what it said, unless `check=False`."""
-        done = subprocess.run(
-            argv, env=self.environment(), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=timeout,
-        )  # fmt: skip
+        """Run a program against this cluster. Non-zero exit: `ClusterError` with what it said, unless `check=False`;
+        with a controller that is away it is run again."""
+        deadline = time.monotonic() + AWAY
+        while True:
+            done = subprocess.run(
+                argv, env=self.environment(), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=timeout,
+            )  # fmt: skip
+            away = "Unable to contact slurm controller" in done.stderr
+            if not check or not away or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
         if check and done.returncode:
             command = " ".join(map(str, argv))
             raise ClusterError(f"{command}: exit {done.returncode}: {(done.stderr or done.stdout).strip()}")

@@ -158,6 +158,21 @@ class Seen:
     def record(self) -> dict[str, str]:
         return self.cluster.job(self.job)
 
+    @property
+    def nodes(self) -> list[str]:
+        return self.cluster.run("scontrol", "show", "hostnames", self.record()["NodeList"]).stdout.split()
+
+    def shells(self) -> list[int]:
+        """Pids of its batch script."""
+        told = f"SLURM_JOB_ID={self.record()['JobId']}".encode()
+        found = []
+        for pid in (pid for name in self.cluster.config.names for pid in self.cluster.tasks(name)):
+            with contextlib.suppress(OSError):
+                script = b"slurm_script" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                if script and told in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    found.append(pid)
+        return found
+
     def repeated(self) -> list[int]:
         """Steps that each later attempt did again, as far as the run's own status tells."""
         lines = [line for line in self.events() if line["event"] == "attempt"]

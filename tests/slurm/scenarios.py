@@ -6,14 +6,12 @@ nor a slow one needs thousands of steps; Slurm's own signals, or SIGCONT, let th
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from .processes import state, wait_for
 from .runs import NODES, ROOT, TASKS, Seen, Typist, preempt
@@ -201,7 +199,7 @@ def killed_twice_on_one_node(typist: Typist, sweep: str) -> Outcome:
     for attempt in (1, 2):
         run.wait(lambda run, attempt=attempt: len(run.attempts) == attempt, 120, f"in attempt {attempt}")
         ranks = run.hold_at(run.step + 1 if attempt == 2 else 2)
-        nodes = _nodes(run)
+        nodes = run.nodes
         last = 2 if attempt == 1 else 2 * nodes.index(node)  # ranks 0 and 1 are on the first node, 2 and 3 on the other
         node = nodes[last // TASKS]
         blow, reached = time.monotonic(), run.step
@@ -209,7 +207,7 @@ def killed_twice_on_one_node(typist: Typist, sweep: str) -> Outcome:
         run.signal(signal.SIGCONT)
         run.wait(lambda run, attempt=attempt: run.words().count("requeued") == attempt, 60, "requeued")
     outcome = back(run, blow, reached)
-    assert run.record()["ExcNodeList"] == node and node not in _nodes(run)
+    assert run.record()["ExcNodeList"] == node and node not in run.nodes
     assert any(line["event"] == "note" and node in line["reason"] for line in run.events())
     return outcome
 
@@ -222,7 +220,7 @@ def killed_with_its_script(typist: Typist, sweep: str) -> Outcome:
     """Nobody is left to ask for anything: the same command brings the run back."""
     (run,) = typist.submit(sweep=sweep)
     ranks = run.hold_at(2 * EVERY + 1)
-    shells = [pid for name in typist.cluster.config.names for pid in typist.cluster.tasks(name) if _script(pid, run)]
+    shells = run.shells()
     assert shells
     typist.cluster.run("kill", "-KILL", *map(str, [*shells, *ranks.values()]))
     typist.cluster.wait_job(run.job, ("FAILED", "CANCELLED", "COMPLETED"), 60)
@@ -231,18 +229,10 @@ def killed_with_its_script(typist: Typist, sweep: str) -> Outcome:
     return again.wait_done(), None
 
 
-def _script(pid: int, run: Seen) -> bool:
-    with contextlib.suppress(OSError):
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        told = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return b"slurm_script" in line and f"SLURM_JOB_ID={run.record()['JobId']}".encode() in told
-    return False
-
-
 def node_killed(typist: Typist, sweep: str) -> Outcome:
     (run,) = typist.submit(sweep=sweep)
     run.hold_at(4)
-    node = _nodes(run)[-1]
+    node = run.nodes[-1]
     blow, reached = time.monotonic(), run.step
     typist.cluster.kill_node(node)
     run.signal(signal.SIGCONT)
@@ -255,7 +245,7 @@ def node_frozen(typist: Typist, sweep: str) -> Outcome:
     """Slurm takes the node for lost and starts the run elsewhere; then the old ranks thaw."""
     (run,) = typist.submit(sweep=sweep)
     old = run.hold_at(4)
-    nodes = _nodes(run)
+    nodes = run.nodes
     blow, reached = time.monotonic(), run.step
     for node in nodes:
         typist.cluster.freeze_node(node)
@@ -322,11 +312,6 @@ def other_nodes(typist: Typist, sweep: str) -> Outcome:
     (again,) = typist.submit(*shape, sweep=sweep)
     assert again.path == run.path
     return again.wait_done(), None
-
-
-def _nodes(run: Seen) -> list[str]:
-    listed = run.cluster.run("scontrol", "show", "hostnames", run.record()["NodeList"]).stdout
-    return listed.split()
 
 
 ROWS = (
