@@ -19,14 +19,21 @@ _field() { # NAME: a field of the record that scontrol gave
   [[ " $_record " =~ \ $1=([^ ]*)\  ]] && printf %s "${BASH_REMATCH[1]}"
 }
 
-_verdict() { # requeue, already, ended, or silent
-  local try
-  for try in 1 2 3; do
-    _record=$(timeout 15 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
-    [ -n "$_record" ] && break
-    sleep 2
+_patiently() { # COMMAND…: what Slurm says to it, asked again while its controller is away
+  local said status end=$((SECONDS + 300)) away='nable to contact|timed out|onnection|Zero Bytes|standby'
+  while :; do
+    said=$(timeout 30 "$@" 2>&1)
+    status=$?
+    [[ $status = 0 || $SECONDS -ge $end || ! ($status = 124 || $said =~ $away) ]] && break
+    sleep 3
   done
+  printf '%s\n' "$said"
+  return "$status"
+}
+
+_verdict() { # requeue, already, ended, or silent
   local state restarts
+  _record=$(_patiently scontrol --oneliner show job "$GOLANG_JOB" | grep -m 1 JobState=)
   state=$(_field JobState) restarts=$(_field Restarts)
   case $state in
   "") echo silent ;;
@@ -124,7 +131,7 @@ _leave() {
     exit "$_status"
   fi
   _ledger requeued "srun left with $_status${died:+, $(_kind)}"
-  if timeout 30 scontrol requeue "$GOLANG_JOB"; then
+  if _patiently scontrol requeue "$GOLANG_JOB" >&2; then
     [ -z "$died" ] || _exclude
   else
     _ledger stopped "scontrol requeue was refused; type the same command again to continue"

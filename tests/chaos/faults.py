@@ -146,7 +146,7 @@ def node_frozen(target: Target) -> bool:
 
 def controller_restarted(target: Target) -> bool:
     with CONTROLLER:
-        target.cluster.restart_controller()
+        target.cluster.restart_controller(target.dice.choice([0, 8]))
     return True
 
 

@@ -233,11 +233,16 @@ class Cluster:
         """SIGCONT for everything on the node."""
         self.node(name).signal(signal.SIGCONT)
 
-    def restart_controller(self) -> None:
-        """End slurmctld in good order and start it again; jobs live on. Returns when it answers."""
+    def restart_controller(self, away: float = 0.0) -> None:
+        """End slurmctld in good order, start it again `away` seconds later and wait until it answers; jobs live on."""
         self._end(self._box("slurmctld"))
+        time.sleep(away)
         self._start("slurmctld", ["slurmctld", "-i"])
-        wait_for(lambda: self.run("scontrol", "ping", check=False).returncode == 0, 30.0, "the controller answers")
+        wait_for(self.answers, 30.0, "the controller answers")
+
+    def answers(self) -> bool:
+        """Whether the controller does."""
+        return self.run("scontrol", "ping", check=False).returncode == 0
 
     # -- inside ---------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .processes import state, wait_for
@@ -269,6 +270,20 @@ def controller_restarted(typist: Typist, sweep: str) -> Outcome:
     return run, None
 
 
+def killed_without_controller(typist: Typist, sweep: str) -> Outcome:
+    """Nobody answers when the batch script asks what to do: it asks until somebody does."""
+    (run,) = typist.submit(sweep=sweep)
+    ranks = run.hold_at(2 * EVERY + 1)
+    blow, reached = time.monotonic(), run.step
+    with ThreadPoolExecutor(1) as aside:
+        back_again = aside.submit(typist.cluster.restart_controller, 20)
+        wait_for(lambda: not typist.cluster.answers(), 20, "the controller away")
+        typist.cluster.run("kill", "-KILL", str(ranks[2]))
+        run.signal(signal.SIGCONT)
+        back_again.result()
+    return back(run, blow, reached)
+
+
 def requeue_refused(typist: Typist, sweep: str) -> Outcome:
     """The site lets no job go back: the run says that it needs its command again."""
     (run,) = typist.submit(sweep=sweep)
@@ -341,6 +356,7 @@ ROWS = (
     Row("interactive allocation", interactive),
     Row("other number of nodes", other_nodes),
     Row("slurmctld restarted", controller_restarted, alone=True),
+    Row("one rank killed while slurmctld is away", killed_without_controller, alone=True),
     Row("node lost", node_killed, alone=True),
     Row("node frozen, thawed later", node_frozen, alone=True),
 )

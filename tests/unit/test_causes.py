@@ -70,7 +70,7 @@ def test_causes_by_slurms_word(verdict: Verdict, record: dict[str, str], heard: 
     assert name_cause(verdict, record, heard) == name
 
 
-def dying(tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...] = ("00",)) -> Path:
+def dying(tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...] = ("00",), away: str = "") -> Path:
     """A run whose tasks have died under the batch script, of what srun said; its folder."""
     run = tmp_path / "sweep" / "x-a6cec0e8"
     for part in ("checkpoints", "logs", *(f"attempts/{number}" for number in attempts)):
@@ -78,7 +78,7 @@ def dying(tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...
     for number in attempts:
         (run / f"attempts/{number}/start.json").write_text("{}")
     scontrol = tmp_path / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\ncase "$1" in requeue|update) echo "$*" >> {tmp_path}/asked; exit;; esac\n'
+    scontrol.write_text(f'#!/bin/sh\n{away}case "$1" in requeue|update) echo "$*" >> {tmp_path}/asked; exit;; esac\n'
                         "echo J=7 JobState=RUNNING Restarts=${SLURM_RESTART_COUNT:-0} ExcNodeList=n9 X\n")  # fmt: skip
     scontrol.chmod(0o755)
     task = tmp_path / "task"
@@ -125,6 +125,20 @@ def test_a_finished_run_killed_in_its_probe_comes_back(
         (run.path / "evaluation" / "linear.json").write_text("{}")
     dying(tmp_path, "srun: error: n2: task 1: Killed", status)
     assert (tmp_path / "asked").exists() == again
+
+
+def test_a_controller_that_is_away_is_asked_until_it_answers(tmp_path: Path) -> None:
+    """Six times for the job's record, and then three for the requeue."""
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    away = (
+        f"echo x >> {tmp_path}/calls; n=$(wc -l < {tmp_path}/calls)\n"
+        "if [ $n -le 6 ] || { [ $n -gt 7 ] && [ $n -le 10 ]; }; then\n"
+        'echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2; exit 1; fi\n'
+    )
+    (tmp_path / "sleep").chmod(0o755)
+    run = dying(tmp_path, "srun: error: n2: task 1: Killed", away=away)
+    assert ledger.read(run.parent)[-1]["event"] == "requeued"
+    assert (tmp_path / "asked").read_text() == "requeue 7\n" and len((tmp_path / "calls").read_text().split()) == 11
 
 
 def test_exhausted_memory_is_not_tried_again(tmp_path: Path) -> None:
