@@ -31,7 +31,7 @@ COLUMNS = {
 
 def commands(only: list[str], gpu: bool) -> list[list[str]]:
     """The modules to run, with their arguments."""
-    names = only or ["data", "alignment", "objective", "optim", "step", "train"]
+    names = only or ["data", "alignment", "objective", "optim", "norm", "step", "train"]
     found = [[name] for name in names if name != "train" or not gpu]
     if "train" in names and gpu:
         cores = timing.cores()

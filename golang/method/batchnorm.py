@@ -32,46 +32,54 @@ def uneven(shares: Sequence[int]) -> Iterator[None]:
 
 
 class _SyncedNorm(torch.autograd.Function):
-    """Rows [R, F, *] of every rank, normalised by their common statistics."""
+    """Rows [R, F, *] of every rank, normalised by their common statistics, in as many passes over them as one process's
+    batch norm needs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-        values = x if x.dtype == torch.float64 else x.float()
-        dims = _rows(x)
-        rows = x.numel() // x.shape[1]
-        mean = values.mean(dims) if rows else values.new_zeros(x.shape[1])
-        scatter = (values - _wide(mean, x)).square().sum(dims)
-        means, scatters = gather_from_ranks(torch.stack([mean, scatter])).unbind(1)
-        if _shares is None:
-            mean = means.mean(0)
-            scatter = scatters.sum(0) + rows * (means - mean).square().sum(0)
-            total = rows * world_size()
-        else:
-            positions = x.shape[2:].numel()
-            counts = torch.tensor(_shares, dtype=means.dtype, device=x.device)[:, None] * positions
-            total = sum(_shares) * positions
-            mean = (counts * means).sum(0) / total
-            scatter = scatters.sum(0) + (counts * (means - mean).square()).sum(0)
-        variance = scatter / total
-        scale = torch.rsqrt(variance + eps)
-        ctx.save_for_backward(x, weight, mean, scale)
-        ctx.total = total
-        y = (values - _wide(mean, x)) * _wide(scale * weight, x) + _wide(bias, x)
-        unbiased = scatter / max(total - 1, 1)
+        zeros = torch.zeros_like(weight)
+        # Given buffers to fill, the kernel returns mean and variance in their precision instead of x's.
+        own = torch.batch_norm_update_stats(x, zeros, zeros.clone(), 1.0) if x.numel() else (zeros, zeros)
+        means, variances = gather_from_ranks(torch.stack(own)).unbind(1)
+        total, part = _parts(x)
+        mean = (part * means).sum(0)
+        variance = (part * (variances + (means - mean).square())).sum(0)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.total, ctx.eps = total, eps
+        unbiased = variance * (total / max(total - 1, 1))
         ctx.mark_non_differentiable(mean, unbiased)
-        return y.to(x.dtype), mean, unbiased
+        return _normalised(x, mean, variance, weight, bias, eps), mean, unbiased
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
-        x, weight, mean, scale = ctx.saved_tensors
-        dims = _rows(x)
-        dy_values = dy if dy.dtype == torch.float64 else dy.float()
-        normal = ((x if x.dtype == torch.float64 else x.float()) - _wide(mean, x)) * _wide(scale, x)
-        bias_grad = dy_values.sum(dims)
-        weight_grad = (dy_values * normal).sum(dims)
-        over_ranks = sum_over_ranks(torch.stack([bias_grad, weight_grad])) / ctx.total
-        centred = dy_values - _wide(over_ranks[0], x) - normal * _wide(over_ranks[1], x)
-        return (centred * _wide(scale * weight, x)).to(x.dtype), weight_grad, bias_grad, None
+        x, weight, mean, variance = ctx.saved_tensors
+        dy = dy.contiguous(memory_format=torch.channels_last if _is_channels_last(x) else torch.contiguous_format)
+        dx, weight_grad, bias_grad = dy, torch.zeros_like(weight), torch.zeros_like(weight)
+        if x.numel():  # as if the statistics were constants
+            dx, weight_grad, bias_grad = torch.ops.aten.native_batch_norm_backward(
+                dy, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+            )
+        scale = weight * torch.rsqrt(variance + ctx.eps)
+        slopes, offsets = sum_over_ranks(torch.stack([weight_grad, bias_grad])) * (-scale / ctx.total)
+        return _normalised(x, mean, variance, slopes, offsets, ctx.eps).add_(dx), weight_grad, bias_grad, None
+
+
+def _parts(x: Tensor) -> tuple[int, Tensor | float]:
+    """How many rows all ranks have, positions included, and each rank's part of them, [W, 1] or the same for all."""
+    positions = x.shape[2:].numel()
+    if _shares is None:
+        return len(x) * positions * world_size(), 1 / world_size()
+    parts = torch.tensor(_shares, dtype=torch.float64, device=x.device)[:, None] / sum(_shares)
+    return sum(_shares) * positions, parts.to(x.dtype if x.dtype == torch.float64 else torch.float32)
+
+
+def _normalised(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """weight · (x − mean)/√(variance + ε) + bias, in one pass."""
+    return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps) if x.numel() else torch.zeros_like(x)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
 class BatchNorm(_BatchNorm):
@@ -126,11 +134,3 @@ class BatchNorm(_BatchNorm):
             for running, values in pairs:
                 running.addmv_(values.mT, shares, beta=(1 - momentum) ** calls)  # never in half precision, unlike @
         self.num_batches_tracked += calls
-
-
-def _rows(x: Tensor) -> list[int]:
-    return [0, *range(2, x.dim())]
-
-
-def _wide(features: Tensor, like: Tensor) -> Tensor:
-    return features.view(1, -1, *[1] * (like.dim() - 2))
