@@ -39,8 +39,10 @@ def take(config: Config) -> Iterator[Seat]:
         join(world, device)
         try:
             yield Seat(world, device, ControlGroup(world), listener)
-        finally:
-            leave()
+        except BaseException:
+            leave(failed=True)
+            raise
+        leave()
 
 
 def leave_together(control: ControlGroup, duties: Callable[[], None]) -> None:
