@@ -15,6 +15,7 @@ from golang.config import Optim
 from golang.engine import optim as engine
 from golang.engine.health import Meter, Sentinel
 from golang.engine.optim import LARC
+from golang.engine.seat import take
 from golang.engine.step import precision_on
 from golang.identity import result_settings, run_id
 from golang.method.heads import ProjectionHead
@@ -135,6 +136,17 @@ def test_half_precision_stays_in_the_network(precision: str) -> None:
     assert targets.logits[0].dtype == targets.global_.dtype == torch.float32
     assert torch.equal(targets.logits[0][:4], wide)
     assert all(buffer.dtype in (torch.float32, torch.int64) for buffer in one.model.buffers())
+
+
+def test_fp32_is_not_tf32() -> None:
+    """Whatever the surroundings say, as NVIDIA's containers do by TORCH_ALLOW_TF32_CUBLAS_OVERRIDE."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with take(tiny(device="cpu")):
+            assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_precision_auto() -> None:
