@@ -47,7 +47,8 @@ def test_equal_to_the_textbook(
     bench.main()
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert result["bench"] == bench.__name__.removeprefix("benchmarks.") and result["off"] < 1e-10
-    assert result["ratio"] > 0 and result["limit_share"] > 0 and result["device"] == "cpu, 1 threads"
+    assert result["ratio"] > 0 and result["limit_share"] > 0
+    assert result["device"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu, 1 threads")
     assert result.get("syncs", 0) == 0 and result["launches"] < result.get("launches_textbook", 10**6)
 
 
@@ -91,7 +92,7 @@ def test_a_step_reads_nothing_back(precision: str) -> None:
 def test_a_gpu_s_larc_is_a_processor_s(skipped: bool | None) -> None:
     """The same updates in one vector as tensor by tensor: layouts, zero norms and a skipped step included."""
     torch.manual_seed(0)
-    shapes = [(8, 4, 3, 3), (5, 3, 1, 1), (7,), (6, 2), (3,)]
+    shapes = [(8, 4, 3, 3), (5, 3, 1, 1), (7,), (6, 2), (3,), (2 * engine.ROW + 3,), (engine.ROW // 4, 4)]
     tensors = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
     tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
     tensors[2].zero_()
