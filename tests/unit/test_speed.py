@@ -166,14 +166,17 @@ def test_precision_auto() -> None:
 
 
 def test_idle_share() -> None:
-    """Kernels that overlap count once, and the host's events and marks not at all."""
+    """Kernels that overlap count once, and the host's events, its copies and marks not at all."""
 
-    def event(start: float, end: float, device: DeviceType = DeviceType.CUDA, mark: bool = False) -> SimpleNamespace:
+    def event(
+        start: float, end: float, device: DeviceType = DeviceType.CUDA, mark: bool = False, name: str = "kernel"
+    ) -> SimpleNamespace:
         span = SimpleNamespace(start=start, end=end)
-        return SimpleNamespace(time_range=span, device_type=device, is_user_annotation=mark)
+        return SimpleNamespace(time_range=span, device_type=device, is_user_annotation=mark, name=name)
 
     kernels = [event(6, 8), event(0, 2), event(1, 4), event(2, 3)]
-    others = [event(0, 50, DeviceType.CPU), event(0, 50, mark=True)]
+    copy = event(0, 50, name="Memcpy HtoD (Pinned -> Device)")
+    others = [event(0, 50, DeviceType.CPU), event(0, 50, mark=True), copy]
     assert timing._idle([*others, *kernels]) == pytest.approx(1 - 6 / 8)
     assert timing._idle(others) is None
 
