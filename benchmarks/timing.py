@@ -140,11 +140,12 @@ def work(way: Way, device: torch.device, calls: int = 1) -> Work:
 
 
 def _idle(events: Iterable[Any]) -> float | None:
-    """The share of time that no kernel ran in, between the first and the last; None if the profiler saw none."""
+    """The share of time that no kernel ran in, between the first and the last; None if the profiler saw none. Copies
+    from the host are no work of the GPU's: one that waits for them idles."""
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in events
-        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation and "HtoD" not in event.name
     )
     if not spans:
         return None

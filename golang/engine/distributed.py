@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
@@ -108,8 +109,13 @@ def join(world: World, device: torch.device) -> None:
     )
 
 
-def leave() -> None:
-    if dist.is_initialized():
+def leave(failed: bool = False) -> None:
+    """Leaves the process group. NCCL's farewell waits for all ranks: one that `failed`, or whose peer did, skips it."""
+    if not dist.is_initialized():
+        return
+    if failed and dist.get_backend() == "nccl":
+        distributed_c10d._abort_process_group()  # type: ignore[no-untyped-call, unused-ignore]
+    else:
         dist.destroy_process_group()
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from golang.config import Optim
 from golang.errors import ConfigError
 
+ROW = 1024  # numbers, of a GPU's updates; every tensor starts at one, where kernels read fastest
+
 
 def learning_rates(optim: Optim, steps_per_epoch: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The learning rate of every step, float64 [epochs · steps_per_epoch].
@@ -119,14 +121,16 @@ def _one_by_one(
 
 
 class _Updates:
-    """Room for the updates of all tensors in one vector [N], with views of it in the tensors' shapes and strides."""
+    """Room for the updates of all tensors in one vector of whole rows [R, ROW], each tensor from the start of a row,
+    with views of it in the tensors' shapes and strides."""
 
     def __init__(self, parameters: list[Tensor]) -> None:
-        sizes = [p.numel() for p in parameters]
+        counts = [-(-p.numel() // ROW) for p in parameters]
         self.parameters = parameters
-        self.vector = parameters[0].new_empty(sum(sizes))
-        self.sizes = torch.tensor(sizes, device=self.vector.device)
-        parts = self.vector.split(sizes)
+        self.rows = parameters[0].new_zeros(sum(counts), ROW)
+        owners = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        self.owners = owners.to(self.rows.device)  # the tensor of each row
+        parts = self.rows.split(counts)
         self.views = [part.as_strided(p.shape, p.stride()) for part, p in zip(parts, parameters, strict=True)]
 
     def of(self, parameters: list[Tensor]) -> bool:
@@ -138,20 +142,21 @@ def _together(
     ratios: Tensor, group: dict[str, Any], skipped: Tensor | None, updates: _Updates,
 ) -> None:  # fmt: skip
     """A GPU's way: a few kernels for all tensors."""
-    vector, views = updates.vector, updates.views
+    rows, views = updates.rows, updates.views
     torch._foreach_copy_(views, gradients)
     torch._foreach_add_(views, parameters, alpha=group["weight_decay"])
-    vector.mul_(ratios.repeat_interleave(updates.sizes, output_size=len(vector)))
+    # A ratio a row, not a number: repeat_interleave would write the indices of a whole tensor by one warp.
+    rows.mul_(ratios.index_select(0, updates.owners)[:, None])
     if skipped is None:
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, views)
         torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
         return
-    vector.masked_fill_(skipped, 0)
-    torch._foreach_mul_(buffers, torch.where(skipped, vector.new_ones(()), group["momentum"]))
+    rows.masked_fill_(skipped, 0)
+    torch._foreach_mul_(buffers, torch.where(skipped, rows.new_ones(()), group["momentum"]))
     torch._foreach_add_(buffers, views)
     torch._foreach_copy_(views, buffers)
-    torch._foreach_mul_(views, (~skipped).to(vector.dtype) * -group["lr"])
+    torch._foreach_mul_(views, (~skipped).to(rows.dtype) * -group["lr"])
     torch._foreach_add_(parameters, views)
 
 

@@ -39,8 +39,10 @@ def take(config: Config) -> Iterator[Seat]:
         join(world, device)
         try:
             yield Seat(world, device, ControlGroup(world), listener)
-        finally:
-            leave()
+        except BaseException:
+            leave(failed=True)
+            raise
+        leave()
 
 
 def leave_together(control: ControlGroup, duties: Callable[[], None]) -> None:
@@ -57,7 +59,7 @@ def leave_together(control: ControlGroup, duties: Callable[[], None]) -> None:
 
 
 def _set_up_torch(config: Config, device: torch.device, world: World) -> None:
-    """Threads and determinism. OMP_NUM_THREADS, where set, has the last word on threads."""
+    """Threads, determinism and the precision of fp32. OMP_NUM_THREADS, where set, has the last word on threads."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not config.deterministic
@@ -69,6 +71,8 @@ def _set_up_torch(config: Config, device: torch.device, world: World) -> None:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             torch.set_num_threads(max(1, cores // world.local_size - config.data.workers))
     torch.use_deterministic_algorithms(config.deterministic)
+    # Cosines and targets are of fp32. NVIDIA's containers have torch compute its products in TF32, a half's precision.
+    torch.set_float32_matmul_precision("highest")
     torch.manual_seed(config.seed)
 
 

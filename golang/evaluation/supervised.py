@@ -143,7 +143,8 @@ class Supervised:
                 with contextlib.nullcontext() if self.protocol.tunes_trunk else torch.no_grad(), uneven(parts):
                     pooled = self.trunk(images).mean((2, 3))
                 self.optimizer.zero_grad()
-                protocols.loss(self.head(pooled), labels.to(self.seat.device), len(whole)).backward()
+                truth = labels.to(self.seat.device, non_blocking=True)
+                protocols.loss(self.head(pooled), truth, len(whole)).backward()
                 self._add_gradients()
                 for part in self.parts:
                     nn.utils.clip_grad_norm_(part.parameters(), protocols.CLIP)

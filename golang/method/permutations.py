@@ -20,7 +20,7 @@ def local_permutations(mode: Mode, views: int, seed: int, step: int, first_row: 
     holds rows first_row … first_row + rows of the global batch; matched: the identity, [2, n].
     """
     if mode == "matched":
-        return torch.arange(views).expand(2, views)
+        return torch.arange(views).repeat(2, 1)  # not expanded: page-locked memory takes no row twice
     draws = [generator(seed, Purpose.PERMUTATION, step, view, 1 - view) for view in range(2)]
     if mode == "batch":
         return torch.from_numpy(np.stack([draw.permutation(views) for draw in draws]))

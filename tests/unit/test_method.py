@@ -127,7 +127,9 @@ def test_permutations() -> None:
     whole = local_permutations("image", 8, 3, 5, first_row=0, rows=8)
     second = local_permutations("image", 8, 3, 5, first_row=4, rows=4)
     assert whole.shape == (2, 8, 8) and torch.equal(whole[:, 4:], second), "another world size, the same permutations"
-    assert torch.equal(local_permutations("matched", 4, 0, 0, 0, 2), torch.arange(4).expand(2, 4))
+    matched = local_permutations("matched", 4, 0, 0, 0, 2)
+    assert torch.equal(matched, torch.arange(4).expand(2, 4))
+    assert all(one.is_contiguous() for one in (batch, whole, second, matched)), "page-locked memory takes no other"
 
 
 def test_queue_between_world_sizes() -> None:
