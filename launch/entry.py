@@ -22,7 +22,7 @@ from golang.engine.runfolder import Attempt, RunFolder, read_json
 from golang.errors import GolangError
 from launch import ledger
 from launch.rendezvous import Place, meet
-from launch.requeue import Requeue, job_id, say
+from launch.requeue import LATE, Requeue, job_id, say
 
 STOPPED = 75  # as golang.engine.preemption has it, which would import torch
 NO_PROGRESS = 78
@@ -160,9 +160,10 @@ def _announce(run: RunFolder) -> None:
         line for line in ledger.read(run.path.parent)
         if line["event"] == "attempt" and line["folder"] == run.path.name and job and line["job"] == job
     ]  # fmt: skip
-    if before is not None and earlier and not (before / "cause.json").exists() and not run.done:
-        # Neither its ranks nor its batch script had time to say so.
-        Attempt(run, numbers[-1]).write_cause("node lost", int(status.get("step", 0)))
+    if before is not None and not (before / "cause.json").exists() and not run.done:
+        # Neither its ranks nor its batch script had time to say so; Slurm's own requeue is of a lost node.
+        name = "node lost" if earlier else "killed"
+        Attempt(run, numbers[-1]).write_cause(name, int(status.get("step", 0)), by=LATE)
     last = earlier[-PATIENCE:]
     if len(last) == PATIENCE and all(line.get("resumes") == resumes for line in last):
         raise NoProgressError(

@@ -31,9 +31,12 @@ _patiently() { # COMMAND…: what Slurm says to it, asked again while its contro
   return "$status"
 }
 
-_verdict() { # requeue, already, ended, or silent
-  local state restarts
+_ask() { # for the job's record
   _record=$(_patiently scontrol --oneliner show job "$GOLANG_JOB" | grep -m 1 JobState=)
+}
+
+_verdict() { # by the job's record: requeue, already, ended, or silent
+  local state restarts
   state=$(_field JobState) restarts=$(_field Restarts)
   case $state in
   "") echo silent ;;
@@ -58,19 +61,39 @@ _culprit() { # the node of the task that ended first and badly, as srun tells; o
   _heard | sed -nE 's/^srun: error: Node failure on (\S+).*/\1/p; /exit code 75$/d; s/^srun: error: ([^ :]+): tasks? .*/\1/p' | head -n 1
 }
 
-_kind() { # why the tasks died
+_preempted() { # by the job's record
+  [[ $(_field JobState) = PREEMPTED || ! $(_field PreemptTime) =~ ^(|None|Unknown)$ ]]
+}
+
+_kind() { # DEFAULT: why the tasks left or died
   if _heard | grep -qiE 'oom.kill|out of memory'; then echo "out of memory"
   elif _heard | grep -q 'Node failure'; then echo "node lost"
   elif [ "$_status" = 77 ]; then echo hang
-  else echo killed; fi
+  else echo "$1"; fi
 }
 
-_cause() { # NAME: for the attempt's cause.json, if its ranks could not say
-  local attempt
-  attempt=$(_attempt)
-  [ -n "$attempt" ] && [ ! -e "$attempt/cause.json" ] && [ -e "$attempt/start.json" ] || return
-  printf '{"cause": "%s", "step": 0, "at": "%(%Y-%m-%dT%H:%M:%S%z)T", "message": "srun left with %s", "by": "batch script"}\n' \
-    "$1" -1 "$_status" >"$attempt/.cause.tmp" && mv "$attempt/.cause.tmp" "$attempt/cause.json"
+_cause() { # NAME [WORD]: for the attempt's cause.json, where its ranks said nothing, or that one was killed, or WORD
+  local attempt cause
+  attempt=$(_attempt) cause=$attempt/cause.json
+  [ -e "$attempt/start.json" ] || return
+  if [ -e "$cause" ]; then
+    sed -E "s/^(\{\"cause\": )\"(killed|${2:-killed})\"/\1\"$1\"/" "$cause"
+  else
+    printf '{"cause": "%s", "step": 0, "at": "%(%Y-%m-%dT%H:%M:%S%z)T", "message": "srun left with %s", "by": "batch script"}\n' \
+      "$1" -1 "$_status"
+  fi >"$attempt/.cause.tmp" && mv "$attempt/.cause.tmp" "$cause"
+}
+
+_name() { # DEFAULT [WORD]: the cause by Slurm's word
+  if _preempted; then _cause preempted "terminated|time limit"; else _cause "$(_kind "$1")" "${2:-}"; fi
+}
+
+_name_requeued() { # by its ranks, who knew why; or by Slurm, which does that to what it preempts and to what was on a lost node
+  if grep -q '"event": "requeued".*"job": "'"$GOLANG_JOB"'", "restarts": '"$_restarts," "${RUN_DIR%/*}/ledger.jsonl"; then
+    _name preempted
+  else
+    _name preempted "terminated|time limit"
+  fi
 }
 
 _deaths() { # how often in a row this job's tasks died with nothing newly saved in between, this time included
@@ -103,15 +126,19 @@ _leave() {
   local verdict deaths died= final=$RUN_DIR/attempts/final.$SLURM_JOB_ID.$_restarts stopped=$RUN_DIR/attempts/stopped.$SLURM_JOB_ID.$_restarts
   _heard >&2
   _complete && exit 0
+  _ask
   verdict=$(_verdict)
-  [ "$verdict" = already ] && exit 0
+  if [ "$verdict" = already ]; then
+    _name_requeued
+    exit 0
+  fi
   if [ "$verdict" = ended ]; then
-    _cause cancelled
+    _cause cancelled "terminated|time limit"
     [ "$_status" = 75 ] || _ledger cancelled "ended by Slurm or by scancel (srun left with $_status)"
     exit "$_status"
   fi
-  _cause "$(_kind)"
-  if [ ! -e "$final" ] && [ "$(_kind)" = "out of memory" ]; then
+  _name killed
+  if [ ! -e "$final" ] && [ "$(_kind killed)" = "out of memory" ]; then
     echo "out of memory, by Slurm's word: give the host more (cluster.mem) or let it do with less (data.workers)" >"$final"
   fi
   if [ -e "$final" ]; then
@@ -130,7 +157,8 @@ _leave() {
     _ledger stopped "Slurm did not answer; type the same command again to continue"
     exit "$_status"
   fi
-  _ledger requeued "srun left with $_status${died:+, $(_kind)}"
+  _ledger requeued "srun left with $_status${died:+, $(_kind killed)}"
+  trap : TERM # of this requeue
   if _patiently scontrol requeue "$GOLANG_JOB" >&2; then
     [ -z "$died" ] || _exclude
   else
@@ -141,11 +169,18 @@ _leave() {
 
 _warned() { # Slurm ends the job. Out of time, this script is killed with its tasks: it asks before that
   _record=$(timeout 5 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
-  [ "$(_field Reason)" = TimeLimit ] || return
-  trap : TERM
-  _cause "time limit"
-  _ledger requeued "out of time before the tasks had left"
-  timeout 5 scontrol requeue "$GOLANG_JOB"
+  if [ "$(_field Reason)" = TimeLimit ]; then
+    trap : TERM
+    _cause "time limit"
+    _ledger requeued "out of time before the tasks had left"
+    timeout 5 scontrol requeue "$GOLANG_JOB"
+  else # the tasks may have no time to say so
+    case $(_verdict) in
+    already) _name_requeued ;;
+    ended) _cause cancelled ;;
+    requeue) ! _preempted || _name preempted ;;
+    esac
+  fi
 }
 
 run_tasks() {

@@ -18,10 +18,10 @@ from golang.evaluation.wanted import measured
 from golang.identity import OUTSIDE, flat
 from launch import ledger
 from launch.find import Run, runs_in
+from launch.requeue import LATE
 from launch.status import held
 
 NOT_OURS = {"random_init", "chance"}  # files of evaluation/ that measure something else than the run
-LATE = ("node lost",)  # causes that the next attempt finds out, and writes when it begins
 LAUNCHER = ("cluster", "sweep", "runs_dir", "run_dir", "dry_run", "code", "tracking", "hydra")
 
 
@@ -196,9 +196,7 @@ def _attempts(folder: RunFolder) -> Iterator[Attempt]:
         began = _when(start.get("started"))
         if began is None:
             continue
-        ended = (
-            (None if cause.get("cause") in LATE else _when(cause.get("at"))) or _when(status.get("updated")) or began
-        )
+        ended = (None if cause.get("by") == LATE else _when(cause.get("at"))) or _when(status.get("updated")) or began
         resumed = re.match(r"step_(\d+)", str(start.get("resumed_from")))
         yield Attempt(
             number=number,

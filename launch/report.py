@@ -15,7 +15,7 @@ GOODPUT = (
     "Goodput is useful over total GPU-seconds. Useful: every step that stands in metrics.jsonl counts once, with the "
     "`step_seconds` of its log line (wall time a step, waiting for data and periodic saves included) times the ranks "
     "of its attempt; a step that was done again counts by its last time only. Total: for each attempt, its ranks times "
-    "the seconds from its start.json to its cause.json (without one, or with its node lost, to its last status.json). "
+    "the seconds from its start.json to its cause.json (without one of its own, to its last status.json). "
     "The difference is starting, repeating steps, last saves, and waiting to be stopped. Time in the queue counts in "
     "neither. A rank is a GPU, or a process where there is none."
 )

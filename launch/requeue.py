@@ -18,6 +18,7 @@ from launch import ledger, slurm
 from launch.errors import SlurmError
 
 log = logging.getLogger("golang")
+LATE = "the next attempt"  # who names a cause that the attempt itself had no time to name
 PATIENCE = 10.0  # seconds for an answer: the grace after a signal may be short
 
 
@@ -54,9 +55,9 @@ def name_cause(verdict: Verdict, record: Mapping[str, str], cause: str) -> str:
     if verdict is Verdict.ENDED:
         return "cancelled"
     preempted = record.get("PreemptTime", "None") not in ("None", "Unknown") or record.get("JobState") == "PREEMPTED"
-    if preempted or verdict is Verdict.ALREADY:
+    if preempted or (verdict is Verdict.ALREADY and cause == "terminated"):
         return "preempted"
-    return "time limit" if cause == "time limit ahead" else cause
+    return cause
 
 
 class Requeue:

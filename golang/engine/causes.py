@@ -15,6 +15,7 @@ from golang.engine.runfolder import Attempt, read_json, write_atomically
 from golang.errors import CheckpointError, ConfigError, DataError, GolangError, NonFiniteError, PeerLostError
 
 PEER_LOST = "peer lost"
+KILLED = "killed"  # what a rank died of that left no word, until someone knows better
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
 _DEVICE = re.compile(r"CUDA error|NCCL error|NCCL operation|cuDNN error|CUBLAS_|CUFFT_|ECC error", re.IGNORECASE)
 _MEMORY = re.compile(
@@ -77,7 +78,8 @@ def recorded(attempt: Attempt, rank: int) -> Iterator[None]:
             if rank == 0:
                 blame = first_failure(attempt) or facts
                 step = (read_json(attempt.path / "status.json") or {}).get("step", 0)
-                attempt.write_cause(str(blame.pop("cause")), step, **blame)
+                name = str(blame.pop("cause"))
+                attempt.write_cause(KILLED if name == PEER_LOST else name, step, **blame)
         raise
 
 

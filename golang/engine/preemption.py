@@ -22,7 +22,7 @@ from golang.engine.distributed import ControlGroup
 STOP_SIGNALS: dict[int, str] = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
-    signal.SIGUSR2: "time limit ahead",
+    signal.SIGUSR2: "time limit",
 }
 DOUBLE_CLICK = 0.5  # seconds within which a repeated SIGINT is one Ctrl-C that arrived on two ways
 STOPPED = 75  # exit status: saved, to be continued (EX_TEMPFAIL)

@@ -98,7 +98,7 @@ def test_under_torchrun(data_root: Path, tmp_path: Path) -> None:
         wait_for_step(tmp_path / "here", 3)
         os.kill(status(tmp_path / "here")["pid"], signal.SIGUSR2)
         code, output = finish(process)
-    assert code != 0 and "stopped (time limit ahead) at step" in output
+    assert code != 0 and "stopped (time limit) at step" in output
     assert set(re.findall(r"exitcode\s*: (-?\d+)", output)) == {"75"}, output
     assert json.loads((tmp_path / "here/attempts/00/start.json").read_text())["world_size"] == 2
 

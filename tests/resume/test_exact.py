@@ -42,7 +42,7 @@ def test_stopped_by_signals_to_one_rank(config: Config, undisturbed: Path, tmp_p
         # The stop is agreed on in the step after the signal and takes effect in the one after that, everywhere.
         assert final_state(tmp_path / "run")["step"] in (fault.step + 1, fault.step + 2)
         cause = json.loads((tmp_path / f"run/attempts/{number:02d}/cause.json").read_text())
-        expected = {signal.SIGTERM: "terminated", signal.SIGUSR2: "time limit ahead", signal.SIGINT: "interrupted"}
+        expected = {signal.SIGTERM: "terminated", signal.SIGUSR2: "time limit", signal.SIGINT: "interrupted"}
         assert cause["cause"] == expected[fault.signal]
     assert final_state(tmp_path / "run")["step"] < TOTAL
     assert launch(config, tmp_path / "run", ranks=2) == [0, 0]

@@ -97,6 +97,11 @@ class Seen:
     def events(self) -> list[dict]:
         return [line for line in ledger.read(self.path.parent) if line["folder"] == self.path.name]
 
+    def causes(self) -> list[str]:
+        """What each attempt but the last ended of, by its cause.json."""
+        files = [path / "cause.json" for path in self.attempts[:-1]]
+        return [json.loads(file.read_text())["cause"] if file.exists() else "nothing" for file in files]
+
     def words(self) -> list[str]:
         return [line["event"] for line in self.events()]
 

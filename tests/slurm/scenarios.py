@@ -36,6 +36,7 @@ os.fsync = fsync
 class Row:
     name: str
     scenario: Callable[[Typist, str], Outcome]
+    named: str = ""  # what cause.json calls it
     cluster: str = "plain"
     alone: bool = False  # disturbs the whole cluster
 
@@ -176,7 +177,7 @@ def terminated(typist: Typist, sweep: str, *overrides: str) -> Outcome:
 
 def without_scontrol(typist: Typist, sweep: str) -> Outcome:
     """The tasks can't ask Slurm, as in many a container; the batch script does."""
-    return terminated(typist, sweep, f"cluster.python='/usr/bin/env PATH=/nowhere {sys.executable}'")
+    return preempted(typist, sweep, f"cluster.python='/usr/bin/env PATH=/nowhere {sys.executable}'")
 
 
 def killed(typist: Typist, sweep: str, victims: Callable[[dict[int, int]], list[int]]) -> Outcome:
@@ -330,33 +331,33 @@ def other_nodes(typist: Typist, sweep: str) -> Outcome:
 
 
 ROWS = (
-    Row("time limit", time_limit),
-    Row("time limit, save slower than the lead", time_limit_missed),
-    Row("preempted in grace", preempted),
-    Row("preempted in grace, user signal", preempted, "signalling"),
-    Row("preempted without grace", no_grace),
-    Row("preempted without grace, user signal", no_grace, "signalling"),
-    Row("preempted without grace, array element", element(no_grace)),
-    Row("time limit, array element", element(time_limit)),
-    Row("scancel in a step, array element", element(cancelled_in_a_step)),
-    Row("one rank killed, array element", element(killed_rank)),
-    Row("preempted, save slower than the grace", grace_missed),
-    Row("preempted, PreemptMode=CANCEL", preempted, "cancelling"),
-    Row("suspended and resumed", suspended, "suspending"),
+    Row("time limit", time_limit, "time limit"),
+    Row("time limit, save slower than the lead", time_limit_missed, "time limit"),
+    Row("preempted in grace", preempted, "preempted"),
+    Row("preempted in grace, user signal", preempted, "preempted", cluster="signalling"),
+    Row("preempted without grace", no_grace, "preempted"),
+    Row("preempted without grace, user signal", no_grace, "preempted", cluster="signalling"),
+    Row("preempted without grace, array element", element(no_grace), "preempted"),
+    Row("time limit, array element", element(time_limit), "time limit"),
+    Row("scancel in a step, array element", element(cancelled_in_a_step), "cancelled"),
+    Row("one rank killed, array element", element(killed_rank), "killed"),
+    Row("preempted, save slower than the grace", grace_missed, "preempted"),
+    Row("preempted, PreemptMode=CANCEL", preempted, "preempted", cluster="cancelling"),
+    Row("suspended and resumed", suspended, cluster="suspending"),
     Row("scancel at the start", cancelled_at_start),
-    Row("scancel in a step", cancelled_in_a_step),
-    Row("scancel in a save", cancelled_in_a_save),
-    Row("scancel --signal=TERM", terminated),
-    Row("one rank killed", killed_rank),
-    Row("a rank killed twice on one node", killed_twice_on_one_node, alone=True),  # beside others it may move
-    Row("all ranks killed", killed_ranks),
-    Row("all ranks and the batch shell killed", killed_with_its_script),
-    Row("requeue refused by the site", requeue_refused),
-    Row("no scontrol on the tasks' PATH", without_scontrol),
-    Row("interactive allocation", interactive),
-    Row("other number of nodes", other_nodes),
+    Row("scancel in a step", cancelled_in_a_step, "cancelled"),
+    Row("scancel in a save", cancelled_in_a_save, "cancelled"),
+    Row("scancel --signal=TERM", terminated, "terminated"),
+    Row("one rank killed", killed_rank, "killed"),
+    Row("a rank killed twice on one node", killed_twice_on_one_node, "killed", alone=True),  # beside others it may move
+    Row("all ranks killed", killed_ranks, "killed"),
+    Row("all ranks and the batch shell killed", killed_with_its_script, "killed"),
+    Row("requeue refused by the site", requeue_refused, "terminated"),
+    Row("no scontrol on the tasks' PATH", without_scontrol, "preempted"),
+    Row("interactive allocation", interactive, "terminated"),
+    Row("other number of nodes", other_nodes, "cancelled"),
     Row("slurmctld restarted", controller_restarted, alone=True),
-    Row("one rank killed while slurmctld is away", killed_without_controller, alone=True),
-    Row("node lost", node_killed, alone=True),
-    Row("node frozen, thawed later", node_frozen, alone=True),
+    Row("one rank killed while slurmctld is away", killed_without_controller, "killed", alone=True),
+    Row("node lost", node_killed, "node lost", alone=True),
+    Row("node frozen, thawed later", node_frozen, "node lost", alone=True),
 )

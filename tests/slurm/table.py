@@ -1,8 +1,8 @@
 """Every cause that stops a run, on a real cluster: `python -m tests.slurm.table [--rows WORD …]`.
 
 Each row's run, of 2 nodes × 2 tasks, must end bit for bit as one that nobody stopped: weights, momentum, queues,
-metrics. Prints a table (cause, attempts, steps repeated, seconds lost) and one line of JSON last; exits with 1 if a row
-fails.
+metrics; and the attempts' cause.json must name it. Prints a table (what happens, cause.json, attempts, steps repeated,
+seconds lost) and one line of JSON last; exits with 1 if a row fails.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -60,7 +61,10 @@ def measure(row: Row, typist: Typist, undisturbed: Path) -> dict[str, object]:
     try:
         run, lost = row.scenario(typist, sweep)
         wrong = judge(run, undisturbed)
-        facts = {"attempts": len(run.attempts), "repeated": sum(run.repeated()), "lost": lost}
+        named = ", ".join(dict.fromkeys(run.causes()))
+        if named != row.named:
+            wrong = wrong or f"cause.json says {named!r}, not {row.named!r}"
+        facts = {"named": named, "attempts": len(run.attempts), "repeated": sum(run.repeated()), "lost": lost}
     except Exception as error:  # the other rows go on
         wrong, facts = f"{type(error).__name__}: {str(error)[:3000]}", {}
         traceback.print_exc()
@@ -106,18 +110,20 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="table-"))
     found = run_rows(rows, folder, arguments.at_once)
     table = Table(box=None)
-    for column in ("cause", "attempts", "steps repeated", "seconds lost", "end"):
-        table.add_column(column, justify="left" if column in ("cause", "end") else "right")
+    for column in ("what happens", "cause.json", "attempts", "steps repeated", "seconds lost", "end"):
+        table.add_column(column, justify="left" if column in ("what happens", "cause.json", "end") else "right")
     for facts in found:
         lost = facts.get("lost")
         table.add_row(
-            str(facts["row"]), str(facts.get("attempts", "")), str(facts.get("repeated", "")),
+            *(str(facts.get(key, "")) for key in ("row", "named", "attempts", "repeated")),
             "" if lost is None else f"{lost:.1f}", str(facts["wrong"]).partition("\n")[0] or "bit-identical",
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     failed = [facts["row"] for facts in found if facts["wrong"]]
     if failed:
         print(f"kept: {folder}")
+    else:
+        shutil.rmtree(folder)
     print(json.dumps({"table": "requeue", "rows": len(found), "failed": failed, "minutes":
                       round((time.monotonic() - begun) / 60, 1), "results": found}))  # fmt: skip
     return 1 if failed or len(found) != len(rows) else 0

@@ -56,11 +56,20 @@ def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
     assert (first_failure(attempt) or {})["host"]
 
 
+def test_a_rank_that_left_no_word_was_killed(tmp_path: Path) -> None:
+    attempt = Attempt(RunFolder(tmp_path), 0)
+    attempt.path.mkdir(parents=True)
+    with pytest.raises(PeerLostError), recorded(attempt, 0):
+        raise PeerLostError("another rank is gone since step 7")
+    assert json.loads((attempt.path / "cause.json").read_text())["cause"] == "killed"
+
+
 @pytest.mark.parametrize(
     ("verdict", "record", "heard", "name"),
     [
-        (Verdict.REQUEUE, {"PreemptTime": "None"}, "time limit ahead", "time limit"),
-        (Verdict.REQUEUE, {"PreemptTime": "2026-01-01T00:00:00"}, "time limit ahead", "preempted"),
+        (Verdict.REQUEUE, {"PreemptTime": "None"}, "time limit", "time limit"),
+        (Verdict.REQUEUE, {"PreemptTime": "2026-01-01T00:00:00"}, "time limit", "preempted"),
+        (Verdict.ALREADY, {"PreemptTime": "None"}, "time limit", "time limit"),
         (Verdict.REQUEUE, {"PreemptTime": "None"}, "terminated", "terminated"),
         (Verdict.ALREADY, {"PreemptTime": "None"}, "terminated", "preempted"),
         (Verdict.ENDED, {"PreemptTime": "None"}, "terminated", "cancelled"),
@@ -70,7 +79,10 @@ def test_causes_by_slurms_word(verdict: Verdict, record: dict[str, str], heard: 
     assert name_cause(verdict, record, heard) == name
 
 
-def dying(tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...] = ("00",), away: str = "") -> Path:
+def dying(
+    tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...] = ("00",), away: str = "",
+    record: str = "JobState=RUNNING",
+) -> Path:  # fmt: skip
     """A run whose tasks have died under the batch script, of what srun said; its folder."""
     run = tmp_path / "sweep" / "x-a6cec0e8"
     for part in ("checkpoints", "logs", *(f"attempts/{number}" for number in attempts)):
@@ -79,7 +91,7 @@ def dying(tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...
         (run / f"attempts/{number}/start.json").write_text("{}")
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\n{away}case "$1" in requeue|update) echo "$*" >> {tmp_path}/asked; exit;; esac\n'
-                        "echo J=7 JobState=RUNNING Restarts=${SLURM_RESTART_COUNT:-0} ExcNodeList=n9 X\n")  # fmt: skip
+                        f"echo J=7 {record} Restarts=${{SLURM_RESTART_COUNT:-0}} ExcNodeList=n9 X\n")  # fmt: skip
     scontrol.chmod(0o755)
     task = tmp_path / "task"
     task.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {status}\n")
@@ -103,6 +115,37 @@ def test_the_batch_script_names_the_cause_and_tries_again(says: str, status: int
     run = dying(tmp_path, says, status)
     assert json.loads((run / "attempts/00/cause.json").read_text())["cause"] == cause
     assert ledger.read(run.parent)[-1]["event"] == "requeued"
+
+
+PREEMPTED = "JobState=RUNNING PreemptTime=2026-01-01T00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("told", "record", "says", "asked", "cause"),
+    [
+        ("killed", "JobState=RUNNING", "oom_kill event", False, "out of memory"),
+        ("killed", "JobState=PENDING", "srun: error: Node failure on n2", False, "node lost"),
+        ("killed", "JobState=PENDING", "", False, "preempted"),
+        ("killed", "JobState=CANCELLED", "", False, "cancelled"),
+        ("terminated", PREEMPTED, "", False, "preempted"),
+        ("terminated", "JobState=PENDING", "", False, "preempted"),
+        ("terminated", "JobState=PENDING", "", True, "terminated"),
+        ("terminated", "JobState=RUNNING", "", False, "terminated"),
+        ("time limit", "JobState=CANCELLED", "", False, "cancelled"),
+        ("hang", "JobState=PENDING", "", False, "hang"),
+    ],
+)
+def test_what_ranks_could_not_know_is_told_by_the_batch_script(
+    told: str, record: str, says: str, asked: bool, cause: str, tmp_path: Path
+) -> None:
+    """What they did know stays: a hang, and why they themselves put the job back into the queue."""
+    run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
+    (run.attempts / "00").mkdir(parents=True)
+    Attempt(run, 0).write_cause(told, 12, message='said "so"')
+    ledger.append(run.path.parent, "requeued" if asked else "attempt", folder=run.path.name, job="7", restarts=0, at=1)
+    dying(tmp_path, says, 75, record=record)
+    found = json.loads((run.attempts / "00/cause.json").read_text())
+    assert (found["cause"], found["step"], found["message"]) == (cause, 12, 'said "so"')
 
 
 def test_the_newest_attempt_is_told_by_its_number(tmp_path: Path) -> None:
@@ -156,6 +199,19 @@ def test_a_node_that_kills_twice_is_left_out(tmp_path: Path) -> None:
     assert "update JobId=7 ExcNodeList=n9,n2" in (tmp_path / "asked").read_text()
     line = ledger.read(run.parent)[-1]
     assert line["event"] == "note" and "n2" in line["reason"]
+
+
+def test_an_attempt_without_a_last_word_is_named_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from launch.entry import _announce
+
+    run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
+    run.attempts.mkdir(parents=True)
+    for number, job in enumerate(("7", "7", "8")):  # Slurm's own requeue, and a command typed again
+        monkeypatch.setenv("GOLANG_JOB", job)
+        _announce(run)
+        (run.attempts / f"{number:02d}").mkdir()
+    causes = [json.loads((run.attempts / f"{number:02d}/cause.json").read_text())["cause"] for number in (0, 1)]
+    assert causes == ["node lost", "killed"]
 
 
 def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,7 +261,7 @@ def test_verdicts_of_the_task_and_of_the_batch_script_agree(
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f"#!/bin/sh\necho JobId=7 {record} Partition=low\n")
     scontrol.chmod(0o755)
-    code = f"RUN_DIR={tmp_path}; . {ROOT}/launch/job.sh; trap - EXIT; _verdict"
+    code = f"RUN_DIR={tmp_path}; . {ROOT}/launch/job.sh; trap - EXIT; _ask; _verdict"
     told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     said = subprocess.run(["bash", "-c", code], env=told, capture_output=True, text=True, check=True).stdout
     assert said.strip() == verdict.value

@@ -124,12 +124,12 @@ def test_evaluations_are_figures_of_their_runs(sweep: Path) -> None:
 
 
 def test_a_lost_node_did_not_work_until_it_was_missed(sweep: Path) -> None:
-    """The next attempt writes that cause, when it begins; until then the run waited."""
+    """The next attempt names the cause, when it begins; until then the run waited."""
     run = RunFolder(sweep / outcomes(sweep)[0].name)
-    rewrite(run.attempts / "00/cause.json", cause="node lost", step=30, at=stamp(99))
+    rewrite(run.attempts / "00/cause.json", cause="node lost", step=30, at=stamp(99), by="the next attempt")
     first = outcomes(sweep)[0].attempts[0]
     assert (first.cause, first.seconds, first.reached) == ("node lost", 50, 30)
-    rewrite(run.attempts / "00/cause.json", cause="killed", step=0, at=stamp(60))
+    rewrite(run.attempts / "00/cause.json", cause="killed", step=0, at=stamp(60), by="batch script")
     first = outcomes(sweep)[0].attempts[0]
     assert (first.cause, first.seconds, first.reached) == ("killed", 60, 30)
 
