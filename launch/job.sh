@@ -19,12 +19,16 @@ _field() { # NAME: a field of the record that scontrol gave
   [[ " $_record " =~ \ $1=([^ ]*)\  ]] && printf %s "${BASH_REMATCH[1]}"
 }
 
-_patiently() { # COMMAND…: what Slurm says to it, asked again while its controller is away
+_scontrol() { # SECONDS ARGUMENT…: deaf to the TERM that a requeue brings to all processes of the job
+  timeout -s KILL "$1" bash -c 'trap "" TERM; exec scontrol "$@"' scontrol "${@:2}"
+}
+
+_patiently() { # ARGUMENT…: what scontrol says to it, asked again while Slurm's controller is away
   local said status end=$((SECONDS + 300)) away='nable to contact|timed out|onnection|Zero Bytes|standby'
   while :; do
-    said=$(timeout 30 "$@" 2>&1)
+    said=$(_scontrol 30 "$@" 2>&1)
     status=$?
-    [[ $status = 0 || $SECONDS -ge $end || ! ($status = 124 || $said =~ $away) ]] && break
+    [[ $status = 0 || $SECONDS -ge $end || ! ($status = 137 || $said =~ $away) ]] && break
     sleep 3
   done
   printf '%s\n' "$said"
@@ -32,7 +36,7 @@ _patiently() { # COMMAND…: what Slurm says to it, asked again while its contro
 }
 
 _ask() { # for the job's record
-  _record=$(_patiently scontrol --oneliner show job "$GOLANG_JOB" | grep -m 1 JobState=)
+  _record=$(_patiently --oneliner show job "$GOLANG_JOB" | grep -m 1 JobState=)
 }
 
 _verdict() { # by the job's record: requeue, already, ended, or silent
@@ -108,10 +112,10 @@ _exclude() { # keeps the next attempt off nodes where tasks died twice; Slurm ta
   local bad there
   bad=$(awk '$4 != "" && ++count[$4] == 2 { print $4 }' "$RUN_DIR/attempts/deaths" 2>/dev/null | paste -sd, -)
   [ -n "$bad" ] || return
-  _record=$(timeout 15 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
+  _record=$(_scontrol 15 --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
   there=$(_field ExcNodeList)
   [ "$there" = "(null)" ] && there=
-  if timeout 15 scontrol update "JobId=$GOLANG_JOB" "ExcNodeList=${there:+$there,}$bad"; then
+  if _scontrol 15 update "JobId=$GOLANG_JOB" "ExcNodeList=${there:+$there,}$bad"; then
     _ledger note "excluded $bad: tasks died there twice"
   fi
 }
@@ -123,6 +127,7 @@ _complete() { # done, and not killed in the quick probe that follows
 
 _leave() {
   trap - EXIT
+  trap '' TERM
   local verdict deaths died= final=$RUN_DIR/attempts/final.$SLURM_JOB_ID.$_restarts stopped=$RUN_DIR/attempts/stopped.$SLURM_JOB_ID.$_restarts
   _heard >&2
   _complete && exit 0
@@ -158,8 +163,7 @@ _leave() {
     exit "$_status"
   fi
   _ledger requeued "srun left with $_status${died:+, $(_kind killed)}"
-  trap : TERM # of this requeue
-  if _patiently scontrol requeue "$GOLANG_JOB" >&2; then
+  if _patiently requeue "$GOLANG_JOB" >&2; then
     [ -z "$died" ] || _exclude
   else
     _ledger stopped "scontrol requeue was refused; type the same command again to continue"
@@ -168,18 +172,19 @@ _leave() {
 }
 
 _warned() { # Slurm ends the job. Out of time, this script is killed with its tasks: it asks before that
-  _record=$(timeout 5 scontrol --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
+  trap '' TERM
+  _record=$(_scontrol 5 --oneliner show job "$GOLANG_JOB" 2>/dev/null | head -n 1)
   if [ "$(_field Reason)" = TimeLimit ]; then
-    trap : TERM
     _cause "time limit"
     _ledger requeued "out of time before the tasks had left"
-    timeout 5 scontrol requeue "$GOLANG_JOB"
+    _scontrol 5 requeue "$GOLANG_JOB"
   else # the tasks may have no time to say so
     case $(_verdict) in
     already) _name_requeued ;;
     ended) _cause cancelled ;;
     requeue) ! _preempted || _name preempted ;;
     esac
+    trap _warned TERM
   fi
 }
 

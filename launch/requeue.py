@@ -55,9 +55,7 @@ def name_cause(verdict: Verdict, record: Mapping[str, str], cause: str) -> str:
     if verdict is Verdict.ENDED:
         return "cancelled"
     preempted = record.get("PreemptTime", "None") not in ("None", "Unknown") or record.get("JobState") == "PREEMPTED"
-    if preempted or (verdict is Verdict.ALREADY and cause == "terminated"):
-        return "preempted"
-    return cause
+    return "preempted" if preempted or verdict is Verdict.ALREADY else cause
 
 
 class Requeue:
@@ -97,7 +95,8 @@ class Requeue:
         try:
             record = slurm.record(job, PATIENCE)
             verdict = decide(record, restarts)
-            cause = name_cause(verdict, record, cause)
+            out_of_time = self._put_back_by_its_script(job, restarts)
+            cause = "time limit" if out_of_time else name_cause(verdict, record, cause)
             self._note(cause)
             if verdict is Verdict.REQUEUE and record.get("BatchFlag") == "0":
                 say(self.run_dir, "stopped", cause=cause)
@@ -116,11 +115,16 @@ class Requeue:
         except SlurmError as error:
             log.warning("%s. The run is saved; the batch script will try again to put job %s in the queue", error, job)
 
+    def _put_back_by_its_script(self, job: str, restarts: int) -> bool:
+        """While the tasks are there, the batch script does that where no time is left to wait for them."""
+        asked = {"event": "requeued", "by": "batch script", "job": job, "restarts": restarts}
+        return any(asked.items() <= line.items() for line in ledger.read(self.run_dir.parent))
+
     def _note(self, cause: str) -> None:
         """The newest attempt's cause.json by Slurm's word."""
         run = RunFolder(self.run_dir)
         attempt = Attempt(run, run.attempt_numbers()[-1])
-        heard = read_json(attempt.path / "cause.json") or {}
+        heard = {"step": 0} | (read_json(attempt.path / "cause.json") or {})
         with contextlib.suppress(OSError):
             attempt.write_cause(cause, **{key: value for key, value in heard.items() if key not in ("cause", "at")})
 

@@ -69,7 +69,12 @@ def test_a_rank_that_left_no_word_was_killed(tmp_path: Path) -> None:
     [
         (Verdict.REQUEUE, {"PreemptTime": "None"}, "time limit", "time limit"),
         (Verdict.REQUEUE, {"PreemptTime": "2026-01-01T00:00:00"}, "time limit", "preempted"),
-        (Verdict.ALREADY, {"PreemptTime": "None"}, "time limit", "time limit"),
+        (
+            Verdict.ALREADY,
+            {"PreemptTime": "None"},
+            "time limit",
+            "preempted",
+        ),  # the site lets Slurm send USR2 then, too
         (Verdict.REQUEUE, {"PreemptTime": "None"}, "terminated", "terminated"),
         (Verdict.ALREADY, {"PreemptTime": "None"}, "terminated", "preempted"),
         (Verdict.ENDED, {"PreemptTime": "None"}, "terminated", "cancelled"),
@@ -77,6 +82,23 @@ def test_a_rank_that_left_no_word_was_killed(tmp_path: Path) -> None:
 )
 def test_causes_by_slurms_word(verdict: Verdict, record: dict[str, str], heard: str, name: str) -> None:
     assert name_cause(verdict, record, heard) == name
+
+
+@pytest.mark.parametrize(("restarts", "cause"), [(1, "time limit"), (0, "preempted")])
+def test_a_save_that_ends_after_the_time_is_of_the_time_limit(
+    restarts: int, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch script has put the job back in the meantime, in this life of it or in one before."""
+    run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
+    (run.attempts / "00").mkdir(parents=True)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho JobId=7 JobState=PENDING Restarts=2\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told = {"job": "7", "restarts": restarts, "by": "batch script"}
+    ledger.append(run.path.parent, "requeued", folder=run.path.name, **told)
+    Requeue(run.path, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}).leaving("terminated")
+    assert json.loads((run.attempts / "00/cause.json").read_text())["cause"] == cause
 
 
 def dying(
@@ -99,7 +121,7 @@ def dying(
     code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/job.sh; run_tasks {task}"
     restarts = str(len(list((run / "logs").glob("*.srun"))))
     told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False)
+    subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False, start_new_session=True)
     return run
 
 
@@ -212,6 +234,15 @@ def test_an_attempt_without_a_last_word_is_named_by_the_next(tmp_path: Path, mon
         (run.attempts / f"{number:02d}").mkdir()
     causes = [json.loads((run.attempts / f"{number:02d}/cause.json").read_text())["cause"] for number in (0, 1)]
     assert causes == ["node lost", "killed"]
+
+
+def test_the_end_of_a_requeued_job_does_not_interrupt_the_batch_script(tmp_path: Path) -> None:
+    """Slurm then sends TERM to each of its processes."""
+    for _ in range(2):
+        dying(tmp_path, "srun: error: n2: task 1: Killed", away="pkill -TERM -s 0\n")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == ["requeue 7", "requeue 7", "update JobId=7 ExcNodeList=n9,n2"]
+    assert [line["event"] for line in ledger.read(tmp_path / "sweep")] == ["requeued", "requeued", "note"]
 
 
 def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
