@@ -14,11 +14,11 @@ from typing import Any
 
 from golang.config import Config
 from golang.engine import lock
-from golang.engine.private import make_private, open_private, stays_inside
+from golang.engine.private import has_no_links, make_private, open_private
 from golang.errors import ConfigError, DataError, RunBusyError
 from golang.identity import result_settings, run_id
 
-PARTS = ("checkpoints", "attempts", "logs", "evaluation", "wandb")  # the folders in a run's own
+FOREIGN = ("wandb",)  # parts of the folder in which W&B's client writes, which makes links of its own
 
 
 class RunFolder:
@@ -43,12 +43,11 @@ class RunFolder:
         try:
             for folder in (run.path, run.checkpoints, run.attempts):
                 make_private(folder)
+            has_no_links(run.path, FOREIGN)
         except OSError as error:
             raise DataError(
                 f"can't make the run folder {run.path}: {error.strerror}; choose another with run_dir=PATH"
             ) from error
-        for part in PARTS:
-            stays_inside(run.path / part)
         if run.config_file.exists():
             there = run.config()
             if run_id(there) != run_id(config):

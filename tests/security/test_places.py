@@ -63,6 +63,29 @@ def test_links_in_a_run_are_not_followed(tmp_path: Path, part: str) -> None:
     assert [path.name for path in outside.rglob("*")] == ["file"] and (outside / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("part", ["attempts/deaths", "logs/7.0.srun", "attempts/00/.cause.tmp", "metrics.jsonl"])
+def test_links_deep_in_a_run_are_not_followed(tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch script appends names of files to `deaths`: through a link, to what a shell reads when it starts."""
+    programs(tmp_path / "bin", monkeypatch)
+    wanted, outside = plan(tmp_path / "runs/s", [Config()]), tmp_path / "bashrc"
+    folder = wanted.runs[0].folder
+    outside.write_text("mine")
+    (folder / part).parent.mkdir(parents=True)
+    (folder / part).symlink_to(outside)
+    with pytest.raises(GolangError, match="is a link to"):
+        submit.submit(wanted)
+    with pytest.raises(GolangError, match="is a link to"):
+        RunFolder.create(folder, Config())
+    assert not (folder / "job.sbatch").exists() and outside.read_text() == "mine"
+
+
+def test_links_that_wandb_makes_in_its_own_folder_are_left(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Config())
+    (run.path / "wandb").mkdir()
+    (run.path / "wandb/latest-run").symlink_to("run-1")
+    assert RunFolder.create(run.path, Config()).config() == Config()
+
+
 @pytest.mark.parametrize("part", ["code", "submissions", "ledger.jsonl", "lock"])
 def test_links_in_a_sweep_are_not_followed(tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     programs(tmp_path / "bin", monkeypatch)
