@@ -139,14 +139,15 @@ def test_folders_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.Mon
     assert not loose
 
 
-def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path) -> None:
+def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "tree"
-    for name in ("golang/sub", "launch"):
+    for name in ("golang/sub", "golang/.docker", "golang/.kube", "launch"):
         (root / name).mkdir(parents=True)
     secrets = [
         "golang/id_ed25519.txt", "golang/.env.yaml", "golang/passwords.txt", "golang/my-service-account.json",
         "golang/kubeconfig.yaml", "golang/aws_credentials.json", "golang/sub/wandb_token.txt", "golang/server.pem",
         "launch/.netrc", "golang/API_KEY.json", "golang/api_key.py", "golang/private.key", "golang/ignored.yaml",
+        "golang/.docker/config.json", "golang/.kube/config.yaml", "launch/prod.env.yaml",
     ]  # fmt: skip
     for name in [*secrets, "golang/a.py", "golang/sub/b.json"]:
         (root / name).write_text("x")
@@ -154,9 +155,11 @@ def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("secret")
     (root / "golang/link.txt").symlink_to(outside)
+    (root / "golang/inner.txt").symlink_to("ignored.yaml")
     git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "golang/a.py"], check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as a checkout that a group shares is, for most of it
     taken = snapshot.take(tmp_path / "runs/s", root)
     assert sorted(str(p.relative_to(taken)) for p in taken.rglob("*") if p.is_file()) == [
         "golang/a.py",
