@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from golang.config import Config
+from golang.engine import local
+from golang.engine.preemption import STOP_SIGNALS
 from golang.engine.runfolder import RunFolder
 from golang.errors import ConfigError, GolangError
 from golang.identity import find_run, label, run_id
+from golang.tracking.mirror import Mirror
 from launch import snapshot, submit
 from launch.config import Cluster
 from launch.plan import check_overrides
@@ -165,6 +171,29 @@ def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path, monkeypatch:
         "golang/a.py",
         "golang/sub/b.json",
     ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python learnt to leave out the working folder in 3.11")
+def test_modules_where_a_command_is_typed_are_not_imported(tmp_path: Path) -> None:
+    """That may be a run's folder; or a working tree, edited while its runs use their own code."""
+    for module in ("golang", "submitit", "torch"):
+        (tmp_path / module).mkdir()
+        (tmp_path / module / "__init__.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        assert local._Family(tmp_path / "none", 1).wait() == 2, "there is no such run"
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    run = RunFolder.create(tmp_path / "run", Config.from_dict({"tracking": {"name": "offline"}}))
+    mirror = Mirror()
+    mirror.start(run.config(), attempt := run.start_attempt(1, {}, None))
+    mirror.close("finished")
+    assert "metrics.jsonl" in (attempt.path / "wandb.log").read_text(), "it came as far as what it reads"
+    wanted = plan(tmp_path / "runs/s", [Config()], Cluster(name="local", python="true"))
+    job = submit.submit(wanted)[0].job.removeprefix("local:")
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(int(job), 0)
 
 
 def test_what_is_submitted_again_keeps_its_sweep_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
