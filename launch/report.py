@@ -55,7 +55,7 @@ def _picture(runs: Sequence[Outcome], folder: Path) -> tuple[list[Path], str]:
 
 def _lines(sweep: Path, runs: Sequence[Outcome], picture: str) -> Iterator[str]:
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
-    yield from (f"# {_plain(sweep.name)}", "", f"{len(runs)} runs: {states}. Written {now()}.", "", picture, "")
+    yield from (f"# {_plain(sweep.name)}", "", f"{len(runs)} runs: {_plain(states)}. Written {now()}.", "", picture, "")
     yield from ("## Runs", "", *_table_of_runs(runs), "")
     yield from _effects(runs)
     yield from _goodput(runs)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from golang.engine.runfolder import RunFolder, read_json
+from golang.engine.runfolder import RunFolder, read_json, real
 from launch import ledger
 from launch.find import Run
 from launch.plain import plain
@@ -68,7 +68,7 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         state=state,
         step=_whole(status.get("step")),
         total=_whole(status.get("total")),
-        loss=loss if isinstance(loss := status.get("loss"), (int, float)) else None,
+        loss=real(status.get("loss")),
         mAP=_evaluated(run.path, status),
         attempts=len(numbers),
         last=last,
@@ -85,7 +85,7 @@ def _evaluated(folder: Path, status: dict[str, Any]) -> dict[str, float]:
     read["probe"] = read_json(folder / "evaluation" / "linear.json") or {}
     if not results:
         read[folder.name.partition(",")[0]] = status
-    return {name: float(facts["mAP"]) for name, facts in read.items() if isinstance(facts.get("mAP"), (int, float))}
+    return {name: points for name, facts in read.items() if (points := real(facts.get("mAP"))) is not None}
 
 
 def _state(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import socket
@@ -66,7 +67,9 @@ class RunFolder:
             return Config.from_dict(json.loads(self.config_file.read_text()))
         except FileNotFoundError as error:
             raise ConfigError(f"{self.path} is no run folder: it has no config.yaml") from error
-        except (ValueError, RecursionError) as error:
+        except OSError as error:
+            raise ConfigError(f"can't read {self.config_file}: {error.strerror}") from error
+        except (ValueError, RecursionError, OverflowError) as error:
             raise ConfigError(
                 f"{self.config_file} is damaged ({error}); restore it or start afresh with name=OTHER"
             ) from error
@@ -162,6 +165,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def real(value: object) -> float | None:
+    """What a file says where a number is to stand; None for anything else, and for one that nothing counts."""
+    try:
+        found = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return found if abs(found) < 1e100 else None
 
 
 def yaml_text(values: Mapping[str, Any]) -> str:
