@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from golang.config import Config
@@ -20,6 +21,8 @@ from golang.engine import local
 from golang.engine.preemption import STOP_SIGNALS
 from golang.engine.runfolder import RunFolder
 from golang.errors import ConfigError, GolangError
+from golang.evaluation import features, pictures
+from golang.evaluation.features import Features
 from golang.identity import find_run, label, run_id
 from golang.tracking.mirror import Mirror
 from launch import snapshot, submit
@@ -133,6 +136,9 @@ def test_folders_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.Mon
         submit.submit(plan(sweep, [Config(), Config(seed=2)]))
         alone = RunFolder.create(tmp_path / "other/s/x-0bcdef01", Config())
         alone.start_attempt(1, {}, None)
+        nothing = np.zeros((1, 1), np.float32)
+        features.save(alone.path / "evaluation/features.npz", Features(nothing, nothing, nothing, nothing), "")
+        pictures._save(pictures._figure(1, 1), alone.path / "evaluation/curves/empty.png")
     finally:
         os.umask(before)
     private = [
@@ -141,7 +147,8 @@ def test_folders_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.Mon
     ]  # fmt: skip
     open_to_others = [path for path in private if path.is_dir() and stat.S_IMODE(path.stat().st_mode) != 0o700]
     assert not open_to_others and len(private) > 20
-    loose = [path for path in alone.path.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    settings = [path for path in alone.path.rglob("*") if path.is_file() and "evaluation" not in path.parts]
+    loose = [path for path in settings if path.stat().st_mode & 0o077]
     assert not loose
 
 
