@@ -82,6 +82,9 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fail", "partition", str(error), "`sinfo --summarize` lists them; --partition=NAME chooses one")
         return
+    if not chosen:
+        yield Finding("warn", "partition", "no partition is Slurm's default, so nothing is known of preemption",
+                      "--partition=NAME or a run says which; `sinfo --summarize` lists them")  # fmt: skip
     kill_wait = _seconds(config.get("KillWait", "30"))
     for partition in chosen:
         yield from _preemption(partition, config, kill_wait, options.get("qos"), patient)

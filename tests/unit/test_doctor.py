@@ -117,3 +117,16 @@ def test_damaged_files_are_no_reason_to_fail(slurm: None, odd: str, capsys: pyte
     (attempt.path / "start.json").write_text(json.dumps({"started": stamps[0]}))
     (attempt.path / "cause.json").write_text(json.dumps({"cause": "\udcff", "at": stamps[1], "message": "\udcff"}))
     assert main(["report", "s"]) == main(["status"]) == 0
+
+
+def test_without_a_default_partition_it_asks_for_one(
+    slurm: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["doctor"])
+    assert "preemption in a: PreemptMode=REQUEUE, GraceTime=0 s" in capsys.readouterr().out
+    monkeypatch.setenv("DEFAULT", "NO")
+    main(["doctor"])
+    assert "no partition is Slurm's default" in capsys.readouterr().out
+    main(["doctor", "--partition=a"])
+    said = capsys.readouterr().out
+    assert "preemption in a: PreemptMode=REQUEUE" in said and "no partition" not in said
