@@ -153,9 +153,9 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, in one line: what runs said is not ours."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    for character in "\\`*_[]<>|":
-        line = line.replace(character, f"&#{ord(character)};" if character in "<>|" else "\\" + character)
-    return line
+    for character in "&\\`*_[]<>|$~":
+        line = line.replace(character, f"&#{ord(character)};" if character in "&<>|$~" else "\\" + character)
+    return line.replace("://", "&#58;//")  # no link, which a bare address would be
 
 
 def _figure(value: float | None, digits: int) -> str:
