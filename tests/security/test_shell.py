@@ -11,7 +11,7 @@ import pytest
 
 from golang.config import Config
 from golang.errors import ConfigError
-from launch import submit
+from launch import ledger, submit
 from launch.config import Cluster, Launch
 from launch.sbatch import Script
 from tests.security.common import ROOT, SHELL, plan, programs
@@ -43,6 +43,24 @@ def test_shell_characters_in_paths_and_names(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "here.sh").write_text(here)
     subprocess.run(["bash", str(tmp_path / "here.sh")], check=True, capture_output=True, cwd=tmp_path)
     assert not list(cwd.rglob("canary"))
+
+
+def test_the_batch_script_writes_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the path that it names in them, and whatever a task said last."""
+    programs(tmp_path / "bin", monkeypatch)
+    (tmp_path / "bin/srun").write_text("#!/bin/bash\nexit 9\n")
+    (tmp_path / "bin/scontrol").write_text("#!/bin/bash\necho JobId=7 JobState=RUNNING Restarts=0\n")
+    sweep = tmp_path / "a\"b\\c 'd" / "s"
+    (run,) = plan(sweep, [Config()], Cluster(name="slurm", max_retries=0)).runs
+    submit.submit(plan(sweep, [Config()], run.cluster))
+    for job, said in (("7", None), ("8", 'KeyError: "a\\b"\n\t\x1b[2J')):
+        if said is not None:
+            (run.folder / f"attempts/final.{job}.0").write_text(said)
+        called = ["bash", str(run.folder / "job.sbatch")]
+        subprocess.run(called, env=os.environ | {"SLURM_JOB_ID": job}, capture_output=True, check=False)
+        line = ledger.read(sweep)[-1]
+        assert (line["event"], line["job"]) == ("failed", job) and line["reason"].isprintable()
+    assert not ledger.damaged(sweep) and "KeyError: ab" in line["reason"]
 
 
 TEXTS = [name for name, kind in Cluster.__annotations__.items() if kind == "str | None" and name != "python"]
