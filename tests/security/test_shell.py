@@ -50,7 +50,7 @@ def test_the_batch_script_writes_whole_lines(tmp_path: Path, monkeypatch: pytest
     programs(tmp_path / "bin", monkeypatch)
     (tmp_path / "bin/srun").write_text("#!/bin/bash\nexit 9\n")
     (tmp_path / "bin/scontrol").write_text("#!/bin/bash\necho JobId=7 JobState=RUNNING Restarts=0\n")
-    sweep = tmp_path / "a\"b\\c 'd" / "s"
+    sweep = tmp_path / "a\"b 'c" / "s"
     (run,) = plan(sweep, [Config()], Cluster(name="slurm", max_retries=0)).runs
     submit.submit(plan(sweep, [Config()], run.cluster))
     for job, said in (("7", None), ("8", 'KeyError: "a\\b"\n\t\x1b[2J')):
@@ -112,3 +112,17 @@ def test_a_line_break_in_a_path_is_refused(tmp_path: Path, monkeypatch: pytest.M
     for script in ((tmp_path, folder), (folder, tmp_path)):
         with pytest.raises(ConfigError, match="has a line break"):
             Script(Cluster(), script[0], "n", script[1], 9)
+
+
+@pytest.mark.parametrize("name", ["10%data", "%%", "a\\b"])
+def test_a_path_that_slurm_would_not_keep_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job could not open its log, and would die without a word."""
+    programs(tmp_path / "bin", monkeypatch)
+    with pytest.raises(ConfigError, match="choose another place"):
+        submit.submit(plan(tmp_path / name, [Config()]))
+    assert "sbatch" not in (tmp_path / "bin/called").read_text()
+    for folder, cluster in ((name, Cluster(name="local")), ("100%", Cluster(name="slurm"))):
+        script = Script(cluster, ROOT, "n", tmp_path, 9)
+        assert f"{folder}/x/logs/%j" in script.for_run(tmp_path / folder / "x", "s").replace("\\\\", "\\")
