@@ -14,6 +14,7 @@ from golang.errors import GolangError
 from launch import ledger
 from launch.find import find, find_one, find_sweep
 from launch.logs import follow, log_file
+from launch.plain import plain
 from launch.queue import ask
 from launch.status import as_json, render, standings, stop_here
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.command(options)
     except GolangError as error:
-        print(error, file=sys.stderr)
+        print(plain(str(error), keep="\n"), file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 130
@@ -64,7 +65,7 @@ def sync_runs(options: argparse.Namespace) -> int:
 
     status = 0
     for run, fate, well in sync(find(options.target, options.runs_dir), options.offline):
-        print(f"{run.path.name}: {fate}", file=sys.stdout if well else sys.stderr, flush=True)
+        print(plain(f"{run.path.name}: {fate}"), file=sys.stdout if well else sys.stderr, flush=True)
         status = status if well else 1
     return status
 
@@ -94,7 +95,7 @@ def cancel(options: argparse.Namespace) -> int:
         print(f"nothing to cancel: no run of {options.target} is queued or running")
         return 0
     for run in [*queued, *here]:
-        print(f"  {run.path.name}  {'job ' + run.job if run in queued else 'on this machine'}")
+        print(f"  {plain(run.path.name)}  {'job ' + run.job if run in queued else 'on this machine'}")
     if not options.yes:
         try:
             answered = input(f"cancel these {len(queued) + len(here)} runs? [y/N] ")
@@ -125,7 +126,7 @@ def resume(options: argparse.Namespace) -> int:
     print(typed.line, flush=True)
     status = typed.type_again()
     if status == 0 and (others := typed.left_out()):
-        print(f"not asked for by that command, and left as they are: {', '.join(others)}")
+        print(f"not asked for by that command, and left as they are: {plain(', '.join(others))}")
     return status
 
 
@@ -144,7 +145,7 @@ def write_report(options: argparse.Namespace) -> int:
     from launch import report
 
     for path in report.write(find_sweep(options.target, options.runs_dir)):
-        print(path)
+        print(plain(str(path)))
     return 0
 
 

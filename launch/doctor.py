@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from golang.engine.runfolder import RunFolder, read_json
+from golang.engine.runfolder import RunFolder, read_json, real
 from launch import slurm, storage
 from launch.config import LEAD
 from launch.errors import SlurmError
@@ -39,15 +40,14 @@ class Patient:
         newest = max(scripts, key=lambda script: script.stat().st_mtime, default=None)
         saves = [took for run in runs if (took := _save_seconds(RunFolder(run.path))) is not None]
         unfinished = [run for run in runs if not RunFolder(run.path).done]
-        settings = [(read_json(run.path / "config.yaml") or {}).get("checkpoint", {}) for run in runs]
-        kept = max((_number(one.get("keep_last"), 2) for one in settings), default=2)
+        kept = max(_setting(run, "keep_last", 2) for run in runs)
         sizes = [file.stat().st_size for run in runs for file in run.path.glob("checkpoints/step_*.pt")]
         return cls(
             runs[0].sweep if len(runs) > 1 else runs[0].path,
             sbatch_options(newest) if newest else {},
             max(saves, default=None),
             int(max(sizes, default=0) * (kept + 1) * len(unfinished)),
-            max((_number(one.get("every_minutes"), 10) for one in settings), default=10.0),
+            max(_setting(run, "every_minutes", 10) for run in runs),
         )
 
 
@@ -82,6 +82,9 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fail", "partition", str(error), "`sinfo --summarize` lists them; --partition=NAME chooses one")
         return
+    if not chosen:
+        yield Finding("warn", "partition", "no partition is Slurm's default, so nothing is known of preemption",
+                      "--partition=NAME or a run says which; `sinfo --summarize` lists them")  # fmt: skip
     kill_wait = _seconds(config.get("KillWait", "30"))
     for partition in chosen:
         yield from _preemption(partition, config, kill_wait, options.get("qos"), patient)
@@ -191,21 +194,25 @@ def sbatch_options(script: Path) -> dict[str, str]:
     for line in script.read_text(errors="replace").splitlines():
         if match := re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(.*))?", line):
             value = match[2] if match[2] is not None else "true"
-            found[match[1]] = shlex.split(value)[0] if value.startswith('"') else value
+            with contextlib.suppress(ValueError):  # a quote that is not closed
+                found[match[1]] = shlex.split(value)[0] if value.startswith('"') else value
     return found
 
 
 def _save_seconds(run: RunFolder) -> float | None:
     """What the newest attempt that measured one says."""
     for number in reversed(run.attempt_numbers()):
-        took = (read_json(run.attempts / f"{number:02d}" / "status.json") or {}).get("save_seconds")
-        if isinstance(took, (int, float)) and not isinstance(took, bool):
-            return float(took)
+        took = real((read_json(run.attempts / f"{number:02d}" / "status.json") or {}).get("save_seconds"))
+        if took is not None:
+            return took
     return None
 
 
-def _number(value: object, default: float) -> float:
-    return float(value) if isinstance(value, (int, float)) else default
+def _setting(run: Run, key: str, default: float) -> float:
+    """Of the section `checkpoint` in the run's settings."""
+    section = (read_json(run.path / "config.yaml") or {}).get("checkpoint")
+    found = real(section.get(key)) if isinstance(section, dict) else None
+    return default if found is None else found
 
 
 def _seconds(text: str) -> float:

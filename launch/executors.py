@@ -103,6 +103,7 @@ class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]
             "SUBMITIT_STDERR_TO_STDOUT": "1",
             "SUBMITIT_EXECUTOR": "local",
             "SUBMITIT_LOCAL_WITH_SHELL": "",
+            "PYTHONSAFEPATH": "1",  # no modules that lie where the command is typed; since Python 3.11
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "submitit.local._local", str(self.folder)],

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from launch.plain import plain
+
 Level = Literal["ok", "warn", "fail"]
 STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -32,7 +34,7 @@ def show(findings: Sequence[Finding], as_json: bool) -> int:
     else:
         for finding in findings:
             remedy = f" → {finding.remedy}" if finding.remedy else ""
-            print(f"{finding.level:4}  {finding.what}: {finding.said}{remedy}")
+            print(plain(f"{finding.level:4}  {finding.what}: {finding.said}{remedy}"))
     counts = Counter(finding.level for finding in findings)
     if not as_json:
         print(", ".join(f"{counts[level]} {level}" for level in STYLES if counts[level]))
@@ -49,8 +51,8 @@ def _table(findings: Sequence[Finding]) -> None:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for finding in findings:
-        said = Text(finding.said)
+        said = Text(plain(finding.said))
         if finding.remedy:
-            said.append(f"\n→ {finding.remedy}", style="italic")
-        table.add_row(Text(finding.level, style=STYLES[finding.level]), Text(finding.what), said)
+            said.append(f"\n→ {plain(finding.remedy)}", style="italic")
+        table.add_row(Text(finding.level, style=STYLES[finding.level]), Text(plain(finding.what)), said)
     Console().print(table)

@@ -9,9 +9,9 @@ _restarts=${SLURM_RESTART_COUNT:-0}
 _status=1
 
 _ledger() { # EVENT REASON: one line, in one write
-  local folder=${RUN_DIR##*/}
+  local folder=${RUN_DIR##*/} reason=${2//[\"\\]/}
   printf '{"time": "%(%Y-%m-%dT%H:%M:%S%z)T", "event": "%s", "run": "%s", "folder": "%s", "submission": "%s", "job": "%s", "restarts": %d, "reason": "%s", "by": "batch script"}\n' \
-    -1 "$1" "${folder##*-}" "$folder" "$GOLANG_SUBMISSION" "$GOLANG_JOB" "$_restarts" "$2" >>"${RUN_DIR%/*}/ledger.jsonl"
+    -1 "$1" "${folder##*-}" "$folder" "$GOLANG_SUBMISSION" "$GOLANG_JOB" "$_restarts" "${reason//[[:cntrl:]]/ }" >>"${RUN_DIR%/*}/ledger.jsonl"
   echo "job $GOLANG_JOB: $1: $2" >&2
 }
 
@@ -147,7 +147,7 @@ _leave() {
     echo "out of memory, by Slurm's word: give the host more (cluster.mem) or let it do with less (data.workers)" >"$final"
   fi
   if [ -e "$final" ]; then
-    _ledger failed "$(head -c 500 "$final" | tr -d '\\"' | tr '[:cntrl:]' ' ')"
+    _ledger failed "$(head -c 500 "$final")"
     exit "$_status"
   fi
   if [ "$_status" != 75 ] && [ ! -e "$stopped" ]; then

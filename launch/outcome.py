@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from golang.engine.runfolder import RunFolder, read_json
+from golang.engine.runfolder import RunFolder, read_json, real
 from golang.engine.tracking import read_metrics
 from golang.errors import GolangError
 from golang.evaluation.wanted import measured
@@ -162,7 +162,7 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
     for line in metrics:
         useful += (
             (line["step"] - before)
-            * (_real(line.get("step_seconds")) or 0.0)
+            * (real(line.get("step_seconds")) or 0.0)
             * ranks.get(_count(line.get("attempt")), 1)
         )
         before = line["step"]
@@ -175,7 +175,7 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
         settings=typed | settings,
         typed=tuple(typed),
         scores=dict(_scores(run.path)),
-        loss=_real(metrics[-1].get("loss")) if metrics else None,
+        loss=real(metrics[-1].get("loss")) if metrics else None,
         step=max([before, *(attempt.reached for attempt in attempts[-1:])]),
         total=_count(status.get("total")),
         useful=useful,
@@ -244,7 +244,7 @@ def _scores(run: Path) -> Iterator[tuple[str, float]]:
     """mAP by the name of its file in evaluation/, or of the protocol's folder."""
     for path in sorted([*run.glob("evaluation/*.json"), *run.glob("evaluation/*/result.json")]):
         name = path.parent.name if path.name == "result.json" else path.stem
-        value = _real((read_json(path) or {}).get("mAP"))
+        value = real((read_json(path) or {}).get("mAP"))
         if value is not None and name not in NOT_OURS:
             yield name, value
 
@@ -269,17 +269,12 @@ def _in_order(value: str) -> tuple[float, str]:
         return math.inf, value
 
 
-def _real(value: object) -> float | None:
-    found = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    return found if math.isfinite(found) else None
-
-
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value < 2**63 else 0
 
 
 def _when(stamp: object) -> float | None:
     try:
-        return datetime.strptime(str(stamp), "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    except ValueError:
+        return datetime.strptime(str(stamp), "%Y-%m-%dT%H:%M:%S%z").astimezone().timestamp()
+    except (ValueError, OverflowError):
         return None

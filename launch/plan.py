@@ -28,6 +28,7 @@ from golang.identity import find_run, folder_name, label, run_id
 from golang.validation import check_sweep, check_world
 from launch.config import Cluster, Launch
 from launch.grid import Grid
+from launch.plain import plain
 from launch.reader import Reader
 from launch.sweep import Plan, Planned, folders
 
@@ -279,7 +280,7 @@ def _beside(override: str) -> bool:
 
 
 def _fail(error: GolangError) -> int:
-    print(error)
+    print(plain(str(error), keep="\n"))
     return error.exit_status
 
 

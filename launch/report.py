@@ -55,7 +55,7 @@ def _picture(runs: Sequence[Outcome], folder: Path) -> tuple[list[Path], str]:
 
 def _lines(sweep: Path, runs: Sequence[Outcome], picture: str) -> Iterator[str]:
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
-    yield from (f"# {_plain(sweep.name)}", "", f"{len(runs)} runs: {states}. Written {now()}.", "", picture, "")
+    yield from (f"# {_plain(sweep.name)}", "", f"{len(runs)} runs: {_plain(states)}. Written {now()}.", "", picture, "")
     yield from ("## Runs", "", *_table_of_runs(runs), "")
     yield from _effects(runs)
     yield from _goodput(runs)
@@ -153,9 +153,9 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, in one line: what runs said is not ours."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    for character in "\\`*_[]<>|":
-        line = line.replace(character, f"&#{ord(character)};" if character in "<>|" else "\\" + character)
-    return line
+    for character in "&\\`*_[]<>|$~":
+        line = line.replace(character, f"&#{ord(character)};" if character in "&<>|$~" else "\\" + character)
+    return line.replace("://", "&#58;//")  # no link, which a bare address would be
 
 
 def _figure(value: float | None, digits: int) -> str:

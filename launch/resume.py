@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from golang.engine.runfolder import RunFolder, read_json
 from golang.errors import GolangError
+from launch.plain import shown
 from launch.sweep import FILE, folders
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"  # the one program that resume starts
@@ -34,7 +34,7 @@ class Typed:
     @property
     def line(self) -> str:
         """As a person would type it."""
-        return f"cd {shlex.quote(str(self.cwd))} && python {shlex.join(self.command)}"
+        return f"cd {shown([str(self.cwd)])} && python {shown(self.command)}"
 
     def type_again(self) -> int:
         """Runs the command where it was typed; its exit status."""
@@ -66,11 +66,11 @@ def read(sweep: Path, trusted: bool = False) -> Typed:
     if not trusted and (doubt := next(_doubts(file, values.get("folder")), "")):
         raise ResumeError(
             f"{file} {doubt}, and its command would run as you. Read it: {typed.line}\n"
-            "If you trust it: python -m launch resume --yes " + shlex.quote(str(sweep))
+            "If you trust it: python -m launch resume --yes " + shown([str(sweep)])
         )
     if not typed.cwd.is_dir():
         raise ResumeError(f"{cwd}, where {file} was typed, is gone. From where its paths hold, type: python "
-                          f"{shlex.join(command)}")  # fmt: skip
+                          f"{shown(command)}")  # fmt: skip
     program = (typed.cwd / command[0]).resolve()
     if program != RUN:
         raise ResumeError(f"{file} was typed with {program}, and this is {RUN.parent}; type it yourself: {typed.line}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from golang.errors import ConfigError
 from launch.config import LEAD, Cluster, seconds, shell
 from launch.slurm import COMMENT
 
+_PATTERN = re.compile(r"\\|%[A-Za-z0-9%]")
 _PASSED = (
     "partition", "qos", "account", "reservation", "time", "nodes", "gpus_per_node", "gpus_per_task", "gres",
     "cpus_per_task", "mem", "mem_per_cpu", "mem_per_gpu", "constraint", "exclude", "nodelist", "exclusive",
@@ -37,14 +39,14 @@ class Script:
 
     def for_run(self, run_dir: Path, submission: str) -> str:
         """A script that starts or restarts one run; its own id, so that a launcher finds the job."""
-        options = self.options(submission, f"{run_dir}/logs/%j.batch.log")
+        options = self.options(submission, self._log(run_dir / "logs", "%j.batch.log"))
         return self._text(options, f"RUN_DIR={shlex.quote(str(run_dir))}", submission)
 
     def for_array(self, folder: Path, submission: str, size: int) -> str:
         """A script whose element i runs the folder in line i of `folder`/runs, counted from 0."""
         running = self.cluster.parallelism
         limit = f"%{min(running, size)}" if running else ""
-        options = self.options(submission, f"{folder}/%A_%a.log") | {"array": f"0-{size - 1}{limit}"}
+        options = self.options(submission, self._log(folder, "%A_%a.log")) | {"array": f"0-{size - 1}{limit}"}
         listed = shlex.quote(str(folder / "runs"))
         return self._text(options, f'RUN_DIR=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {listed})', submission)
 
@@ -76,6 +78,15 @@ class Script:
             if value not in (None, False):
                 options[name.replace("_", "-")] = "true" if value is True else str(value)
         return options | self.cluster.extra
+
+    def _log(self, folder: Path, pattern: str) -> str:
+        """Where a log goes. Raises ConfigError for a folder whose name Slurm would take for a pattern too."""
+        if self.cluster.name == "slurm" and _PATTERN.search(str(folder)):
+            raise ConfigError(
+                f"{str(folder)!r}: in a log's path Slurm drops every \\ and replaces a % before a letter or digit; "
+                "choose another place with runs_dir=PATH, or another sweep=NAME"
+            )
+        return f"{folder}/{pattern}"
 
     def _text(self, options: Mapping[str, str], which: str, submission: str) -> str:
         cluster = self.cluster

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launch.plain import plain
 from launch.submit import Fate
 from launch.sweep import Plan, Planned, differing
 
@@ -63,14 +64,14 @@ def _table(console: Console, title: str, runs: Sequence[Planned], cells: list[li
             if number == _SHOWN // 2:
                 table.add_row(Text(f"… {len(runs) - _SHOWN} more"))
             continue
-        table.add_row(*(Text(row[index]) for index in used), *(Text(values.get(key, "")) for key in keys))
+        table.add_row(*(Text(plain(row[index])) for index in used), *(Text(plain(values.get(key, ""))) for key in keys))
     console.print(table)
     return " ".join(common)
 
 
 def _say(console: Console, text: str) -> None:
     if text:
-        console.print(Text(text), soft_wrap=True)
+        console.print(Text(plain(text, keep="\n")), soft_wrap=True)
 
 
 def _console() -> Console:

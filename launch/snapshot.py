@@ -20,7 +20,8 @@ _PARTS = ("golang", "launch")  # what a task imports
 _KINDS = ("*.py", "*.yaml", "*.yml", "*.sh", "*.json", "*.txt", "*.toml", "*.ttf")
 _SECRETS = (
     "*.pem",
-    ".env*",
+    "*/.*",  # hidden files and folders
+    "*.env*",
     "*key*",
     "*secret*",
     "*credential*",
@@ -28,7 +29,6 @@ _SECRETS = (
     "*passw*",
     "*service*account*",
     "*kubeconfig*",
-    ".netrc",
     "id_[der]*",
     "*wandb/*",
 )
@@ -100,7 +100,9 @@ def _digest(files: Iterable[tuple[str, bytes]]) -> str:
 
 def code_files(root: Path = ROOT) -> list[str]:
     """Paths below `root` that a run may need: what git has or would take, or all code where there is no git."""
-    command = ["git", "-C", str(root), "ls-files", "-t", "--cached", "--others", "--exclude-standard", "-z", *_PARTS]
+    # Of a checkout that is someone else's git would say nothing; and a monitor of theirs is not to be run for it.
+    git = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(root)]
+    command = [*git, "ls-files", "-t", "--cached", "--others", "--exclude-standard", "-z", *_PARTS]
     listed = subprocess.run(command, capture_output=True, check=False) if shutil.which("git") else None
     if listed is not None and listed.returncode == 0 and listed.stdout:
         lines = [line for line in listed.stdout.decode(errors="surrogateescape").split("\0") if line]
@@ -109,12 +111,12 @@ def code_files(root: Path = ROOT) -> list[str]:
     else:
         names = {str(path.relative_to(root)) for part in _PARTS for path in (root / part).rglob("*")}
         tracked = names
-    return sorted(name for name in names if _is_code(root / name, root) and not _may_be_secret(name, name in tracked))
+    return sorted(name for name in names if _is_code(root / name) and not _may_be_secret(name, name in tracked))
 
 
-def _is_code(path: Path, root: Path) -> bool:
-    if path.is_symlink() and root.resolve() not in path.resolve().parents:
-        return False  # what lies elsewhere is not ours to hand around
+def _is_code(path: Path) -> bool:
+    if path.is_symlink():
+        return False  # to a file elsewhere, or to one that is itself left out
     kind = any(fnmatch.fnmatch(path.name, kind) for kind in _KINDS)
     return kind and "__pycache__" not in path.parts and path.is_file() and path.stat().st_size <= _LARGEST
 

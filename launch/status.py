@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from golang.engine.runfolder import RunFolder, read_json
+from golang.engine.runfolder import RunFolder, read_json, real
 from launch import ledger
 from launch.find import Run
+from launch.plain import plain
 from launch.queue import Answer, Job, ask
 
 COLOURS = {
@@ -67,7 +68,7 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         state=state,
         step=_whole(status.get("step")),
         total=_whole(status.get("total")),
-        loss=loss if isinstance(loss := status.get("loss"), (int, float)) else None,
+        loss=real(status.get("loss")),
         mAP=_evaluated(run.path, status),
         attempts=len(numbers),
         last=last,
@@ -84,7 +85,7 @@ def _evaluated(folder: Path, status: dict[str, Any]) -> dict[str, float]:
     read["probe"] = read_json(folder / "evaluation" / "linear.json") or {}
     if not results:
         read[folder.name.partition(",")[0]] = status
-    return {name: float(facts["mAP"]) for name, facts in read.items() if isinstance(facts.get("mAP"), (int, float))}
+    return {name: points for name, facts in read.items() if (points := real(facts.get("mAP"))) is not None}
 
 
 def _state(
@@ -160,11 +161,6 @@ def differing(runs: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def _plain(text: str) -> str:
-    """Without control characters: what others may have written must not steer the terminal."""
-    return "".join(character for character in text if character.isprintable())
-
-
 def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everything: Sequence[Standing] = ()) -> Any:  # noqa: ANN401 - a rich renderable
     """A compact table for each sweep; its title counts `everything` if not all is shown. Fewer columns than `WIDE`
     leave the node out, and put the last event below the run."""
@@ -176,7 +172,7 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
     for sweep in dict.fromkeys(line.sweep for line in lines):
         own = [line for line in lines if line.sweep == sweep]
         states = Counter(line.state for line in everything or lines if line.sweep == sweep)
-        title = Text(f"{sweep}: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+        title = Text(plain(f"{sweep}: " + ", ".join(f"{count} {state}" for state, count in states.items())))
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
@@ -190,18 +186,18 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
         for line in own:
             progress = f"{line.step}/{line.total}" if line.total else "–"
             loss = "–" if line.loss is None else f"{line.loss:.3f}"
-            state = Text(line.state, style=COLOURS.get(line.state, ""))
+            state = Text(plain(line.state), style=COLOURS.get(line.state, ""))
             points = [f"{key} {value:.1f}" if len(line.mAP) > 1 else f"{value:.1f}" for key, value in line.mAP.items()]
-            name = Text(_plain(names[line.run]))
-            last = _plain(line.last)
+            name = Text(plain(names[line.run]))
+            last = plain(line.last)
             if last and width < WIDE:
                 name.append(f"\n  {last}", style="dim")
             row: list[Any] = [name, state, progress, loss]
             row += [*(["\n".join(points) or "–"] if measured else []), str(line.attempts)]
-            table.add_row(*row, *([Text(_plain(line.node)), Text(last)] if width >= WIDE else []))
+            table.add_row(*row, *([Text(plain(line.node)), Text(last)] if width >= WIDE else []))
         parts.append(table)
     if trouble:
-        parts.append(Text(trouble, style="yellow"))
+        parts.append(Text(plain(trouble), style="yellow"))
     return Group(*parts)
 
 

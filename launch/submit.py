@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from golang.engine.private import make_private, stays_inside
-from golang.engine.runfolder import RunFolder, read_json
+from golang.engine.runfolder import RunFolder, read_json, real
 from golang.evaluation.wanted import place, unprobed
 from launch import ledger, slurm, snapshot
 from launch.config import Cluster
@@ -183,7 +183,7 @@ def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
 def _script(run: Planned, code: Path) -> Script:
     folder = RunFolder(run.folder)
     newest = max(folder.attempt_numbers(), default=0)
-    took = (read_json(folder.attempts / f"{newest:02d}" / "status.json") or {}).get("save_seconds")
+    took = real((read_json(folder.attempts / f"{newest:02d}" / "status.json") or {}).get("save_seconds"))
     return Script(run.cluster, code, f"golang-{run.folder.parent.name}", Path.cwd(), lead_time(run.cluster, took))
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from golang.config import Config
 from golang.engine import lock
-from golang.engine.private import make_private, open_private, stays_inside
-from golang.engine.runfolder import PARTS, RunFolder, now, read_json, write_atomically, yaml_text
+from golang.engine.private import has_no_links, make_private, open_private, stays_inside
+from golang.engine.runfolder import FOREIGN, RunFolder, now, read_json, write_atomically, yaml_text
 from golang.errors import ConfigError, GolangError
 from golang.tracking.ticket import Ticket
 from launch.config import Cluster
@@ -84,8 +84,8 @@ def freeze(run: Planned, code: Path) -> None:
         else:
             # As RunFolder.create, without its waiting for the disk: a thousand runs are made at once, and of a file
             # that a power cut takes the trainer says that it is damaged.
-            for part in ("", *PARTS):
-                stays_inside(run.folder / part)
+            stays_inside(run.folder)
+            has_no_links(run.folder, FOREIGN)
             for part in ("checkpoints", "attempts", "logs"):
                 make_private(run.folder / part)
             replace(run.folder / "config.yaml", yaml_text(run.config.to_dict()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from golang.engine.runfolder import RunFolder
-from golang.tracking.client import TrackingError
+from golang.errors import GolangError
 from golang.tracking.publish import publish
 from launch.find import Run
 from launch.status import held
@@ -19,5 +19,5 @@ def sync(runs: Sequence[Run], offline: bool) -> Iterator[tuple[Run, str, bool]]:
             continue
         try:
             yield run, publish(run.path, offline), True
-        except TrackingError as error:
+        except GolangError as error:
             yield run, str(error), False

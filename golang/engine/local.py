@@ -68,6 +68,7 @@ class _Family:
             "MASTER_PORT": str(free_port()),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
             "PYTHONPATH": os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")])),
+            "PYTHONSAFEPATH": "1",  # nor modules that lie where the command is typed; since Python 3.11
             PARENT_PIPE: str(read),
         }
         for rank in range(count):

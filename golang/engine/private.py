@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from golang.errors import ConfigError
@@ -32,3 +33,16 @@ def stays_inside(path: Path) -> None:
             f"{path} is a link to {path.readlink()}, and nothing is written outside of {path.parent}; delete the "
             "link, or put the runs where they are to lie with runs_dir=PATH"
         )
+
+
+def has_no_links(folder: Path, besides: Collection[str] = ()) -> None:
+    """Raises ConfigError for a link anywhere below a folder, which need not exist, but for what lies in its parts
+    `besides`."""
+    left, skipped = [folder], {folder / part for part in besides}
+    while left:
+        with contextlib.suppress(FileNotFoundError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    stays_inside(Path(entry.path))
+                elif entry.is_dir() and Path(entry.path) not in skipped:
+                    left.append(Path(entry.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import socket
@@ -14,11 +15,11 @@ from typing import Any
 
 from golang.config import Config
 from golang.engine import lock
-from golang.engine.private import make_private, open_private, stays_inside
+from golang.engine.private import has_no_links, make_private, open_private
 from golang.errors import ConfigError, DataError, RunBusyError
 from golang.identity import result_settings, run_id
 
-PARTS = ("checkpoints", "attempts", "logs", "evaluation", "wandb")  # the folders in a run's own
+FOREIGN = ("wandb",)  # parts of the folder in which W&B's client writes, which makes links of its own
 
 
 class RunFolder:
@@ -43,12 +44,11 @@ class RunFolder:
         try:
             for folder in (run.path, run.checkpoints, run.attempts):
                 make_private(folder)
+            has_no_links(run.path, FOREIGN)
         except OSError as error:
             raise DataError(
                 f"can't make the run folder {run.path}: {error.strerror}; choose another with run_dir=PATH"
             ) from error
-        for part in PARTS:
-            stays_inside(run.path / part)
         if run.config_file.exists():
             there = run.config()
             if run_id(there) != run_id(config):
@@ -67,7 +67,9 @@ class RunFolder:
             return Config.from_dict(json.loads(self.config_file.read_text()))
         except FileNotFoundError as error:
             raise ConfigError(f"{self.path} is no run folder: it has no config.yaml") from error
-        except (ValueError, RecursionError) as error:
+        except OSError as error:
+            raise ConfigError(f"can't read {self.config_file}: {error.strerror}") from error
+        except (ValueError, RecursionError, OverflowError) as error:
             raise ConfigError(
                 f"{self.config_file} is damaged ({error}); restore it or start afresh with name=OTHER"
             ) from error
@@ -163,6 +165,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def real(value: object) -> float | None:
+    """What a file says where a number is to stand; None for anything else, and for one that nothing counts."""
+    try:
+        found = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return found if abs(found) < 1e100 else None
 
 
 def yaml_text(values: Mapping[str, Any]) -> str:

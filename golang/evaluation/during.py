@@ -18,6 +18,7 @@ from torch import nn
 from golang.config import Config
 from golang.data.images import ImageSet
 from golang.data.sets import open_labelled
+from golang.engine.private import make_private
 from golang.engine.runfolder import write_atomically
 from golang.engine.tracking import read_metrics
 from golang.evaluation import features as feature
@@ -64,7 +65,7 @@ class PeriodicProbe:
             return None
         points, seconds = round(100 * probe.result.mean, 4), time.monotonic() - began
         line = {"step": step, "epoch": epoch, "mAP": points, "l2": probe.l2, "seconds": round(seconds, 2)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.path.parent)
         write_atomically(self.path, "".join(json.dumps(one) + "\n" for one in (*lines.values(), line)))
         log.info("linear probe after step %d (epoch %d): mAP %.1f, in %.0f s", step, epoch, points, seconds)
         return points

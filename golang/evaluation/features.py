@@ -30,6 +30,7 @@ from golang.data.augment import normalise
 from golang.data.images import REMEDY, ImageSet
 from golang.data.loader import Loader, close, own_words
 from golang.engine.distributed import World
+from golang.engine.private import make_private
 from golang.errors import DataError
 
 F = torchvision.transforms.functional
@@ -147,7 +148,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 def save(path: Path, features: Features, origin: str) -> None:
     """Writes features to one .npz file, whole or not at all; `origin` says which trunk they are of."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
         np.savez(

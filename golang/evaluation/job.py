@@ -20,7 +20,7 @@ from golang.data.sets import check_root, open_labelled, open_val
 from golang.engine import checkpoint
 from golang.engine.distributed import lost_peer
 from golang.engine.preemption import STOP_SIGNALS
-from golang.engine.private import stays_inside
+from golang.engine.private import make_private, stays_inside
 from golang.engine.runfolder import RunFolder, now, write_atomically
 from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat, leave_together, take
@@ -143,7 +143,7 @@ class _Job:
         if self.resume is not None:
             one.restore(checkpoint.read(self.resume))
         if self.seat.world.rank == 0:
-            self.results.mkdir(parents=True, exist_ok=True)
+            make_private(self.results)
             names = [train.path(i).name for i in one.subset.tolist()]
             write_atomically(self.results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
         return one.run(self.watch)
@@ -166,7 +166,7 @@ class _Job:
 
     def _finish(self, result: dict[str, Any]) -> None:
         self.attempt.fence()
-        self.results.mkdir(parents=True, exist_ok=True)
+        make_private(self.results)
         write_atomically(self.results / "result.json", json.dumps(result, indent=1) + "\n")
         self.watch.facts["mAP"] = result["mAP"]
         self._end("finished", "finished")

@@ -17,6 +17,7 @@ from golang.data.images import ImageSet
 from golang.data.sets import open_val
 from golang.engine.distributed import pick_device
 from golang.engine.health import LOSS_NAMES, uniform_losses
+from golang.engine.private import make_private
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import read_metrics
 from golang.errors import DataError
@@ -251,7 +252,7 @@ def _figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib ha
 
 
 def _save(figure: Any, path: Path) -> Path:  # noqa: ANN401 - matplotlib has no types here
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     temporary = path.with_name(f".{path.name}")
     figure.savefig(temporary, dpi=150, format="png")
     temporary.replace(path)

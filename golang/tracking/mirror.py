@@ -49,6 +49,7 @@ class Mirror:
             return
         self._run_dir = attempt.run.path.absolute()
         paths = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
+        imports = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}  # not from the working folder; since Python 3.11
         environment = {key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "WANDB_MODE")}
         command = [sys.executable, "-m", "golang.tracking", str(self._run_dir), mode]
         try:
@@ -56,7 +57,7 @@ class Mirror:
             with (attempt.path / "wandb.log").open("a") as errors:
                 self._process = subprocess.Popen(
                     [*command, str(os.getpid())], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                    stderr=errors, env=environment | {"PYTHONPATH": paths}, start_new_session=True,
+                    stderr=errors, env=environment | imports, start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
             log.warning("W&B could not be started (%s); metrics.jsonl has everything", error)

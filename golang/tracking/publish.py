@@ -28,13 +28,13 @@ def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pre
         run, job_type = RunFolder(measured(config, run.path)), "eval"
         if not list(run.path.glob("evaluation/*/result.json")):
             raise TrackingError(f"{run_dir} has no result yet; there is nothing to send")
+    folder = run.path / "wandb"
+    stays_inside(folder)
     if job_type == "pretrain":
         if not read_metrics(run.metrics_file):
             raise TrackingError(f"{run.path} has no metrics yet; there is nothing to send")
         return _publish(run, offline, job_type)
     # Evaluations of one run may end at the same moment: whoever comes last sends what all have found.
-    folder = run.path / "wandb"
-    stays_inside(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
         with lock.hold(folder / "eval.lock", 2 * PATIENCE):

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,6 +20,7 @@ from golang.engine import checkpoint
 from golang.engine.runfolder import RunFolder
 from golang.engine.tracking import MetricsLog, read_metrics
 from golang.errors import CheckpointError, ConfigError
+from golang.evaluation import features
 from golang.identity import run_id
 from golang.method.build import build_model
 from launch import entry, ledger, submit
@@ -82,6 +84,25 @@ def test_a_run_does_not_continue_from_a_planted_pickle(tmp_path: Path) -> None:
     assert checkpoint.latest(run) is None
     with pytest.raises(CheckpointError, match="no whole checkpoint"):
         weights.find(run.path)
+
+
+def test_kept_features_are_no_pickles(tmp_path: Path) -> None:
+    path, evil = tmp_path / "features.npz", np.array(Evil(), dtype=object)
+    for planted in ({"origin": evil}, {"origin": np.array("x"), "train": evil}):
+        np.savez(path, **planted)
+        assert features.load(path, "x") is None
+    path.write_bytes(pickle.dumps(Evil()))
+    assert features.load(path, "x") is None
+
+
+def test_sync_writes_through_no_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunFolder.create(tmp_path / "runs/s/x-0bcdef01", Config())
+    run.metrics_file.write_text('{"step": 1, "loss": 1.0}\n')
+    kept = tmp_path / "outside/clean-pretrain/mine"
+    kept.mkdir(parents=True)
+    (run.path / "wandb").symlink_to(tmp_path / "outside")
+    assert main(["sync", "s", "--offline"]) == 1 and "is a link to" in capsys.readouterr().err
+    assert kept.exists() and len(list((tmp_path / "outside").rglob("*"))) == 2
 
 
 @pytest.mark.parametrize(

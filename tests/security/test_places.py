@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from golang.config import Config
+from golang.engine import local
+from golang.engine.preemption import STOP_SIGNALS
 from golang.engine.runfolder import RunFolder
 from golang.errors import ConfigError, GolangError
+from golang.evaluation import features, pictures
+from golang.evaluation.features import Features
 from golang.identity import find_run, label, run_id
+from golang.tracking.mirror import Mirror
 from launch import snapshot, submit
 from launch.config import Cluster
 from launch.plan import check_overrides
@@ -63,6 +72,29 @@ def test_links_in_a_run_are_not_followed(tmp_path: Path, part: str) -> None:
     assert [path.name for path in outside.rglob("*")] == ["file"] and (outside / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("part", ["attempts/deaths", "logs/7.0.srun", "attempts/00/.cause.tmp", "metrics.jsonl"])
+def test_links_deep_in_a_run_are_not_followed(tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch script appends names of files to `deaths`: through a link, to what a shell reads when it starts."""
+    programs(tmp_path / "bin", monkeypatch)
+    wanted, outside = plan(tmp_path / "runs/s", [Config()]), tmp_path / "bashrc"
+    folder = wanted.runs[0].folder
+    outside.write_text("mine")
+    (folder / part).parent.mkdir(parents=True)
+    (folder / part).symlink_to(outside)
+    with pytest.raises(GolangError, match="is a link to"):
+        submit.submit(wanted)
+    with pytest.raises(GolangError, match="is a link to"):
+        RunFolder.create(folder, Config())
+    assert not (folder / "job.sbatch").exists() and outside.read_text() == "mine"
+
+
+def test_links_that_wandb_makes_in_its_own_folder_are_left(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Config())
+    (run.path / "wandb").mkdir()
+    (run.path / "wandb/latest-run").symlink_to("run-1")
+    assert RunFolder.create(run.path, Config()).config() == Config()
+
+
 @pytest.mark.parametrize("part", ["code", "submissions", "ledger.jsonl", "lock"])
 def test_links_in_a_sweep_are_not_followed(tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     programs(tmp_path / "bin", monkeypatch)
@@ -104,6 +136,9 @@ def test_folders_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.Mon
         submit.submit(plan(sweep, [Config(), Config(seed=2)]))
         alone = RunFolder.create(tmp_path / "other/s/x-0bcdef01", Config())
         alone.start_attempt(1, {}, None)
+        nothing = np.zeros((1, 1), np.float32)
+        features.save(alone.path / "evaluation/features.npz", Features(nothing, nothing, nothing, nothing), "")
+        pictures._save(pictures._figure(1, 1), alone.path / "evaluation/curves/empty.png")
     finally:
         os.umask(before)
     private = [
@@ -112,18 +147,20 @@ def test_folders_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.Mon
     ]  # fmt: skip
     open_to_others = [path for path in private if path.is_dir() and stat.S_IMODE(path.stat().st_mode) != 0o700]
     assert not open_to_others and len(private) > 20
-    loose = [path for path in alone.path.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    settings = [path for path in alone.path.rglob("*") if path.is_file() and "evaluation" not in path.parts]
+    loose = [path for path in settings if path.stat().st_mode & 0o077]
     assert not loose
 
 
-def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path) -> None:
+def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "tree"
-    for name in ("golang/sub", "launch"):
+    for name in ("golang/sub", "golang/.docker", "golang/.kube", "launch"):
         (root / name).mkdir(parents=True)
     secrets = [
         "golang/id_ed25519.txt", "golang/.env.yaml", "golang/passwords.txt", "golang/my-service-account.json",
         "golang/kubeconfig.yaml", "golang/aws_credentials.json", "golang/sub/wandb_token.txt", "golang/server.pem",
         "launch/.netrc", "golang/API_KEY.json", "golang/api_key.py", "golang/private.key", "golang/ignored.yaml",
+        "golang/.docker/config.json", "golang/.kube/config.yaml", "launch/prod.env.yaml",
     ]  # fmt: skip
     for name in [*secrets, "golang/a.py", "golang/sub/b.json"]:
         (root / name).write_text("x")
@@ -131,14 +168,39 @@ def test_a_snapshot_has_nothing_ignored_and_no_keys(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("secret")
     (root / "golang/link.txt").symlink_to(outside)
+    (root / "golang/inner.txt").symlink_to("ignored.yaml")
     git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "golang/a.py"], check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as a checkout that a group shares is, for most of it
     taken = snapshot.take(tmp_path / "runs/s", root)
     assert sorted(str(p.relative_to(taken)) for p in taken.rglob("*") if p.is_file()) == [
         "golang/a.py",
         "golang/sub/b.json",
     ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python learnt to leave out the working folder in 3.11")
+def test_modules_where_a_command_is_typed_are_not_imported(tmp_path: Path) -> None:
+    """That may be a run's folder; or a working tree, edited while its runs use their own code."""
+    for module in ("golang", "submitit", "torch"):
+        (tmp_path / module).mkdir()
+        (tmp_path / module / "__init__.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        assert local._Family(tmp_path / "none", 1).wait() == 2, "there is no such run"
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    run = RunFolder.create(tmp_path / "run", Config.from_dict({"tracking": {"name": "offline"}}))
+    mirror = Mirror()
+    mirror.start(run.config(), attempt := run.start_attempt(1, {}, None))
+    mirror.close("finished")
+    assert "metrics.jsonl" in (attempt.path / "wandb.log").read_text(), "it came as far as what it reads"
+    wanted = plan(tmp_path / "runs/s", [Config()], Cluster(name="local", python="true"))
+    job = submit.submit(wanted)[0].job.removeprefix("local:")
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(int(job), 0)
 
 
 def test_what_is_submitted_again_keeps_its_sweep_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

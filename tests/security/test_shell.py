@@ -11,7 +11,7 @@ import pytest
 
 from golang.config import Config
 from golang.errors import ConfigError
-from launch import submit
+from launch import ledger, submit
 from launch.config import Cluster, Launch
 from launch.sbatch import Script
 from tests.security.common import ROOT, SHELL, plan, programs
@@ -43,6 +43,24 @@ def test_shell_characters_in_paths_and_names(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "here.sh").write_text(here)
     subprocess.run(["bash", str(tmp_path / "here.sh")], check=True, capture_output=True, cwd=tmp_path)
     assert not list(cwd.rglob("canary"))
+
+
+def test_the_batch_script_writes_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the path that it names in them, and whatever a task said last."""
+    programs(tmp_path / "bin", monkeypatch)
+    (tmp_path / "bin/srun").write_text("#!/bin/bash\nexit 9\n")
+    (tmp_path / "bin/scontrol").write_text("#!/bin/bash\necho JobId=7 JobState=RUNNING Restarts=0\n")
+    sweep = tmp_path / "a\"b 'c" / "s"
+    (run,) = plan(sweep, [Config()], Cluster(name="slurm", max_retries=0)).runs
+    submit.submit(plan(sweep, [Config()], run.cluster))
+    for job, said in (("7", None), ("8", 'KeyError: "a\\b"\n\t\x1b[2J')):
+        if said is not None:
+            (run.folder / f"attempts/final.{job}.0").write_text(said)
+        called = ["bash", str(run.folder / "job.sbatch")]
+        subprocess.run(called, env=os.environ | {"SLURM_JOB_ID": job}, capture_output=True, check=False)
+        line = ledger.read(sweep)[-1]
+        assert (line["event"], line["job"]) == ("failed", job) and line["reason"].isprintable()
+    assert not ledger.damaged(sweep) and "KeyError: ab" in line["reason"]
 
 
 TEXTS = [name for name, kind in Cluster.__annotations__.items() if kind == "str | None" and name != "python"]
@@ -94,3 +112,17 @@ def test_a_line_break_in_a_path_is_refused(tmp_path: Path, monkeypatch: pytest.M
     for script in ((tmp_path, folder), (folder, tmp_path)):
         with pytest.raises(ConfigError, match="has a line break"):
             Script(Cluster(), script[0], "n", script[1], 9)
+
+
+@pytest.mark.parametrize("name", ["10%data", "%%", "a\\b"])
+def test_a_path_that_slurm_would_not_keep_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job could not open its log, and would die without a word."""
+    programs(tmp_path / "bin", monkeypatch)
+    with pytest.raises(ConfigError, match="choose another place"):
+        submit.submit(plan(tmp_path / name, [Config()]))
+    assert "sbatch" not in (tmp_path / "bin/called").read_text()
+    for folder, cluster in ((name, Cluster(name="local")), ("100%", Cluster(name="slurm"))):
+        script = Script(cluster, ROOT, "n", tmp_path, 9)
+        assert f"{folder}/x/logs/%j" in script.for_run(tmp_path / folder / "x", "s").replace("\\\\", "\\")

@@ -17,6 +17,13 @@ from launch.finding import Finding, show
 from launch.sbatch import Script
 from launch.storage import file_system, look
 
+SLURM = """#!/bin/bash
+case "$*" in
+  *--version) echo slurm-wlm 23.11 ;;
+  *config) printf '%s = %s\\n' KillWait '30 sec' MaxArraySize 1001 PreemptType preempt/partition_prio JobRequeue 1 ;;
+  *partition*) echo "PartitionName=a Default=${DEFAULT:-YES} GraceTime=0 PreemptMode=REQUEUE" ;;
+esac
+"""
 MOUNTS = r"""21 1 8:1 / / rw - ext4 /dev/root rw
 30 21 0:40 / {place}/data\040sets rw,relatime shared:1 - nfs4 server:/export rw
 31 21 0:41 / {place}/scratch rw - lustre a@tcp:/x rw
@@ -78,3 +85,48 @@ def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert main(["doctor", "--runs-dir", str(tmp_path / "runs"), "--probe"]) == 1
     said = capsys.readouterr().out
     assert said.startswith("fail  slurm: no Slurm on this machine") and "cluster=local" in said and "ok    room" in said
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Slurm that answers what doctor asks."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/scontrol").write_text(SLURM)
+    (tmp_path / "bin/scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "1e308", "1" + "0" * 400, "-5", '"x"', "[]", "{}", "null", "true"])
+def test_damaged_files_are_no_reason_to_fail(slurm: None, odd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the commands that look after runs, none ends in a traceback, and doctor says all that it can."""
+    run = RunFolder.create(Path("runs/s/x-0bcdef01"), Config())
+    attempt = run.start_attempt(1, {}, None)
+    keys = ("state", "step", "total", "save_seconds", "loss", "mAP", "updated", "cause", "message", "at", "host")
+    for name in ("status.json", "cause.json"):
+        (attempt.path / name).write_text("{" + ", ".join(f'"{key}": {odd}' for key in keys) + "}")
+    run.metrics_file.write_text(f'{{"step": 5, "loss": {odd}, "step_seconds": {odd}}}\n{{"step": {odd}}}\n')
+    for settings in (f'{{"checkpoint": {odd}}}', f'{{"checkpoint": {{"keep_last": {odd}, "every_minutes": {odd}}}}}'):
+        run.config_file.write_text(settings)
+        (run.path / "job.sbatch").write_text('#!/bin/bash\n#SBATCH --constraint="a\n#SBATCH --signal=USR2@5\n')
+        (run.checkpoints / "step_00000010.a00.pt").write_bytes(bytes(100))
+        for command in (["status"], ["status", "--json"], ["report", "s"], ["doctor", "s"]):
+            assert main(command) in (0, 1)
+    assert "save time" in capsys.readouterr().out
+    stamps = ("0001-01-01T00:00:00+1200", "9999-12-31T23:59:59-1200")
+    (attempt.path / "start.json").write_text(json.dumps({"started": stamps[0]}))
+    (attempt.path / "cause.json").write_text(json.dumps({"cause": "\udcff", "at": stamps[1], "message": "\udcff"}))
+    assert main(["report", "s"]) == main(["status"]) == 0
+
+
+def test_without_a_default_partition_it_asks_for_one(
+    slurm: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["doctor"])
+    assert "preemption in a: PreemptMode=REQUEUE, GraceTime=0 s" in capsys.readouterr().out
+    monkeypatch.setenv("DEFAULT", "NO")
+    main(["doctor"])
+    assert "no partition is Slurm's default" in capsys.readouterr().out
+    main(["doctor", "--partition=a"])
+    said = capsys.readouterr().out
+    assert "preemption in a: PreemptMode=REQUEUE" in said and "no partition" not in said

@@ -135,7 +135,9 @@ def test_a_lost_node_did_not_work_until_it_was_missed(sweep: Path) -> None:
 
 
 def test_the_text(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ledger.append(sweep, "failed", folder=outcomes(sweep)[0].name, reason="a | b\n# <script>")
+    ledger.append(
+        sweep, "failed", folder=outcomes(sweep)[0].name, reason="a | b\n# <script> &lt; $x$ ~~y~~ http://z.example"
+    )
     assert main(["report", str(sweep)]) == 0
     text = (sweep / "report/report.md").read_text()
     assert str(sweep / "report/report.md") in capsys.readouterr().out
@@ -143,7 +145,10 @@ def test_the_text(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "| 4 | 200 | 2 | – | 2.0000 | 40/40 | finished |" in text
     assert "random" not in text, "it measures another network"
     assert "Attempts that did not finish: lost 4." in text
-    assert "| a &#124; b # &#60;script&#62; |" in text and "\n# <" not in text
+    assert (
+        "| a &#124; b # &#60;script&#62; &#38;lt; &#36;x&#36; &#126;&#126;y&#126;&#126; http&#58;//z.example |" in text
+    )
+    assert "\n# <" not in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
 

@@ -21,7 +21,13 @@ from launch.submit import _settled
 from launch.sweep import Plan, Planned, describe
 
 ROOT = Path(__file__).parents[2]
-ODD = ["name='it''s; $(touch canary)'", "optim.epochs=1,2", 'data.root="a b"', "new\nline=`touch canary`"]
+ODD = [
+    "name='it''s; $(touch canary)'",
+    "optim.epochs=1,2",
+    'data.root="a b"',
+    "new\nline=`touch canary`",
+    "a=\x1b[8m'\\ü\x9b",
+]
 
 
 @pytest.fixture
@@ -95,12 +101,15 @@ def test_what_it_refuses(sweep: Path, change: object, words: str, tmp_path: Path
 
 
 def test_a_sweep_from_elsewhere_is_shown_first(sweep: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    typed(sweep, str(ROOT / "run.py"), "cluster=slurm", "cluster.setup=[touch canary]")
+    typed(sweep, str(ROOT / "run.py"), "cluster=slurm", "\x1b[8mcluster.setup=[touch canary]\r")
     copy = tmp_path / "runs/copy"
     shutil.copytree(sweep, copy)
     assert main(["resume", "copy"]) == 2
     said = capsys.readouterr().err
-    assert "touch canary" in said and "--yes" in said and not (tmp_path / "canary").exists()
+    assert r"$'\033[8mcluster.setup=[touch canary]\015'" in said and said.replace("\n", "").isprintable(), (
+        "hides nothing"
+    )
+    assert "--yes" in said and not (tmp_path / "canary").exists()
     sweep.chmod(0o755)
     (sweep / "sweep.yaml").chmod(0o666)
     with pytest.raises(ResumeError, match="written by others"):

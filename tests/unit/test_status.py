@@ -159,6 +159,28 @@ def test_a_planted_ledger_does_not_steer_the_terminal(sweep: Path, capsys: pytes
     assert "gone" in shown and not set(shown) & set("\x1b\x07\r\u009b")
 
 
+def test_names_of_folders_do_not_steer_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    run = RunFolder.create(Path("runs/\x1b]0;owned\x07/a\nb\x9b2J-0bcdef01"), Config())
+    (run.path / "job.sbatch").write_text("#SBATCH --partition=\x1b[2J\n")
+    commands = [
+        ["status"],
+        ["status", "nope"],
+        ["report"],
+        ["resume"],
+        ["doctor", "0b"],
+        ["sync", "0b"],
+        ["cancel", "0b"],
+    ]
+    for command in [*commands, ["logs", "0b"]]:
+        main(command)
+        said = "".join(capsys.readouterr())
+        assert said and said.replace("\n", "").isprintable(), command
+
+
 @pytest.mark.parametrize("every", ["nan", "0", "-1", "inf"])
 def test_watch_needs_seconds(sweep: Path, every: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
