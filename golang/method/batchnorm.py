@@ -56,8 +56,9 @@ class _SyncedNorm(torch.autograd.Function):
         dy = dy.contiguous(memory_format=torch.channels_last if _is_channels_last(x) else torch.contiguous_format)
         dx, weight_grad, bias_grad = dy, torch.zeros_like(weight), torch.zeros_like(weight)
         if x.numel():  # as if the statistics were constants
+            unsaved = mean.new_empty(0)  # as a pass in evaluation mode leaves it: the CUDA kernel takes no None
             dx, weight_grad, bias_grad = torch.ops.aten.native_batch_norm_backward(
-                dy, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+                dy, x, weight, mean, variance, unsaved, unsaved, False, ctx.eps, [True, True, True]
             )
         scale = weight * torch.rsqrt(variance + ctx.eps)
         slopes, offsets = sum_over_ranks(torch.stack([weight_grad, bias_grad])) * (-scale / ctx.total)

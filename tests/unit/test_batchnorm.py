@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from golang.method.batchnorm import BatchNorm, uneven
+from golang.method.batchnorm import BatchNorm, _SyncedNorm, uneven
 from tests.golden.runs import on_two_ranks
 
 FEATURES = 5
@@ -71,3 +74,31 @@ def test_half_precision_has_statistics_of_full_precision() -> None:
         assert (off <= 2**-7 * expected[name].abs() + 2**-8).all(), name  # two roundings
     for name in ("running_mean", "running_var"):
         assert torch.allclose(found[0][name].double(), expected[name], rtol=1e-6), name
+
+
+class _Calls(TorchDispatchMode):
+    """Notes what the backward kernel is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backward: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.native_batch_norm_backward.default:
+            self.backward.append(args)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["rows", "contiguous", "channels_last"])
+def test_the_backward_kernel_is_given_all_that_cuda_insists_on(kind: str) -> None:
+    """A processor's takes None for the saved statistics of evaluation mode; CUDA's ends the run: "save_mean should
+    always be defined"."""
+    x, dy = rows(kind)
+    made, layout = norm().double(), torch.channels_last if kind == "channels_last" else torch.contiguous_format
+    y, _, _ = _SyncedNorm.apply(x.requires_grad_(), made.weight, made.bias, made.eps)
+    with _Calls() as seen:
+        y.backward(dy)
+    ((grad, given, _, mean, variance, *saved, training, _, _),) = seen.backward
+    assert grad.is_contiguous(memory_format=layout) and given.is_contiguous(memory_format=layout)
+    assert mean.dtype == variance.dtype == torch.float64 and training is False
+    assert len(saved) == 2 and all(isinstance(part, Tensor) and not part.numel() for part in saved)
