@@ -193,11 +193,10 @@ run_tasks() {
   : 2>/dev/null >>"$heard" || heard=/dev/stderr # a full disk
   "$@" 2>>"$heard" &
   srun=$!
-  while :; do # a signal ends a wait
-    wait "$srun"
-    _status=$?
-    kill -0 "$srun" 2>/dev/null || exit "$_status"
-  done
+  while kill -0 "$srun" 2>/dev/null; do wait "$srun"; done # a signal ends a wait
+  wait "$srun" # they may have left while its trap was busy: the wait before gave the signal's status, not theirs
+  _status=$?
+  exit "$_status"
 }
 
 trap : USR1 USR2 # wait for the tasks, which save; a trap with a command is not inherited by them

@@ -103,7 +103,7 @@ def test_a_save_that_ends_after_the_time_is_of_the_time_limit(
 
 def dying(
     tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...] = ("00",), away: str = "",
-    record: str = "JobState=RUNNING",
+    record: str = "JobState=RUNNING", before: str = "",
 ) -> Path:  # fmt: skip
     """A run whose tasks have died under the batch script, of what srun said; its folder."""
     run = tmp_path / "sweep" / "x-a6cec0e8"
@@ -116,7 +116,7 @@ def dying(
                         f"echo J=7 {record} Restarts=${{SLURM_RESTART_COUNT:-0}} ExcNodeList=n9 X\n")  # fmt: skip
     scontrol.chmod(0o755)
     task = tmp_path / "task"
-    task.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {status}\n")
+    task.write_text(f"#!/bin/sh\n{before}echo '{says}' >&2\nexit {status}\n")
     task.chmod(0o755)
     code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/job.sh; run_tasks {task}"
     restarts = str(len(list((run / "logs").glob("*.srun"))))
@@ -243,6 +243,14 @@ def test_the_end_of_a_requeued_job_does_not_interrupt_the_batch_script(tmp_path:
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked == ["requeue 7", "requeue 7", "update JobId=7 ExcNodeList=n9,n2"]
     assert [line["event"] for line in ledger.read(tmp_path / "sweep")] == ["requeued", "requeued", "note"]
+
+
+def test_tasks_that_leave_while_the_batch_script_is_busy_with_a_signal_keep_their_status(tmp_path: Path) -> None:
+    """Slurm takes its time to answer; meanwhile the tasks have saved and left with 75, which is no death."""
+    run = dying(tmp_path, "saved", 75, away="sleep 0.6\n", before="kill -TERM $PPID; sleep 0.2\n")
+    line = ledger.read(run.parent)[-1]
+    assert (line["event"], line["reason"]) == ("requeued", "srun left with 75")
+    assert not (run / "attempts/deaths").exists()
 
 
 def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
