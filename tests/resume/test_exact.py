@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.levels import FAST
 from golang.config import Checkpoint, Config, Evaluation
 from golang.engine.checkpoint import CheckpointError, entries, lineage, read, write
 from golang.engine.runfolder import RunFolder
@@ -180,7 +181,7 @@ def test_probes_change_nothing(config: Config, undisturbed: Path, tmp_path: Path
     assert 0 < lines[0]["mAP"] < 100
 
 
-@pytest.mark.parametrize("pipeline", ["opencv", "device"])
+@pytest.mark.parametrize("pipeline", FAST)  # OpenCV's where it is installed
 def test_a_fast_pipeline_resumes_exactly(config: Config, tmp_path: Path, pipeline: str) -> None:
     fast = replace(config, data=replace(config.data, pipeline=pipeline))  # type: ignore[arg-type]
     assert launch(fast, tmp_path / "undisturbed", ranks=1) == [0]
