@@ -9,9 +9,10 @@ _restarts=${SLURM_RESTART_COUNT:-0}
 _status=1
 
 _ledger() { # EVENT REASON: one line, in one write
-  local folder=${RUN_DIR##*/} reason=${2//[\"\\]/}
-  printf '{"time": "%(%Y-%m-%dT%H:%M:%S%z)T", "event": "%s", "run": "%s", "folder": "%s", "submission": "%s", "job": "%s", "restarts": %d, "reason": "%s", "by": "batch script"}\n' \
-    -1 "$1" "${folder##*-}" "$folder" "$GOLANG_SUBMISSION" "$GOLANG_JOB" "$_restarts" "${reason//[[:cntrl:]]/ }" >>"${RUN_DIR%/*}/ledger.jsonl"
+  local folder=${RUN_DIR##*/} reason=${2//[\"\\]/} file=${RUN_DIR%/*}/ledger.jsonl broken=
+  [ -z "$(tail -c 1 "$file" 2>/dev/null)" ] || broken='\n' # a line of a writer that was killed: it must not swallow ours
+  printf "$broken"'{"time": "%(%Y-%m-%dT%H:%M:%S%z)T", "event": "%s", "run": "%s", "folder": "%s", "submission": "%s", "job": "%s", "restarts": %d, "reason": "%s", "by": "batch script"}\n' \
+    -1 "$1" "${folder##*-}" "$folder" "$GOLANG_SUBMISSION" "$GOLANG_JOB" "$_restarts" "${reason//[[:cntrl:]]/ }" >>"$file"
   echo "job $GOLANG_JOB: $1: $2" >&2
 }
 

@@ -253,6 +253,16 @@ def test_tasks_that_leave_while_the_batch_script_is_busy_with_a_signal_keep_thei
     assert not (run / "attempts/deaths").exists()
 
 
+def test_a_half_line_in_the_ledger_does_not_swallow_the_batch_scripts(tmp_path: Path) -> None:
+    """A disk that was full cut the line before."""
+    (tmp_path / "sweep").mkdir()
+    file = tmp_path / "sweep" / ledger.FILE
+    file.write_text('{"event": "note"}\n{"event": "half')
+    run = dying(tmp_path, "srun: error: n2: task 1: Killed")
+    assert [line["event"] for line in ledger.read(run.parent)] == ["note", "requeued"]
+    assert file.read_text().startswith('{"event": "note"}\n{"event": "half\n{"time"')
+
+
 def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from launch.entry import NoProgressError, _announce
 
