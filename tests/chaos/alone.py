@@ -10,9 +10,9 @@ from pathlib import Path
 
 from golang.config import Checkpoint, Config
 from golang.data.toy import write
-from tests.resume.harness import TOTAL, Fault, launch, settings
+from tests.resume.harness import TOTAL, Fault, judge, launch, settings
 
-from .tally import Tally, damage, judge, saved
+from .tally import Tally, damage, saved
 
 RANKS = 2
 ALLOWED = {0, 75, 76, 77, -signal.SIGKILL}  # finished, stopped, a peer lost, hung, killed

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from golang.data.toy import write
-from tests.resume.harness import launch, settings
+from tests.resume.harness import judge, launch, settings
 from tests.slurm.cluster import Cluster, Config
 from tests.slurm.runs import NODES, Seen, Typist, flat
 
 from .faults import CONTROLLER, ENDED, PASSING, WEIGHTS, Target
-from .tally import Tally, judge
+from .tally import Tally
 
 AT_ONCE = 3
 SPARE = 2  # nodes, so that a run whose node is away goes on elsewhere

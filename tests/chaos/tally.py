@@ -9,7 +9,6 @@ from pathlib import Path
 
 from golang.engine.checkpoint import entries
 from golang.engine.runfolder import RunFolder
-from tests.resume.harness import differences, final_state, metrics
 
 
 @dataclass
@@ -20,20 +19,6 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     duplicated: int = 0  # steps done more than once
     wrong: str = ""  # what distinguishes its end from the undisturbed run's
-
-
-def judge(run_dir: Path, undisturbed: Path) -> str:
-    """What is wrong with a run's end; "" if nothing."""
-    if not (run_dir / "DONE").exists():
-        return "not finished"
-    state, golden = final_state(run_dir), final_state(undisturbed)
-    for each in (state, golden):
-        each["fingerprint"].pop("run")
-        for key in ("sweep", "name", "checkpoint", "hang_seconds"):
-            each["config"].pop(key, None)
-    if wrong := differences(state, golden):
-        return f"not bit-identical: {wrong[0]}"
-    return "" if metrics(run_dir) == metrics(undisturbed) else "the metrics differ"
 
 
 def saved(run_dir: Path) -> int:

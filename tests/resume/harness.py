@@ -217,3 +217,18 @@ def differences(a: object, b: object, path: str = "", tolerance: float = 0.0) ->
     if isinstance(a, float) and isinstance(b, float) and abs(a - b) <= tolerance:
         return []
     return [] if a == b else [f"{path}: {a!r} and {b!r}"]
+
+
+def judge(run_dir: Path, undisturbed: Path) -> str:
+    """What tells a run's end from the undisturbed one's, but for settings that are no part of what it is; "" if
+    nothing does."""
+    if not (run_dir / "DONE").exists():
+        return "not finished"
+    state, golden = final_state(run_dir), final_state(undisturbed)
+    for each in (state, golden):
+        each["fingerprint"].pop("run")
+        for key in ("sweep", "name", "checkpoint", "hang_seconds"):
+            each["config"].pop(key)
+    if wrong := differences(state, golden):
+        return f"not bit-identical: {wrong[0]}"
+    return "" if metrics(run_dir) == metrics(undisturbed) else "the metrics differ"

@@ -25,10 +25,10 @@ from rich.table import Table
 
 from golang.config import Config
 from golang.data.toy import write
-from tests.resume.harness import differences, final_state, launch, metrics, settings
+from tests.resume.harness import judge, launch, settings
 
 from . import cluster as real
-from .runs import NODES, TASKS, Seen, Typist, flat
+from .runs import NODES, TASKS, Typist, flat
 from .scenarios import EVERY, ROWS, Row
 
 NOW = "PartitionName=now Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode={mode} GraceTime=0"
@@ -41,26 +41,12 @@ CLUSTERS = {
 }
 
 
-def judge(run: Seen, undisturbed: Path) -> str:
-    """What is wrong with the run's end; "" if nothing."""
-    state, golden = final_state(run.path), final_state(undisturbed)
-    for each in (state, golden):
-        each["fingerprint"].pop("run")
-        for key in ("sweep", "name", "checkpoint", "hang_seconds"):
-            each["config"].pop(key, None)
-    if wrong := differences(state, golden):
-        return f"not bit-identical: {wrong[0]}"
-    if metrics(run.path) != metrics(undisturbed):
-        return "the metrics differ"
-    return ""
-
-
 def measure(row: Row, typist: Typist, undisturbed: Path) -> dict[str, object]:
     """One row of the table."""
     begun, sweep = time.monotonic(), re.sub("[^a-z]+", "_", row.name.lower())
     try:
         run, lost = row.scenario(typist, sweep)
-        wrong = judge(run, undisturbed)
+        wrong = judge(run.path, undisturbed)
         named = ", ".join(dict.fromkeys(run.causes()))
         if named != row.named:
             wrong = wrong or f"cause.json says {named!r}, not {row.named!r}"
