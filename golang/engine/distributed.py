@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -20,7 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from golang.errors import ConfigError, FirstRankError, GolangError
+from golang.errors import ConfigError, FirstRankError, GolangError, PeerLostError
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # how long a collective waits for a slow peer
@@ -119,9 +120,16 @@ def leave(failed: bool = False) -> None:
         dist.destroy_process_group()
 
 
-def lost_peer(error: RuntimeError) -> bool:
-    """Whether a collective ended, in its transport's own words, because another rank is gone."""
-    return dist.is_initialized() and any(word in str(error) for word in LOST)
+@contextlib.contextmanager
+def peers(since: Callable[[], str]) -> Iterator[None]:
+    """Raises PeerLostError for a collective that ended, in its transport's own words, because another rank is gone;
+    `since` says since when, and how the run stands."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not dist.is_initialized() or not any(word in str(error) for word in LOST):
+            raise
+        raise PeerLostError(f"another rank is gone since {since()}") from error
 
 
 def data_parallel(model: nn.Module) -> nn.Module:

@@ -20,7 +20,7 @@ from golang.data.multicrop import Crops, MultiCrop, on_device
 from golang.data.sampler import StepSampler
 from golang.data.sets import open_train, place
 from golang.engine import checkpoint, state
-from golang.engine.distributed import data_parallel, lost_peer
+from golang.engine.distributed import data_parallel, peers
 from golang.engine.health import NEVER, Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
 from golang.engine.preemption import STOP_SIGNALS, Agreement, Vigil
@@ -32,7 +32,7 @@ from golang.engine.step import TrainStep
 from golang.engine.transfer import Transfer
 from golang.engine.unreadable import Unreadable
 from golang.engine.watchdog import Watchdog
-from golang.errors import CheckpointError, DataError, NonFiniteError, PeerLostError
+from golang.errors import CheckpointError, DataError, NonFiniteError
 from golang.evaluation.during import PeriodicProbe
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
@@ -117,7 +117,7 @@ class Trainer:
     def run(self) -> Outcome:
         """Trains to the end or to a stop, and leaves the folder saying how it ended."""
         try:
-            with self._peers():
+            with peers(lambda: f"step {self.done}; {self._stands()}"):
                 stop = self._loop()
                 self._save_last(stop)
         except BaseException:
@@ -163,16 +163,6 @@ class Trainer:
                 asked = time.monotonic()
             agreement.drain()
         return 0
-
-    @contextlib.contextmanager
-    def _peers(self) -> Iterator[None]:
-        """Says plainly that another rank is gone."""
-        try:
-            yield
-        except RuntimeError as error:
-            if not lost_peer(error):
-                raise
-            raise PeerLostError(f"another rank is gone since step {self.done}; {self._stands()}") from error
 
     def _train_on(self, batch: Crops) -> None:
         config, step = self.config, self.step

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from golang.config import Config
 from golang.data.images import ImageSet
 from golang.data.sets import check_root, open_labelled, open_val
 from golang.engine import checkpoint
-from golang.engine.distributed import lost_peer
+from golang.engine.distributed import peers
 from golang.engine.preemption import STOP_SIGNALS
 from golang.engine.private import make_private, stays_inside
 from golang.engine.runfolder import RunFolder, now, write_atomically
@@ -27,7 +26,7 @@ from golang.engine.seat import Seat, leave_together, take
 from golang.engine.train import open_run
 from golang.engine.trainer import Outcome, Start
 from golang.engine.watchdog import Watchdog
-from golang.errors import CheckpointError, ConfigError, PeerLostError
+from golang.errors import CheckpointError, ConfigError
 from golang.evaluation import features as feature
 from golang.evaluation import knn, protocols, wanted
 from golang.evaluation.features import Interruption
@@ -111,7 +110,7 @@ class _Job:
 
     def _run(self, scheduler: Scheduler | None) -> Outcome:
         try:
-            with self._peers():
+            with peers(lambda: f"step {self.watch.done}"):
                 result = self._measure()
                 self.watch.saver.wait()
         except Interruption as stop:
@@ -189,16 +188,6 @@ class _Job:
         if self.seat.world.rank == 0:
             self.watch.status(condition)
             self.attempt.write_cause(cause, self.watch.done, **facts)
-
-    @contextlib.contextmanager
-    def _peers(self) -> Iterator[None]:
-        """Says plainly that another rank is gone."""
-        try:
-            yield
-        except RuntimeError as error:
-            if not lost_peer(error):
-                raise
-            raise PeerLostError(f"another rank is gone since step {self.watch.done}") from error
 
 
 def load_trunk(file: Path) -> tuple[Trunk, str]:
