@@ -39,7 +39,8 @@ class Bench:
         self.config, self.device = config, device
         model = build_model(config).to(device)
         model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.step = TrainStep(config, model, build_optimizer(config.optim, model), learning_rates(config.optim, 1000))  # type: ignore[arg-type]
+        rates = learning_rates(config.optim, 1000).tolist()
+        self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates)
         self.step.make_queues(1)
         self.meter, self.sentinel, self.control = Meter(config, device), Sentinel.on(device), ControlGroup(World())
         run = RunFolder.create(folder, config)
@@ -75,9 +76,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where checkpoints go (a temporary folder)")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = Config.from_dict(
-        {"precision": "fp32", "optim": {"batch_size": arguments.batch}, "queue": {"length": 3840 // 2 * 2}}
-    )
+    config = Config.from_dict({"precision": "fp32", "optim": {"batch_size": arguments.batch}})
     keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="checkpoint-", dir=arguments.folder) as name:
         bench = Bench(config, Path(name) / "run", device)

@@ -29,11 +29,6 @@ class EmbeddingQueue:
         self.filled = min(size, self.filled + new)
 
 
-def usable_length(length: int, rows_a_step: int) -> int:
-    """The queue length over all ranks: `length` rounded down to whole steps."""
-    return length - length % rows_a_step
-
-
 def globalise(parts: Tensor, rows_a_step: int) -> Tensor:
     """One global queue [2, L, D] from every rank's part [W, 2, L/W, D], each with `rows_a_step` rows a step."""
     world, views, rows, features = parts.shape
