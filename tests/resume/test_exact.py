@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.levels import FAST
 from golang.config import Checkpoint, Config, Evaluation
@@ -136,6 +137,17 @@ def test_deterministic_mode(config: Config, undisturbed: Path, tmp_path: Path) -
     assert launch(strict, tmp_path / "run", ranks=2, fault=Fault(8)) == [75, 75]
     assert launch(strict, tmp_path / "run", ranks=2) == [0, 0]
     assert_same_but_settings(tmp_path / "run", undisturbed)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_deterministic_mode_on_a_gpu(precision: str, data_root: Path, tmp_path: Path) -> None:
+    """With what is only there: the transfer's stream, LARC in one vector, the device's part of the pipeline."""
+    config = settings(data_root, precision=precision, device="cuda", deterministic=True, data={"pipeline": "device"})
+    assert launch(config, tmp_path / "whole", ranks=1) == [0]
+    assert launch(config, tmp_path / "run", ranks=1, fault=Fault(8)) == [75]
+    assert launch(config, tmp_path / "run", ranks=1) == [0]
+    assert_same(tmp_path / "run", tmp_path / "whole")
 
 
 def test_one_rank_killed(config: Config, undisturbed: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from golang.method.batchnorm import BatchNorm, _SyncedNorm, uneven
 from tests.golden.runs import on_two_ranks
 
 FEATURES = 5
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def rows(kind: str) -> tuple[Tensor, Tensor]:
@@ -90,15 +91,23 @@ class _Calls(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("kind", ["rows", "contiguous", "channels_last"])
-def test_the_backward_kernel_is_given_all_that_cuda_insists_on(kind: str) -> None:
-    """A processor's takes None for the saved statistics of evaluation mode; CUDA's ends the run: "save_mean should
-    always be defined"."""
-    x, dy = rows(kind)
-    made, layout = norm().double(), torch.channels_last if kind == "channels_last" else torch.contiguous_format
-    y, _, _ = _SyncedNorm.apply(x.requires_grad_(), made.weight, made.bias, made.eps)
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_kernels_of_each_device(device: str, kind: str) -> None:
+    """A rank alone has torch's own norm; and CUDA's backward kernel is given all that it insists on ("save_mean should
+    always be defined"), which a processor's does not."""
+    x, dy = (part.to(device) for part in rows(kind))
+    made = norm().to(device, torch.float64)
+    expected = passed(made, x, dy)
+    leaf = x.clone().requires_grad_()
+    made.weight.grad = made.bias.grad = None
+    y, mean, unbiased = _SyncedNorm.apply(leaf, made.weight, made.bias, made.eps)
     with _Calls() as seen:
         y.backward(dy)
-    ((grad, given, _, mean, variance, *saved, training, _, _),) = seen.backward
-    assert grad.is_contiguous(memory_format=layout) and given.is_contiguous(memory_format=layout)
-    assert mean.dtype == variance.dtype == torch.float64 and training is False
-    assert len(saved) == 2 and all(isinstance(part, Tensor) and not part.numel() for part in saved)
+    found = {"y": y, "dx": leaf.grad, "dw": made.weight.grad, "db": made.bias.grad}
+    for name, value in found.items():
+        assert value is not None and torch.allclose(value, expected[name], rtol=0, atol=1e-12), name
+    assert torch.allclose(0.1 * mean, expected["running_mean"]) and torch.allclose(
+        0.9 + 0.1 * unbiased, expected["running_var"]
+    )
+    ((*_, saved_mean, saved_deviation, _, _, _),) = seen.backward
+    assert not saved_mean.numel() and not saved_deviation.numel()
