@@ -74,11 +74,12 @@ def show_logs(options: argparse.Namespace) -> int:
     """One rank's log."""
     run = find_one(options.target, options.runs_dir)
     if not options.follow:
-        sys.stdout.write(log_file(run, options.rank, options.attempt).read_text(errors="replace"))
+        said = log_file(run, options.rank, options.attempt).read_text(errors="replace")
+        sys.stdout.write(plain(said, keep="\n\t"))
         return 0
     folder = RunFolder(run.path)
     for text in follow(run, options.rank, ended=lambda: folder.done):
-        sys.stdout.write(text)
+        sys.stdout.write(plain(text, keep="\n\t"))
         sys.stdout.flush()
     return 0
 
@@ -109,13 +110,15 @@ def cancel(options: argparse.Namespace) -> int:
         if result.returncode != 0:
             print(f"scancel failed: {result.stderr.strip()}", file=sys.stderr)
             return 1
-    for run in queued:
+    elsewhere = [run for run in here if not stop_here(run)]
+    cancelled = [*queued, *(run for run in here if run not in elsewhere)]
+    for run in cancelled:
         ledger.append(run.sweep, "cancelled", run=run.identity, folder=run.path.name, job=run.job)
-    for run in here:
-        if stop_here(run):
-            ledger.append(run.sweep, "cancelled", run=run.identity, folder=run.path.name, job=run.job)
-    print(f"cancelled {len(queued) + len(here)}; the same command starts them again where they stood")
-    return 0
+    print(f"cancelled {len(cancelled)}; the same command starts them again where they stood")
+    for run in elsewhere:
+        print(f"  {plain(run.path.name)} goes on: its process is not on this machine, or not yours to end",
+              file=sys.stderr)  # fmt: skip
+    return int(bool(elsewhere))
 
 
 def resume(options: argparse.Namespace) -> int:

@@ -119,6 +119,15 @@ def test_cancel_asks(sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert "nothing was cancelled" in capsys.readouterr().out
 
 
+def test_cancel_says_what_it_could_not_end(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run on a machine that shares the folder's locks."""
+    with RunFolder(sweep / "epochs=4,group_heads=4-4bcdef01").hold():
+        assert main(["cancel", "mine", "--yes"]) == 1
+    said = capsys.readouterr()
+    assert "cancelled 0" in said.out and "epochs=4,group_heads=4-4bcdef01 goes on: its process is not on" in said.err
+    assert [line["event"] for line in ledger.read(sweep)] == ["submitted"]
+
+
 def test_a_damaged_ledger_line_is_passed_over(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (sweep / "ledger.jsonl").open("a") as file:
         file.write('{"event": "submi')
@@ -157,6 +166,14 @@ def test_a_planted_ledger_does_not_steer_the_terminal(sweep: Path, capsys: pytes
     assert main(["status"]) == 0
     shown = capsys.readouterr().out
     assert "gone" in shown and not set(shown) & set("\x1b\x07\r\u009b")
+
+
+def test_a_planted_log_does_not_steer_the_terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = sweep / "epochs=0,group_heads=4-0bcdef01/attempts/00/rank0.log"
+    log.write_text("a\x1b]0;owned\x07\n\tb\x1b[2J\n")
+    for words in (["logs", "0bcd"], ["logs", "0bcd", "-f"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == "a\\x1b]0;owned\\x07\n\tb\\x1b[2J\n"
 
 
 def test_names_of_folders_do_not_steer_the_terminal(
