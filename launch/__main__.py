@@ -16,7 +16,7 @@ from launch.find import find, find_one, find_sweep
 from launch.logs import follow, log_file
 from launch.plain import plain
 from launch.queue import ask
-from launch.status import as_json, render, standings, stop_here
+from launch.status import TURN, as_json, render, standings, stop_here
 
 TARGET = "a folder, a sweep's name, a run's id or its beginning, or a Slurm job"
 
@@ -89,9 +89,9 @@ def cancel(options: argparse.Namespace) -> int:
     runs = find(options.target, options.runs_dir)
     answer = ask({run.job for run in runs if run.job})
     queued = [run for run in runs if run.job in answer.jobs and answer.jobs[run.job].active]
-    lines, _ = standings(runs)
-    alive = {line.run for line in lines if line.state == "running"}
-    here = [run for run in runs if run not in queued and run.path.name in alive]
+    stands = zip(runs, standings(runs)[0], strict=True)
+    alive = [run for run, line in stands if line.state == "running" or line.last == TURN]
+    here = [run for run in alive if run not in queued]
     if not queued and not here:
         print(f"nothing to cancel: no run of {options.target} is queued or running")
         return 0

@@ -24,6 +24,7 @@ COLOURS = {
     "failed": "red", "died": "red", "gone": "magenta",
     "submitted": "yellow", "not submitted": "dim",
 }  # fmt: skip
+TURN = "for its turn on this machine"  # what a run waits for that no Slurm knows
 WIDE = 100  # columns from which on there is room for the nodes
 
 
@@ -113,8 +114,8 @@ def _state(
         return "cancelled", said
     if word == "failed":
         return "failed", str(event.get("reason", "") if event else "") or str(cause.get("message", "")) or said
-    if word in ("submitted", "adopted") and _controlled_here(event):
-        return "waiting", "for its turn on this machine"
+    if word in ("submitted", "adopted") and controller(Run(folder.path, event["job"] if event else "")) is not None:
+        return "waiting", TURN
     if job is not None and job.state.startswith("CANCELLED"):
         return "cancelled", said
     if cause.get("cause") in ("error", "non-finite") or status.get("state") == "failed":
@@ -131,10 +132,17 @@ def _state(
     return ("submitted", "") if word in ("submitted", "adopted") else ("not submitted", "type the same command")
 
 
-def _controlled_here(event: dict[str, Any] | None) -> bool:
-    """Whether the process that submitit's local executor left in charge of the run is alive."""
-    kind, _, pid = str(event["job"] if event else "").partition(":")
-    return kind == "local" and pid.isdecimal() and Path(f"/proc/{pid}").exists()
+def controller(run: Run) -> int | None:
+    """The process that submitit's local executor left in charge of the run, while it lives; None without one."""
+    kind, _, pid = run.job.partition(":")
+    if kind != "local" or not pid.isdecimal():
+        return None
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if words[1:3] == [b"-m", b"submitit.local._local"] and len(words) > 3:
+            folder = Path(os.fsdecode(words[3])).resolve()
+            return int(pid) if folder.parent.parent == run.sweep.resolve() / "submissions" else None
+    return None
 
 
 def held(folder: RunFolder) -> bool:
@@ -206,7 +214,12 @@ def as_json(lines: Sequence[Standing]) -> str:
 
 
 def stop_here(run: Run) -> bool:
-    """Asks a run that trains on this machine without Slurm to save and stop; False if there is none."""
+    """Asks a run that trains on this machine without Slurm to save and stop, or not to start when its turn comes;
+    False if there is none."""
+    with contextlib.suppress(OSError):
+        if (pid := controller(run)) is not None:
+            os.kill(pid, 15)  # it passes that on to the run's processes
+            return True
     numbers = RunFolder(run.path).attempt_numbers()
     status = read_json(run.path / "attempts" / f"{numbers[-1]:02d}" / "status.json") if numbers else None
     if status is None or status.get("host") != socket.gethostname() or not held(RunFolder(run.path)):

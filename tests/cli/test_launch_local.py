@@ -9,6 +9,8 @@ from pathlib import Path
 from golang.config import Toy
 from golang.data.toy import write
 from launch import ledger
+from launch.find import runs_in
+from launch.status import controller
 from tests.cli.command import command, run
 
 
@@ -36,3 +38,28 @@ def test_a_grid_here(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"local:\d+", line["job"]) for line in lines if line["event"] == "submitted")
     begins = [events.index("attempt"), events.index("finished"), len(events) - 1 - events[::-1].index("attempt")]
     assert begins == sorted(begins), "one run at a time"
+
+
+def test_a_cancelled_grid_does_not_take_its_next_turn(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", Toy(classes=5, size=32, train=44, val=4, seed=1), workers=1)
+    typed = command(
+        root, "cluster=local", "cluster.env={OMP_NUM_THREADS: 1}", "optim.epochs=200,300", "optim.warmup_epochs=0",
+        "sweep=here",
+    )  # fmt: skip
+    code, output = run(tmp_path, typed)
+    assert code == 0 and "2 submitted" in output, output
+    sweep = tmp_path / "runs/here"
+    runs = runs_in(sweep)
+    controllers = [controller(one) for one in runs]
+    assert None not in controllers and len(set(controllers)) == 2
+    deadline = time.monotonic() + 60
+    while not list(sweep.glob("*/metrics.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    code, output = run(tmp_path, ["-m", "launch", "cancel", "here", "--yes"])
+    assert code == 0 and "cancelled 2" in output, output
+    while any(controller(one) is not None for one in runs):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    events = [line["event"] for line in ledger.read(sweep)]
+    assert events.count("attempt") == 1 and events.count("cancelled") == 2
