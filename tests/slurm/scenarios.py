@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from .processes import state, wait_for
 from .runs import NODES, ROOT, TASKS, Seen, Typist, preempt
@@ -30,15 +29,6 @@ def fsync(file):
     real(file)
 os.fsync = fsync
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    scenario: Callable[[Typist, str], Outcome]
-    named: str = ""  # what cause.json calls it
-    cluster: str = "plain"
-    alone: bool = False  # disturbs the whole cluster
 
 
 def back(run: Seen, blow: float, reached: int) -> Outcome:
@@ -328,36 +318,3 @@ def other_nodes(typist: Typist, sweep: str) -> Outcome:
     (again,) = typist.submit(*shape, sweep=sweep)
     assert again.path == run.path
     return again.wait_done(), None
-
-
-ROWS = (
-    Row("time limit", time_limit, "time limit"),
-    Row("time limit, save slower than the lead", time_limit_missed, "time limit"),
-    Row("preempted in grace", preempted, "preempted"),
-    Row("preempted in grace, user signal", preempted, "preempted", cluster="signalling"),
-    Row("preempted without grace", no_grace, "preempted"),
-    Row("preempted without grace, user signal", no_grace, "preempted", cluster="signalling"),
-    Row("preempted without grace, array element", element(no_grace), "preempted"),
-    Row("time limit, array element", element(time_limit), "time limit"),
-    Row("scancel in a step, array element", element(cancelled_in_a_step), "cancelled"),
-    Row("one rank killed, array element", element(killed_rank), "killed"),
-    Row("preempted, save slower than the grace", grace_missed, "preempted"),
-    Row("preempted, PreemptMode=CANCEL", preempted, "preempted", cluster="cancelling"),
-    Row("suspended and resumed", suspended, cluster="suspending"),
-    Row("scancel at the start", cancelled_at_start),
-    Row("scancel in a step", cancelled_in_a_step, "cancelled"),
-    Row("scancel in a save", cancelled_in_a_save, "cancelled"),
-    Row("scancel --signal=TERM", terminated, "terminated"),
-    Row("one rank killed", killed_rank, "killed"),
-    Row("a rank killed twice on one node", killed_twice_on_one_node, "killed", alone=True),  # beside others it may move
-    Row("all ranks killed", killed_ranks, "killed"),
-    Row("all ranks and the batch shell killed", killed_with_its_script, "killed"),
-    Row("requeue refused by the site", requeue_refused, "terminated"),
-    Row("no scontrol on the tasks' PATH", without_scontrol, "preempted"),
-    Row("interactive allocation", interactive, "terminated"),
-    Row("other number of nodes", other_nodes, "cancelled"),
-    Row("slurmctld restarted", controller_restarted, alone=True),
-    Row("one rank killed while slurmctld is away", killed_without_controller, "killed", alone=True),
-    Row("node lost", node_killed, "node lost", alone=True),
-    Row("node frozen, thawed later", node_frozen, "node lost", alone=True),
-)

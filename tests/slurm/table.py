@@ -28,8 +28,9 @@ from golang.data.toy import write
 from tests.resume.harness import judge, launch, settings
 
 from . import cluster as real
+from .rows import ROWS, Row
 from .runs import NODES, TASKS, Typist, flat
-from .scenarios import EVERY, ROWS, Row
+from .scenarios import EVERY
 
 NOW = "PartitionName=now Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode={mode} GraceTime=0"
 QUICK = ("MessageTimeout=3", "TCPTimeout=1")  # a lost node is noticed soon
