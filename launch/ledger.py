@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from golang.engine.private import read_plain
 from golang.errors import GolangError
 
 Event = Literal[
@@ -77,7 +78,7 @@ def damaged(sweep: Path) -> list[int]:
 
 def _lines(sweep: Path) -> list[tuple[dict[str, Any] | None, str]]:
     try:
-        text = (sweep / FILE).read_text(errors="replace")
+        text = read_plain(sweep / FILE, errors="replace")
     except OSError:
         return []
     return [(_parse(line), line) for line in text.split("\n")]

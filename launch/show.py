@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launch.plain import plain
+from launch.plain import plain, shown
 from launch.submit import Fate
 from launch.sweep import Plan, Planned, differing
 
@@ -42,11 +42,12 @@ def fates(plan: Plan, fates: Sequence[Fate]) -> None:
             console,
             "Runs submitted before go on with today's code and settings; code=frozen keeps the old code.",
         )
+    sweep = shown([str(plan.sweep)])
     _say(
         console,
-        f"\nNext:  python -m launch status {plan.sweep}\n"
+        f"\nNext:  python -m launch status {sweep}\n"
         f"       python -m launch logs {fates[0].run.id}\n"
-        f"       python -m launch cancel {plan.sweep}\n"
+        f"       python -m launch cancel {sweep}\n"
         "       the same command again continues what is missing or failed",
     )
 

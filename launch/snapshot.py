@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from golang.engine.private import make_private, stays_inside
 from launch.errors import SubmitError
 
+log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("golang", "launch")  # what a task imports
 _KINDS = ("*.py", "*.yaml", "*.yml", "*.sh", "*.json", "*.txt", "*.toml", "*.ttf")
@@ -111,7 +113,14 @@ def code_files(root: Path = ROOT) -> list[str]:
     else:
         names = {str(path.relative_to(root)) for part in _PARTS for path in (root / part).rglob("*")}
         tracked = names
-    return sorted(name for name in names if _is_code(root / name) and not _may_be_secret(name, name in tracked))
+    found = {name for name in names if _is_code(root / name) and not _may_be_secret(name, name in tracked)}
+    modules = {name for name in names if name.endswith(".py") and "/." not in name and (root / name).is_file()}
+    if missing := sorted(modules - found):
+        log.warning(
+            "jobs run without %s: a link, above %d MiB, or named like a key; `git add` a module that is about keys",
+            ", ".join(missing), _LARGEST // 2**20,
+        )  # fmt: skip
+    return sorted(found)
 
 
 def _is_code(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What is written is for its owner alone, and lands where its name says: never through a link."""
+"""What is written is for its owner alone, and lands where its name says; what is read keeps no reader waiting."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def make_private(folder: Path) -> None:
 def open_private(path: Path) -> int:
     """A descriptor for writing a file anew, for its owner alone; never through a link. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+
+
+def read_plain(path: Path, errors: str = "strict") -> str:
+    """A file's text. Raises OSError, also for what is no plain file: a pipe might keep its reader waiting for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return path.read_text(errors=errors)
 
 
 def stays_inside(path: Path) -> None:

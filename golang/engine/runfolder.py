@@ -15,7 +15,7 @@ from typing import Any
 
 from golang.config import Config
 from golang.engine import lock
-from golang.engine.private import has_no_links, make_private, open_private
+from golang.engine.private import has_no_links, make_private, open_private, read_plain
 from golang.errors import ConfigError, DataError, RunBusyError
 from golang.identity import result_settings, run_id
 
@@ -64,7 +64,7 @@ class RunFolder:
     def config(self) -> Config:
         """The frozen settings. Raises ConfigError if they are missing or damaged."""
         try:
-            return Config.from_dict(json.loads(self.config_file.read_text()))
+            return Config.from_dict(json.loads(read_plain(self.config_file)))
         except FileNotFoundError as error:
             raise ConfigError(f"{self.path} is no run folder: it has no config.yaml") from error
         except OSError as error:
@@ -161,7 +161,7 @@ def write_atomically(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file that may be missing or half-written."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(read_plain(path))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -15,7 +15,7 @@ TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds"
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics file; a half-written one is left out."""
-    return _lines(path.read_text(errors="replace")) if path.exists() else []
+    return _lines(path.read_text(errors="replace")) if path.is_file() else []
 
 
 def _lines(written: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from launch.__main__ import main
 from launch.find import find_one
 from launch.status import stop_here
 from tests.resume.harness import settings
-from tests.security.common import plan, programs
+from tests.security.common import ROOT, plan, programs
 
 TAG = "!!python/object/apply:os.system ['touch canary']\n"
 
@@ -141,6 +142,25 @@ def test_a_hostile_ledger_line(tmp_path: Path, line: str, monkeypatch: pytest.Mo
     submit.submit(plan(tmp_path / "runs/s", [config]))
     assert [found["job"] for found in ledger.read(tmp_path / "runs/s") if found["run"] == run_id(config)][-1] == "7"
     assert "scancel" not in (tmp_path / "bin/called").read_text()
+
+
+@pytest.mark.parametrize("words", ["status s", "report s", "doctor s", "resume --yes s", "logs a6cec0e8"])
+def test_no_command_waits_for_a_planted_pipe(tmp_path: Path, words: str) -> None:
+    run = RunFolder.create(tmp_path / "runs/s/x-a6cec0e8", Config())
+    RunFolder.create(tmp_path / "runs/s/y-b6cec0e8", Config())
+    attempt = run.start_attempt(1, {}, None)
+    run.config_file.unlink()
+    names = ("status.json", "cause.json", "start.json", "rank0.log")
+    pipes = [run.config_file, run.metrics_file, run.path / "job.sbatch", run.path / "overrides.yaml",
+             tmp_path / "runs/s/ledger.jsonl", *(attempt.path / name for name in names)]  # fmt: skip
+    for pipe in pipes:
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+    done = subprocess.run(
+        [sys.executable, "-m", "launch", *words.split()], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1, 2) and "Traceback" not in done.stderr, done.stderr
 
 
 def test_hostile_metrics(tmp_path: Path) -> None:

@@ -376,6 +376,22 @@ def test_a_snapshot_has_code_and_no_secrets(tmp_path: Path) -> None:
     assert (first / "golang/a.py").read_text() == "golang/a.py"
 
 
+def test_a_module_that_jobs_go_without_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "golang").mkdir()
+    (tmp_path / "launch").mkdir()
+    for name in ("a.py", "keypoints.py", "key.txt", ".hidden.py"):
+        (tmp_path / "golang" / name).write_text("")
+    (tmp_path / "golang/link.py").symlink_to("a.py")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert snapshot.code_files(tmp_path) == ["golang/a.py"]
+    assert "without golang/keypoints.py, golang/link.py: " in caplog.text
+    caplog.clear()
+    subprocess.run([*git, "add", "golang/keypoints.py"], check=True)
+    (tmp_path / "golang/link.py").unlink()
+    assert snapshot.code_files(tmp_path) == ["golang/a.py", "golang/keypoints.py"] and not caplog.text
+
+
 def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
     ledger.append(tmp_path, "intent", run="a6cec0e8", submission="s")
     with (tmp_path / ledger.FILE).open("a") as file:
