@@ -94,7 +94,7 @@ def main() -> None:
         print(f"{path.stat().st_size / 1e6:.0f} MB, {IMAGES:,} images, {ANNOTATIONS:,} annotations")
         for way, row in rows.items():
             print(f"  {way:6} {row['seconds']:6.1f} s   peak {row['peak_mib']:6.0f} MiB")
-        print(json.dumps({"benchmark": "coco", "bytes": path.stat().st_size, **rows}))
+        print(json.dumps({"bench": "coco", "bytes": path.stat().st_size, **rows}))
 
 
 def _polygon(rng: np.random.Generator, corners: int) -> str:

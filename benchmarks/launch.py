@@ -98,7 +98,7 @@ def main() -> None:
     table.add_row("one sbatch a run, scripts ready", f"{single:.2f}", str(arguments.single), "measured")
     table.add_row("one sbatch a run, scripts ready", f"{scaled:.2f}", str(arguments.runs), "scaled from the row above")
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    result = {"benchmark": "launch", "runs": arguments.runs, "seconds": round(seconds, 3),
+    result = {"bench": "launch", "runs": arguments.runs, "seconds": round(seconds, 3),
               "one_by_one_seconds_scaled": round(scaled, 3), "one_by_one_measured_runs": arguments.single,
               "ratio": round(scaled / seconds, 2)}  # fmt: skip
     print(json.dumps(result))

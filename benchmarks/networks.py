@@ -20,6 +20,7 @@ from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
 
 LR = 0.1
+PRECISIONS = ("fp32", "bf16", "fp16")  # that are measured; in fp64 both ways are compared
 
 
 def settings(trunk: str, images: int, precision: str, **augment: int) -> Config:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import timing
-from benchmarks.networks import Ways, compare, settings
+from benchmarks.networks import PRECISIONS, Ways, compare, settings
 from golang.engine.seat import keep_freed_memory
 from golang.engine.step import AUTOCAST
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
     parser.add_argument("--trunk", default="resnet50", help="(resnet50)")
     parser.add_argument("--images", type=int, help="images a process (8, or 64 on a GPU)")
-    parser.add_argument("--precision", choices=tuple(AUTOCAST), help="(fp32, or bf16 on a GPU)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="(fp32, or bf16 on a GPU)")
     parser.add_argument("--rounds", type=int, help="turns of every way (3, or 20 on a GPU)")
     options = parser.parse_args()
     device = timing.device()

@@ -20,14 +20,13 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks import textbook, timing
-from benchmarks.networks import LR, Ways, compare, settings
+from benchmarks.networks import LR, PRECISIONS, Ways, compare, settings
 from benchmarks.photos import photos
 from golang.data.images import ImageSet
 from golang.data.loader import close, train_loader
 from golang.data.multicrop import MultiCrop, on_device
 from golang.data.sampler import StepSampler
 from golang.engine.seat import keep_freed_memory
-from golang.engine.step import AUTOCAST
 from golang.engine.transfer import Transfer
 
 T = TypeVar("T")
@@ -38,7 +37,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--trunk", help="(resnet18, or resnet50 on a GPU)")
     parser.add_argument("--images", type=int, help="images a step (8, or 64 on a GPU)")
-    parser.add_argument("--precision", choices=tuple(AUTOCAST), help="(fp32, or bf16 on a GPU)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="(fp32, or bf16 on a GPU)")
     parser.add_argument("--pipeline", choices=("pil", "opencv", "device"),
                         help="(opencv where there is one, else pil; device on a GPU)")  # fmt: skip
     parser.add_argument("--cores", type=int, help="as if the machine had no more (all)")

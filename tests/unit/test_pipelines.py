@@ -128,8 +128,9 @@ def test_workers_ranks_and_resuming_change_nothing(pictures: Path, pipeline: str
         assert all(torch.equal(a, b) for x, y in zip(whole, other, strict=True) for a, b in zip(x, y, strict=True))
 
 
-def test_jitter_asks_for_deterministic_forms_only(pictures: Path) -> None:
+def test_jitter_asks_for_deterministic_forms_only(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch raises in this mode where an operation of a device has none."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as the trainer does: without it no product has one
     batch = collate([dataset(pictures, "device")[1, index] for index in range(3)])
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)

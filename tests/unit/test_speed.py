@@ -52,6 +52,17 @@ def test_equal_to_the_textbook(
     assert result.get("syncs", 0) == 0 and result["launches"] < result.get("launches_textbook", 10**6)
 
 
+@pytest.mark.parametrize("bench", [step, train])
+def test_fp64_is_compared_and_not_measured(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The loaders give fp32, and the limit is measured in it."""
+    monkeypatch.setattr("sys.argv", [bench.__name__, "--precision=fp64"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "invalid choice: 'fp64'" in capsys.readouterr().err
+
+
 def test_a_difference_ends_a_benchmark() -> None:
     with pytest.raises(SystemExit, match=r"alignment: ours and the textbook's differ by 0\.5"):
         timing.check_equal("alignment", torch.zeros(2), torch.tensor([0.0, 0.5]), 1e-10)
