@@ -16,6 +16,8 @@ from golang.engine.checkpoint import CheckpointError, entries, lineage, read, wr
 from golang.engine.runfolder import RunFolder
 from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics, settings
 
+ON_A_GPU = [("cuda", precision) for precision in ("fp32", "bf16", "fp16") if torch.cuda.is_available()]
+
 
 def assert_same(run_dir: Path, undisturbed: Path) -> None:
     assert (run_dir / "DONE").exists()
@@ -139,11 +141,10 @@ def test_deterministic_mode(config: Config, undisturbed: Path, tmp_path: Path) -
     assert_same_but_settings(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_deterministic_mode_on_a_gpu(precision: str, data_root: Path, tmp_path: Path) -> None:
-    """With what is only there: the transfer's stream, LARC in one vector, the device's part of the pipeline."""
-    config = settings(data_root, precision=precision, device="cuda", deterministic=True, data={"pipeline": "device"})
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "bf16"), *ON_A_GPU])
+def test_deterministic_mode_of_fast_paths(device: str, precision: str, data_root: Path, tmp_path: Path) -> None:
+    """The device's part of the pipeline; on a GPU also the transfer's stream and LARC in one vector."""
+    config = settings(data_root, precision=precision, device=device, deterministic=True, data={"pipeline": "device"})
     assert launch(config, tmp_path / "whole", ranks=1) == [0]
     assert launch(config, tmp_path / "run", ranks=1, fault=Fault(8)) == [75]
     assert launch(config, tmp_path / "run", ranks=1) == [0]
