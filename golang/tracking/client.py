@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -150,22 +152,23 @@ def _init(
     settings |= {} if process is None else {"x_stats_pid": process}
     settings |= {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": timeout}
     try:
-        opened = wandb.init(
-            project=tracking.project or PROJECT,
-            entity=tracking.entity,
-            id=ticket.id if job_type == "pretrain" else f"{ticket.id}-{job_type}",
-            name=run.path.name,
-            group=config.sweep,
-            job_type=job_type,
-            tags=[config.data.name, config.method.name, *tracking.tags],
-            notes=tracking.notes,
-            config=config.to_dict() | {"code": code_version(), "folder": str(run.path)},
-            dir=str(folder),
-            mode=mode,
-            resume="allow" if mode == "online" else None,
-            allow_val_change=True,
-            settings=wandb.Settings(**settings),
-        )
+        with _nobody_to_ask():
+            opened = wandb.init(
+                project=tracking.project or PROJECT,
+                entity=tracking.entity,
+                id=ticket.id if job_type == "pretrain" else f"{ticket.id}-{job_type}",
+                name=run.path.name,
+                group=config.sweep,
+                job_type=job_type,
+                tags=[config.data.name, config.method.name, *tracking.tags],
+                notes=tracking.notes,
+                config=config.to_dict() | {"code": code_version(), "folder": str(run.path)},
+                dir=str(folder),
+                mode=mode,
+                resume="allow" if mode == "online" else None,
+                allow_val_change=True,
+                settings=wandb.Settings(**settings),
+            )
     except wandb.errors.CommError as error:
         if "deleted" in str(error):
             raise _RefusedError(_first_line(error)) from error
@@ -181,6 +184,17 @@ def _init(
     for key in PROBED:  # by their whole names, which come before patterns
         opened.define_metric(f"probe/{key}", step_metric=None if key == "step" else "probe/step")
     return opened
+
+
+@contextlib.contextmanager
+def _nobody_to_ask() -> Iterator[None]:
+    """At a terminal W&B's client would ask for a key that it lacks."""
+    terminal = sys.stdin
+    try:
+        with Path(os.devnull).open() as sys.stdin:
+            yield
+    finally:
+        sys.stdin = terminal
 
 
 def mode_of(config: Config) -> Mode | None:

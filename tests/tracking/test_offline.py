@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tests.resume.harness import TOTAL
 from tests.tracking import records
 from tests.tracking.conftest import roll_back, said, wait
 
+ROOT = Path(__file__).parents[2]
 STEPS = list(range(1, TOTAL + 1))
 OFFLINE = {"name": "offline", "project": "mine", "tags": ["first"], "notes": "a note"}
 
@@ -120,6 +123,26 @@ def test_sync_leaves_a_run_alone_that_is_being_trained(
     assert "is being trained now" in capsys.readouterr().err
     assert main(["sync", str(run.path)]) == 1 and "has no metrics yet" in capsys.readouterr().err
     assert not (run.path / "wandb").exists()
+
+
+def test_sync_without_a_key_asks_for_none_at_a_terminal(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Config.from_dict({"tracking": {"name": "wandb"}}))
+    run.metrics_file.write_text('{"step": 1, "loss": 2.0}\n')
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    keyboard, terminal = os.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launch", "sync", str(run.path)], cwd=ROOT, stdin=terminal, stdout=terminal,
+            stderr=terminal, env=environment | {"HOME": str(tmp_path)}, start_new_session=True,
+        )  # fmt: skip
+        try:
+            assert process.wait(100) == 0
+        finally:
+            process.kill()
+        assert b"run: this machine has no key for W&B; send it with: wandb sync" in os.read(keyboard, 10_000)
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
 
 
 def test_a_half_written_line_is_not_sent(
