@@ -17,6 +17,12 @@ class DataError(GolangError):
     """A data set that is missing, incomplete or contradictory."""
 
 
+class StorageError(DataError):
+    """Storage that fails, which says nothing about what lies there: another attempt may find it well again."""
+
+    exit_status = 79
+
+
 class CheckpointError(GolangError):
     """A checkpoint that is damaged or belongs to another run."""
 

@@ -13,6 +13,8 @@ import contextlib
 import errno
 import functools
 import io
+import os
+import stat
 import time
 import warnings
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from golang.errors import DataError
+from golang.errors import DataError, StorageError
 
 MOST_PIXELS = 2**28  # 16,384 × 16,384: 0.8 GB as RGB, and as much again for a crop of nearly everything
 PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds before each new try at reading a file
@@ -55,7 +57,7 @@ class UnreadableImageError(DataError):
 
 def read(path: Path, upright: bool = False) -> Image.Image:
     """The image in a file as RGB: `decode` of its bytes. Raises UnreadableImageError as `decode` does or when the file
-    cannot be opened, and DataError when the storage fails however often it is tried."""
+    cannot be opened, and StorageError when the storage fails however often it is tried."""
     return decode(read_bytes(path), upright)
 
 
@@ -63,17 +65,25 @@ def read_bytes(path: Path) -> bytes:
     """A file's content, tried again after an error that may pass. Raises as `read` does."""
     for pause in (*PAUSES, None):
         try:
-            return path.read_bytes()
+            return _content(path)
         except OSError as error:
             if error.errno not in TRANSIENT:
                 raise UnreadableImageError(f"{type(error).__name__}: {error.strerror or error}") from error
             if pause is None:
-                raise DataError(
+                raise StorageError(
                     f"{path} could not be read in {len(PAUSES) + 1} tries: {error.strerror}; check the storage, then "
                     "start the same command again (if this file alone fails, restore or delete it)"
                 ) from error
         time.sleep(pause)
     raise AssertionError("unreachable")
+
+
+def _content(path: Path) -> bytes:
+    """Without blocking: a pipe that nobody writes to would hold a run up for ever."""
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UnreadableImageError("it is a pipe or a device, no file")
+        return file.readall()
 
 
 def decode(data: bytes, upright: bool = False) -> Image.Image:

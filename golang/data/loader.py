@@ -117,8 +117,9 @@ def close(iterator: Iterator[Any]) -> None:
 
 def own_words(error: DataError) -> DataError:
     """A worker's error without the traceback that torch writes around it."""
-    _, _, said = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")
-    return DataError(said.rstrip("\n"))
+    kind = type(error)
+    _, _, said = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
+    return kind(said.rstrip("\n"))
 
 
 def _die_with_trainer() -> None:

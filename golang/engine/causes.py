@@ -11,19 +11,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from torch.distributed import DistError
+
 from golang.engine.runfolder import Attempt, read_json, write_atomically
-from golang.errors import CheckpointError, ConfigError, DataError, GolangError, NonFiniteError, PeerLostError
+from golang.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    GolangError,
+    NonFiniteError,
+    PeerLostError,
+    StorageError,
+)
 
 PEER_LOST = "peer lost"
+HANG = "hang"
 KILLED = "killed"  # what a rank died of that left no word, until someone knows better
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
-_DEVICE = re.compile(r"CUDA error|NCCL error|NCCL operation|cuDNN error|CUBLAS_|CUFFT_|ECC error", re.IGNORECASE)
-_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|CUDA_ERROR_OUT_OF_MEMORY|DefaultCPUAllocator|"
-    r"DataLoader worker .*(killed by signal: Killed|exited unexpectedly)",  # whom the kernel kills first
+_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO}
+)
+_DEVICE = re.compile(  # what torch 2.11 to 2.13, NCCL, gloo, cuDNN, cuBLAS and Triton say
+    r"CUDA (unknown )?error|CUDA driver|CUDA GPUs are available|cudaGetDeviceCount|NVIDIA driver|NVML_|Triton Error|"
+    r"NCCL (error|operation|communicator)|Watchdog caught collective|before timing out|gloo/transport|pair closure|"
+    r"(cuDNN( Frontend)?|cuFFT|cusolver) error|(CUDNN|CUBLAS|CUFFT|CUSOLVER)_STATUS|find an engine|ECC error",
     re.IGNORECASE,
 )
-_ASSERT = "device-side assert"  # a CUDA error, but of the program
+_MEMORY = re.compile(
+    r"out of (shared )?memory|can(no|')t allocate memory|bad_alloc|_OUT_OF_MEMORY|ALLOC(ATION)?_FAILED|"
+    r"DefaultCPUAllocator|file </torch_.*No space left|"  # shared memory, which is the host's
+    r"DataLoader worker .*(killed by signal: Killed|exited unexpectedly$)",  # whom the kernel kills first
+    re.IGNORECASE | re.MULTILINE,
+)
+_PROGRAM = re.compile("device-side assert|no kernel image")  # a CUDA error, but not of the machine
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,8 @@ def classify(error: BaseException) -> Cause:
         return Cause(PEER_LOST, retry=True)
     if isinstance(error, NonFiniteError):
         return Cause("non-finite")
+    if isinstance(error, StorageError):
+        return Cause("disk", retry=True)
     if isinstance(error, DataError):
         return Cause("data")
     if isinstance(error, (ConfigError, CheckpointError)):
@@ -57,7 +78,8 @@ def classify(error: BaseException) -> Cause:
         )
     if isinstance(error, OSError) and error.errno in _DISK:
         return Cause("disk", retry=True, remedy="look at the disk's space, quota and health")
-    if isinstance(error, (ConnectionError, TimeoutError)) or (_DEVICE.search(text) and _ASSERT not in text):
+    broken = isinstance(error, (ConnectionError, TimeoutError, DistError))
+    if broken or (isinstance(error, RuntimeError) and _DEVICE.search(text) and not _PROGRAM.search(text)):
         return Cause("CUDA or NCCL error", retry=True, remedy="if it stays with one node: cluster.exclude=NODE")
     return Cause("bug", remedy="the traceback is in the attempt's log; code=frozen keeps the code of the last attempt")
 
@@ -70,17 +92,19 @@ def recorded(attempt: Attempt, rank: int) -> Iterator[None]:
         yield
     except Exception as error:
         cause = classify(error)
-        facts = {"cause": cause.name, "retry": cause.retry, "message": _sentence(error, cause), "rank": rank}
         with contextlib.suppress(OSError):
-            write_atomically(
-                attempt.path / f"failure.rank{rank}.json", json.dumps(facts | {"host": socket.gethostname()})
-            )
-            if rank == 0:
-                blame = first_failure(attempt) or facts
+            leave_word(attempt, rank, cause, _sentence(error, cause))
+            if rank == 0 and (blame := first_failure(attempt)):
                 step = (read_json(attempt.path / "status.json") or {}).get("step", 0)
                 name = str(blame.pop("cause"))
                 attempt.write_cause(KILLED if name == PEER_LOST else name, step, **blame)
         raise
+
+
+def leave_word(attempt: Attempt, rank: int, cause: Cause, message: str) -> None:
+    """What a rank failed of, for `first_failure`. Raises OSError."""
+    facts = {"cause": cause.name, "retry": cause.retry, "message": message, "rank": rank, "host": socket.gethostname()}
+    write_atomically(attempt.path / f"failure.rank{rank}.json", json.dumps(facts))
 
 
 def first_failure(attempt: Attempt) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any
 from golang.config import Config
 from golang.data.sets import check_root
 from golang.engine import causes, checkpoint
-from golang.engine.distributed import World, read_world
+from golang.engine.distributed import World, peers, read_world
 from golang.engine.runfolder import Attempt, RunFolder
 from golang.engine.scheduler import Scheduler
 from golang.engine.seat import Seat, take
@@ -71,11 +71,13 @@ def _train(
 
         def hung(said: str) -> None:  # before the trainer takes over saying it
             log.error("%s", said)
+            causes.leave_word(start.attempt, seat.world.rank, causes.Cause(causes.HANG, retry=True), said)
             if seat.world.rank == 0:
-                start.attempt.write_cause("hang", 0, message=said)
+                start.attempt.write_cause(causes.HANG, 0, message=said)
 
         with Watchdog(config.hang_seconds, start.attempt.path / f"rank{seat.world.rank}.stacks", hung) as watchdog:
-            trainer = Trainer(config, start, seat, watchdog, mirror, shown)
+            with peers(lambda: "the start"):
+                trainer = Trainer(config, start, seat, watchdog, mirror, shown)
             trainer.tell(scheduler)
             return trainer.run()
 

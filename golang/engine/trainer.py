@@ -19,7 +19,7 @@ from golang.data.images import ImageSet
 from golang.data.multicrop import Crops, MultiCrop, on_device
 from golang.data.sampler import StepSampler
 from golang.data.sets import open_train, place
-from golang.engine import checkpoint, state
+from golang.engine import causes, checkpoint, state
 from golang.engine.distributed import data_parallel, peers
 from golang.engine.health import NEVER, Meter, Sentinel
 from golang.engine.optim import build_optimizer, learning_rates
@@ -41,7 +41,7 @@ from golang.validation import local_views
 from golang.weights import load_into
 
 log = logging.getLogger(__name__)
-GRACE = 25.0  # seconds after a stop signal within which a save must have been gathered
+GRACE = 25.0  # seconds for the ranks to be gathered once they agreed to stop, however long the step before took
 PATIENCE = 600.0  # seconds for a periodic save
 
 
@@ -213,8 +213,8 @@ class Trainer:
 
     def _save_last(self, stop: int) -> None:
         """The save that ends an attempt. A run whose last checkpoint can't be written is not finished."""
-        heard, self.saver.first = self.listener.heard or time.monotonic(), None
-        self._save(heard + GRACE if stop else time.monotonic() + PATIENCE)
+        self.saver.first = None
+        self._save(time.monotonic() + (GRACE if stop else PATIENCE))
         self.saver.wait()
         if not stop and self.world.rank == 0 and self.saver.last_step != self.done:
             raise CheckpointError(
@@ -291,7 +291,8 @@ class Trainer:
     def _hung(self, said: str) -> None:
         message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"
         log.error("%s", message)
-        self.report.end("failed", "hang", self.done, message=message)
+        causes.leave_word(self.attempt, self.world.rank, causes.Cause(causes.HANG, retry=True), message)
+        self.report.end("failed", causes.HANG, self.done, message=message)
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 
 from golang.config import Checkpoint, Config, Evaluation
+from golang.data.multicrop import Crops
 from golang.data.sets import open_train
 from golang.engine import trainer
 from golang.engine.distributed import ControlGroup
 from golang.engine.seat import leave_together
 from golang.engine.watchdog import HUNG
+from golang.errors import PeerLostError
 from golang.evaluation.during import PeriodicProbe
 from tests.resume.harness import Fault, differences, final_state, launch, metrics
 
@@ -87,6 +90,39 @@ def test_hang_outside_of_steps(
     cause = json.loads((run / "attempts/00/cause.json").read_text())
     assert cause["cause"] == "hang" and f"while {doing}" in cause["message"]
     assert prepare.__name__.split("_")[1][:4] in (run / f"attempts/00/rank{rank}.stacks").read_text()
+
+
+def broken_start() -> None:
+    def build(config: Config) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    if os.environ["RANK"] == "1":
+        trainer.build_model = build
+
+
+def test_a_rank_that_fails_at_the_start_is_blamed(config: Config, tmp_path: Path) -> None:
+    """The other one only sees that its peer is gone."""
+    assert launch(config, tmp_path / "run", ranks=2, prepare=broken_start)[0] == PeerLostError.exit_status
+    cause = json.loads((tmp_path / "run/attempts/00/cause.json").read_text())
+    assert (cause["cause"], cause["rank"]) == ("out of memory", 1)
+
+
+def slow_steps() -> None:
+    train_on = trainer.Trainer._train_on
+    trainer.GRACE = 1.0
+
+    def slow(self: trainer.Trainer, batch: Crops) -> None:
+        train_on(self, batch)
+        if self.done == 2 and self.world.rank == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1.5 if self.done >= 2 else 0)
+
+    trainer.Trainer._train_on = slow
+
+
+def test_a_step_longer_than_the_grace_is_saved(config: Config, tmp_path: Path) -> None:
+    assert launch(config, tmp_path / "run", ranks=2, prepare=slow_steps) == [75, 75]
+    assert final_state(tmp_path / "run")["step"] == 3
 
 
 def test_suspended_is_not_hung(tmp_path: Path) -> None:

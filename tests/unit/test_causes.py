@@ -14,7 +14,7 @@ import torch
 from golang.config import Config, Evaluation
 from golang.engine.causes import classify, first_failure, recorded
 from golang.engine.runfolder import Attempt, RunFolder
-from golang.errors import DataError, NonFiniteError, PeerLostError
+from golang.errors import DataError, NonFiniteError, PeerLostError, StorageError
 from launch import ledger
 from launch.requeue import Requeue, Verdict, name_cause
 
@@ -32,6 +32,26 @@ ROOT = Path(__file__).resolve().parents[2]
         (ImportError("libnccl.so, NCCL's library, not found"), "bug", False),
         (RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. "), "out of memory", False),
         (RuntimeError("DataLoader worker (pid(s) 4711) exited unexpectedly"), "out of memory", False),
+        (
+            RuntimeError("[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(…)"),
+            "CUDA or NCCL error",
+            True,
+        ),
+        (RuntimeError("NCCL communicator was aborted on rank 1."), "CUDA or NCCL error", True),
+        (RuntimeError("Application timeout caused pair closure"), "CUDA or NCCL error", True),
+        (RuntimeError("CUDNN_STATUS_MAPPING_ERROR"), "CUDA or NCCL error", True),
+        (RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu."), "CUDA or NCCL error", True),
+        (RuntimeError("No CUDA GPUs are available"), "CUDA or NCCL error", True),
+        (RuntimeError("CUDA driver error: unknown error"), "CUDA or NCCL error", True),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), "CUDA or NCCL error", True),
+        (torch.distributed.DistNetworkError("The client socket has timed out after 1800s"), "CUDA or NCCL error", True),
+        (RuntimeError("CUDA error: no kernel image is available for execution on the device"), "bug", False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "out of memory", False),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory", False),
+        (RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28)"), "out of memory", False),
+        (RuntimeError("DataLoader worker (pid 5) exited unexpectedly with exit code 1. Details"), "bug", False),
+        (OSError(errno.ESHUTDOWN, "Cannot send after transport endpoint shutdown"), "disk", True),
+        (StorageError("x.jpg could not be read in 5 tries"), "disk", True),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", True),
         (DataError("2 of 100 images are unreadable"), "data", False),
         (NonFiniteError("the loss stopped being finite"), "non-finite", False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from golang.data.sampler import StepSampler
 from golang.engine.distributed import ControlGroup, World
 from golang.engine.train import train
 from golang.engine.unreadable import Unreadable
-from golang.errors import DataError
+from golang.errors import DataError, StorageError
 from golang.evaluation.features import pooled_features
 from golang.method.trunk import build_trunk
 from tests.resume.harness import Fault, differences, final_state, launch, metrics, settings
@@ -136,23 +137,31 @@ def test_more_in_a_row_than_may_be_unreadable(tmp_path: Path) -> None:
     said = str(own_words(error.value))
     assert said.startswith("cannot read image 1, ") and "Traceback" not in said
     assert str(own_words(DataError("as it is"))) == "as it is"
+    assert isinstance(own_words(StorageError("it fails")), StorageError)
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    """Nobody writes to it: who reads it waits for ever."""
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(UnreadableImageError, match="pipe"):
+        decode.read(tmp_path / "a.jpg")
 
 
 def test_a_transient_error_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = photos(tmp_path, 3)
-    real, failures, pauses = Path.read_bytes, [], []
+    real, failures, pauses = decode._content, [], []
 
     def flaky(path: Path) -> bytes:
         if path.name == "001.jpg" and failures:
             raise OSError(failures.pop(), "moody file server")
         return real(path)
 
-    monkeypatch.setattr(Path, "read_bytes", flaky)
+    monkeypatch.setattr(decode, "_content", flaky)
     monkeypatch.setattr(decode.time, "sleep", pauses.append)
     failures[:] = [errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
     assert images.load(1).size == (32, 24) and pauses == [0.1, 0.5, 2.0]
     failures[:] = [errno.EIO] * 5
-    with pytest.raises(DataError, match=r"001\.jpg could not be read in 5 tries: moody file server") as error:
+    with pytest.raises(StorageError, match=r"001\.jpg could not be read in 5 tries: moody file server") as error:
         images.load_nearest(1)
     assert not isinstance(error.value, UnreadableImageError), "no neighbour stands in: the result would depend on luck"
     failures[:] = [errno.EACCES]
