@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from golang.engine import lock
@@ -47,10 +52,13 @@ def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
     why = ""
     if not offline:
         try:
-            client = open_client(run, "online", run.path, job_type, PATIENCE)
+            with _nobody_to_ask():
+                client = open_client(run, "online", run.path, job_type, PATIENCE)
             _send(run, client, job_type)
             return f"sent to {client.url}"
-        except (NoKeyError, UnreachableError) as error:
+        except NoKeyError as error:
+            why = f"{error}; after `wandb login`, "
+        except UnreachableError as error:
             why = f"{error}; "
     folder = run.path / "wandb" / f"clean-{job_type}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -58,7 +66,19 @@ def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
     client.after = 0
     _send(run, client, job_type)
     written = next((folder / "wandb").glob("offline-run-*"))
-    return f"{why}send it with: wandb sync {written}"
+    return f"{why}send it with: wandb sync {shlex.quote(str(written))}"
+
+
+@contextlib.contextmanager
+def _nobody_to_ask() -> Iterator[None]:
+    """Without a key W&B's client would ask on a terminal, and wait for ever."""
+    terminal = sys.stdin
+    with Path(os.devnull).open() as nothing:
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = terminal
 
 
 def _send(run: RunFolder, client: Client, job_type: JobType) -> None:

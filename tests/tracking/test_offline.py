@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from golang.engine.tracking import read_metrics
 from golang.engine.trainer import Trainer
 from golang.tracking.publish import publish
 from launch.__main__ import main
+from tests.cli.test_terminal import on_terminal
 from tests.resume.harness import TOTAL
 from tests.tracking import records
 from tests.tracking.conftest import roll_back, said, wait
@@ -133,3 +136,15 @@ def test_a_half_written_line_is_not_sent(
     publish(run, offline=True)
     (clean,) = records.files(run / "wandb/clean-pretrain")
     assert [row["step"] for row in records.history(clean)] == STEPS[:5]
+
+
+def test_sync_on_a_terminal_without_a_key(configure: Callable[..., Config], tmp_path: Path) -> None:
+    """It does not ask, and its next command is one that a shell takes."""
+    run = RunFolder.create(tmp_path / "my run", configure())
+    run.metrics_file.write_text('{"step": 1, "loss": 1.5}\n')
+    shown = on_terminal([sys.executable, "-m", "launch", "sync", str(run.path)], WANDB_LOGIN_TIMEOUT="9").replace(
+        "\r\n", ""
+    )
+    assert "no key for W&B; after `wandb login`, send it with: wandb sync" in shown and "choice" not in shown
+    *_, folder = shlex.split(shown.rpartition("send it with: ")[2])
+    assert Path(folder).is_dir()
