@@ -35,8 +35,14 @@ class Run:
 def runs_in(sweep: Path) -> list[Run]:
     """A sweep's runs by name, with the job each was last given."""
     jobs = {line["folder"]: line["job"] for line in ledger.read(sweep) if line["job"] and line["folder"]}
-    folders = sorted(path.parent for path in sweep.glob("*/config.yaml"))
+    folders = sorted((path.parent for path in sweep.glob("*/config.yaml")), key=_by_numbers)
     return [Run(folder, jobs.get(folder.name, "")) for folder in folders]
+
+
+def _by_numbers(folder: Path) -> list[str | float]:
+    """Orders names as people do: epochs=7 before epochs=15."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", folder.name)
+    return [float(part) if number % 2 else part for number, part in enumerate(parts)]
 
 
 def find(target: str | None, runs_dir: Path) -> list[Run]:

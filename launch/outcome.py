@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -156,7 +156,8 @@ def marginals(runs: Sequence[Outcome]) -> list[Effect]:
 def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
     folder = RunFolder(run.path)
     metrics = [line for line in read_metrics(folder.metrics_file) if _count(line["step"])]
-    attempts = list(_attempts(folder))
+    logged = {_count(line.get("attempt")): _when(line.get("time")) or 0.0 for line in metrics}
+    attempts = list(_attempts(folder, logged))
     ranks = {attempt.number: attempt.ranks for attempt in attempts}
     useful, before = 0.0, 0
     for line in metrics:
@@ -189,14 +190,16 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
     )  # fmt: skip
 
 
-def _attempts(folder: RunFolder) -> Iterator[Attempt]:
+def _attempts(folder: RunFolder, logged: Mapping[int, float]) -> Iterator[Attempt]:
+    """In order. `logged`: by attempt, when its last line of metrics was written."""
     for number in folder.attempt_numbers():
         start = read_json(folder.attempts / f"{number:02d}" / "start.json") or {}
         status, cause = _status(folder, number), _cause(folder, number)
         began = _when(start.get("started"))
         if began is None:
             continue
-        ended = (None if cause.get("by") == LATE else _when(cause.get("at"))) or _when(status.get("updated")) or began
+        heard = max(began, _when(status.get("updated")) or began, logged.get(number, began))
+        ended = (None if cause.get("by") == LATE else _when(cause.get("at"))) or heard
         resumed = re.match(r"step_(\d+)", str(start.get("resumed_from")))
         yield Attempt(
             number=number,

@@ -15,7 +15,7 @@ GOODPUT = (
     "Goodput is useful over total GPU-seconds. Useful: every step that stands in metrics.jsonl counts once, with the "
     "`step_seconds` of its log line (wall time a step, waiting for data and periodic saves included) times the ranks "
     "of its attempt; a step that was done again counts by its last time only. Total: for each attempt, its ranks times "
-    "the seconds from its start.json to its cause.json (without one of its own, to its last status.json). "
+    "the seconds from its start.json to its cause.json (without one of its own, to the last that it wrote). "
     "The difference is starting, repeating steps, last saves, and waiting to be stopped. Time in the queue counts in "
     "neither. A rank is a GPU, or a process where there is none."
 )
@@ -132,10 +132,11 @@ def _table_of_attempts(runs: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _failures(runs: Sequence[Outcome]) -> Iterator[str]:
-    causes = Counter(attempt.cause for run in runs for attempt in run.attempts if attempt.cause != "finished")
-    if causes:
-        ended = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
-        yield from (f"Attempts that did not finish: {_plain(ended)}.", "")
+    ends = Counter(attempt.cause for run in runs for attempt in run.attempts)
+    del ends["finished"], ends["running"]
+    if ends:
+        ended = ", ".join(f"{cause} {count}" for cause, count in ends.most_common())
+        yield from (f"Attempts that ended before the run was finished: {_plain(ended)}.", "")
     rows = [
         [str(number), where, cause, message]
         for number, run in enumerate(runs, start=1) for where, cause, message in run.failures

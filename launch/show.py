@@ -57,7 +57,7 @@ def _table(console: Console, title: str, runs: Sequence[Planned], cells: list[li
     common, own = differing(runs)
     keys = list(dict.fromkeys(key for row in own for key in row))
     used = [index for index in range(len(columns)) if any(row[index] for row in cells)]
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in [*(columns[index] for index in used), *keys]:
         table.add_column(Text(name), overflow="fold")
     for number, (row, values) in enumerate(zip(cells, own, strict=True)):
@@ -66,6 +66,7 @@ def _table(console: Console, title: str, runs: Sequence[Planned], cells: list[li
                 table.add_row(Text(f"… {len(runs) - _SHOWN} more"))
             continue
         table.add_row(*(Text(plain(row[index])) for index in used), *(Text(plain(values.get(key, ""))) for key in keys))
+    _say(console, title)  # not as the table's own, which is folded to its width
     console.print(table)
     return " ".join(common)
 

@@ -63,13 +63,14 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
     cause = (read_json(newest / "cause.json") if newest else None) or {}
     state, last = _state(folder, answer.jobs.get(run.job), not answer.trouble, status, cause, event)
     job = answer.jobs.get(run.job)
+    progress = status or _progress(folder, numbers[:-1])
     return Standing(
         sweep=run.sweep.name,
         run=run.path.name,
         state=state,
-        step=_whole(status.get("step")),
-        total=_whole(status.get("total")),
-        loss=real(status.get("loss")),
+        step=_whole(progress.get("step")),
+        total=_whole(progress.get("total")),
+        loss=real(progress.get("loss")),
         mAP=_evaluated(run.path, status),
         attempts=len(numbers),
         last=last,
@@ -77,6 +78,12 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any] | None) -> Standin
         job=run.job,
         updated=str(status.get("updated", "")),
     )
+
+
+def _progress(folder: RunFolder, numbers: Sequence[int]) -> dict[str, Any]:
+    """How far the run had come before an attempt that has only begun."""
+    said = (read_json(folder.attempts / f"{number:02d}" / "status.json") for number in reversed(numbers))
+    return next(filter(None, said), {})
 
 
 def _evaluated(folder: Path, status: dict[str, Any]) -> dict[str, float]:
@@ -180,8 +187,8 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
     for sweep in dict.fromkeys(line.sweep for line in lines):
         own = [line for line in lines if line.sweep == sweep]
         states = Counter(line.state for line in everything or lines if line.sweep == sweep)
-        title = Text(plain(f"{sweep}: " + ", ".join(f"{count} {state}" for state, count in states.items())))
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        title = Text(plain(f"{sweep}: " + ", ".join(f"{count} {state}" for state, count in states.items())), "italic")
+        table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("run", overflow="fold")
         table.add_column("state", no_wrap=True)
         measured = any(line.mAP for line in own)
@@ -203,7 +210,7 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
             row: list[Any] = [name, state, progress, loss]
             row += [*(["\n".join(points) or "–"] if measured else []), str(line.attempts)]
             table.add_row(*row, *([Text(plain(line.node)), Text(last)] if width >= WIDE else []))
-        parts.append(table)
+        parts += [title, table]
     if trouble:
         parts.append(Text(plain(trouble), style="yellow"))
     return Group(*parts)

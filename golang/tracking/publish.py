@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
             client = open_client(run, "online", run.path, job_type, PATIENCE)
             _send(run, client, job_type)
             return f"sent to {client.url}"
-        except (NoKeyError, UnreachableError) as error:
+        except NoKeyError as error:
+            why = f"{error}; after `wandb login`, "
+        except UnreachableError as error:
             why = f"{error}; "
     folder = run.path / "wandb" / f"clean-{job_type}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -58,7 +61,7 @@ def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
     client.after = 0
     _send(run, client, job_type)
     written = next((folder / "wandb").glob("offline-run-*"))
-    return f"{why}send it with: wandb sync {written}"
+    return f"{why}send it with: wandb sync {shlex.quote(str(written))}"
 
 
 def _send(run: RunFolder, client: Client, job_type: JobType) -> None:

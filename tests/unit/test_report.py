@@ -109,6 +109,24 @@ def test_goodput_counts_each_step_once(sweep: Path) -> None:
     assert "**60.0 %**: 480 of 800 GPU-seconds; 40 steps were done again." in text
 
 
+def test_an_attempt_lasts_to_its_newest_line(sweep: Path) -> None:
+    """Its status file is written now and then only; steps after it would make more than 100 % of goodput."""
+    run = RunFolder(sweep / outcomes(sweep)[0].name)
+    (run.attempts / "01/cause.json").unlink()
+    rewrite(run.attempts / "01/status.json", updated=stamp(102))
+    with run.metrics_file.open("a") as file:
+        file.write(json.dumps({"step": 50, "step_seconds": 1.0, "attempt": 1, "time": stamp(130)}) + "\n")
+    assert outcomes(sweep)[0].attempts[1].seconds == 30
+
+
+def test_what_goes_on_did_not_end(sweep: Path) -> None:
+    run = RunFolder(sweep / outcomes(sweep)[0].name)
+    (run.attempts / "01/cause.json").unlink()
+    run.done_file.unlink()
+    with run.hold():
+        assert "before the run was finished: lost 4." in report.write(sweep)[0].read_text()
+
+
 def test_evaluations_are_figures_of_their_runs(sweep: Path) -> None:
     """Not rows of their own, and no seconds in which nothing was trained."""
     before = outcomes(sweep)
@@ -144,7 +162,7 @@ def test_the_text(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "| 1 | 200 | 1 | 40.00 | 2.0000 | 40/40 | finished |" in text
     assert "| 4 | 200 | 2 | – | 2.0000 | 40/40 | finished |" in text
     assert "random" not in text, "it measures another network"
-    assert "Attempts that did not finish: lost 4." in text
+    assert "Attempts that ended before the run was finished: lost 4." in text
     assert (
         "| a &#124; b # &#60;script&#62; &#38;lt; &#36;x&#36; &#126;&#126;y&#126;&#126; http&#58;//z.example |" in text
     )

@@ -67,6 +67,20 @@ def test_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 100
 
 
+def test_an_attempt_that_has_only_begun_shows_how_far_the_run_is(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RunFolder(sweep / "epochs=3,group_heads=4-3bcdef01").start_attempt(1, {}, None)
+    assert main(["status", "--json", "3bcd"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["step"], line["total"], line["loss"], line["attempts"]) == (30, 100, 2.5, 2)
+
+
+def test_runs_are_in_the_order_of_their_numbers(sweep: Path) -> None:
+    RunFolder.create(sweep / "epochs=10,group_heads=4-abcdef01", Config())
+    assert [run.path.name[7:9] for run in find("mine", Path("runs"))] == ["0,", "1,", "2,", "3,", "4,", "5,", "10"]
+
+
 @pytest.mark.parametrize("target", ["1bcd", "1bcdef01", "77_3", "77", "epochs=1", "epochs=1,group_heads=4-1bcdef01"])
 def test_a_run_by_any_name(sweep: Path, target: str) -> None:
     assert find_one(target, Path("runs")).path.name == "epochs=1,group_heads=4-1bcdef01"
