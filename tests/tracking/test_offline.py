@@ -139,7 +139,8 @@ def test_sync_without_a_key_asks_for_none_at_a_terminal(tmp_path: Path) -> None:
             assert process.wait(100) == 0
         finally:
             process.kill()
-        assert b"run: this machine has no key for W&B; after `wandb login`, send it with: wandb sync" in os.read(keyboard, 10_000)
+        shown = os.read(keyboard, 10_000)
+        assert b"run: this machine has no key for W&B; after `wandb login`, send it with: wandb sync" in shown
     finally:
         os.close(keyboard)
         os.close(terminal)
