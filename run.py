@@ -1,6 +1,13 @@
 """The one entry: `python run.py [experiment=…] [setting=value …]`; `--cfg job` shows what there is to set."""
 
-from launch.plan import main
+import sys
+
+from launch.errors import without
+
+try:
+    from launch.plan import main
+except ModuleNotFoundError as error:
+    sys.exit(without(error))
 
 if __name__ == "__main__":
     main()

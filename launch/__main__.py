@@ -12,6 +12,7 @@ from pathlib import Path
 from golang.engine.runfolder import RunFolder
 from golang.errors import GolangError
 from launch import ledger
+from launch.errors import without
 from launch.find import find, find_one, find_sweep
 from launch.logs import follow, log_file
 from launch.plain import plain
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GolangError as error:
         print(plain(str(error), keep="\n"), file=sys.stderr)
         return error.exit_status
+    except ModuleNotFoundError as error:
+        print(without(error), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return status

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from golang.errors import GolangError
 
 
@@ -19,3 +21,11 @@ class LaunchBusyError(GolangError):
     """Another launcher works on the same sweep."""
 
     exit_status = 73
+
+
+def without(error: ModuleNotFoundError) -> str:
+    """What to say where Python lacks a package that the project needs."""
+    return (
+        f"{sys.executable} has no module {error.name}: `make setup` makes an environment that has all, and "
+        "`. .venv/bin/activate` enters it"
+    )

@@ -30,6 +30,7 @@ from launch.config import Cluster, Launch
 from launch.grid import Grid
 from launch.plain import plain
 from launch.reader import Reader
+from launch.sbatch import check_name
 from launch.sweep import Plan, Planned, folders
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -119,6 +120,7 @@ def plan(loader: ConfigLoader, hydra_overrides: list[str], cells: Sequence[Seque
             del config["hydra"]
         return config
 
+    check_name(Path.cwd())
     grid, reader = Grid(compose, _groups()), Reader()
     there: dict[Path, dict[str, Path]] = {}
     runs: dict[str, Planned] = {}

@@ -34,8 +34,7 @@ class Script:
 
     def __post_init__(self) -> None:
         for path in (self.code, self.cwd):
-            if any(ord(character) < 32 for character in str(path)):  # it would end a line of options
-                raise ConfigError(f"{str(path)!r} has a line break or the like in it; work from another folder")
+            check_name(path)
 
     def for_run(self, run_dir: Path, submission: str) -> str:
         """A script that starts or restarts one run; its own id, so that a launcher finds the job."""
@@ -122,6 +121,12 @@ class Script:
             words.append(f"--cpus-per-task={self.cluster.cpus_per_task}")  # since 22.05 not inherited
         log = '--output="$RUN_DIR/logs/%j.rank%t.log"'
         return f"{shell(words)} {log} {shell(self.cluster.container)}".strip()
+
+
+def check_name(path: Path) -> None:
+    """Raises ConfigError for a path that no batch script can hold: it would end a line of options, or is no UTF-8."""
+    if any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in str(path)):
+        raise ConfigError(f"{str(path)!r} has a line break or the like in it, or is no UTF-8; work from another folder")
 
 
 def lead_time(cluster: Cluster, save_seconds: float | None) -> int:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from golang.config import Toy
+from golang.config import Config, Toy
 from golang.data.toy import write
 from golang.engine.checkpoint import lineage, read
 from golang.engine.runfolder import RunFolder
-from tests.cli.command import command, finish, run, started, status, wait_for_step
+from tests.cli.command import ROOT, command, finish, run, started, status, wait_for_step
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +164,15 @@ def test_wrong_commands(
     assert app(arguments) == 2
     assert re.search(message, capsys.readouterr().out)
     assert not (tmp_path / "runs").exists(), "nothing is made for a command that can't work"
+
+
+@pytest.mark.parametrize(
+    ("absent", "starting"),
+    [("hydra", f"run_path({str(ROOT / 'run.py')!r}"), ("rich.console", "run_module('launch'")],
+)
+def test_a_python_that_lacks_a_package(tmp_path: Path, absent: str, starting: str) -> None:
+    """As of someone who did not enter the environment that `make setup` makes."""
+    RunFolder.create(tmp_path / "runs/s/x-a6cec0e8", Config())
+    code = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules[{absent!r}] = None; "
+    status, output = run(tmp_path, ["-c", f"{code}runpy.{starting}, run_name='__main__')", "status"])
+    assert status == 1 and f"has no module {absent}: `make setup` makes" in output and "Traceback" not in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from golang.errors import ConfigError
 from launch import ledger, submit
 from launch.config import Cluster, Launch
 from launch.sbatch import Script
+from tests.cli import command
 from tests.security.common import ROOT, SHELL, plan, programs
 
 
@@ -112,6 +114,14 @@ def test_a_line_break_in_a_path_is_refused(tmp_path: Path, monkeypatch: pytest.M
     for script in ((tmp_path, folder), (folder, tmp_path)):
         with pytest.raises(ConfigError, match="has a line break"):
             Script(Cluster(), script[0], "n", script[1], 9)
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"a\xff")
+    folder.mkdir()
+    code, output = command.run(folder, [str(ROOT / "run.py"), "cluster=local"])
+    assert code == 2 and re.search(r"a\\udcff.* is no UTF-8; work from another folder", output), output
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("name", ["10%data", "%%", "a\\b"])
