@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
     client.after = 0
     _send(run, client, job_type)
     written = next((folder / "wandb").glob("offline-run-*"))
-    return f"{why}send it with: wandb sync {written}"
+    return f"{why}send it with: wandb sync {shlex.quote(str(written))}"
 
 
 def _send(run: RunFolder, client: Client, job_type: JobType) -> None:
