@@ -23,8 +23,9 @@ def plan(plan: Plan, script: str) -> None:
     cells = [[run.id] for run in plan.runs]
     common = _table(console, f"{len(plan.runs)} runs for {plan.sweep}", plan.runs, cells, ["id"])
     _say(console, f"All of them: {common}" if common else "")
-    _say(console, "\nThe first run's job.sbatch (an array's differs in --array and in where RUN_DIR comes from):\n")
-    _say(console, script)
+    if plan.runs[0].cluster.name == "slurm":
+        _say(console, "\nThe first run's job.sbatch (an array's differs in --array and in where RUN_DIR comes from):\n")
+        _say(console, script)
     _say(console, "Nothing was submitted. Without dry_run=true the same command submits.")
 
 
@@ -56,7 +57,7 @@ def _table(console: Console, title: str, runs: Sequence[Planned], cells: list[li
     common, own = differing(runs)
     keys = list(dict.fromkeys(key for row in own for key in row))
     used = [index for index in range(len(columns)) if any(row[index] for row in cells)]
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in [*(columns[index] for index in used), *keys]:
         table.add_column(Text(name), overflow="fold")
     for number, (row, values) in enumerate(zip(cells, own, strict=True)):
@@ -65,6 +66,7 @@ def _table(console: Console, title: str, runs: Sequence[Planned], cells: list[li
                 table.add_row(Text(f"… {len(runs) - _SHOWN} more"))
             continue
         table.add_row(*(Text(plain(row[index])) for index in used), *(Text(plain(values.get(key, ""))) for key in keys))
+    _say(console, title)  # above the table, not in it: a path has to stay in one piece
     console.print(table)
     return " ".join(common)
 
