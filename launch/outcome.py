@@ -70,6 +70,11 @@ class Outcome:
         return sum(attempt.seconds * attempt.ranks for attempt in self.attempts)
 
     @property
+    def goodput(self) -> float | None:
+        """Useful over total seconds, at most 1: an attempt's stamps are whole seconds, those of its steps are not."""
+        return min(1.0, self.useful / self.total_seconds) if self.total_seconds else None
+
+    @property
     def repeated(self) -> int:
         """Steps that were done again."""
         pairs = zip(self.attempts, self.attempts[1:], strict=False)
@@ -156,7 +161,7 @@ def marginals(runs: Sequence[Outcome]) -> list[Effect]:
 def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
     folder = RunFolder(run.path)
     metrics = [line for line in read_metrics(folder.metrics_file) if _count(line["step"])]
-    attempts = list(_attempts(folder))
+    attempts = list(_attempts(folder, metrics))
     ranks = {attempt.number: attempt.ranks for attempt in attempts}
     useful, before = 0.0, 0
     for line in metrics:
@@ -189,14 +194,17 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
     )  # fmt: skip
 
 
-def _attempts(folder: RunFolder) -> Iterator[Attempt]:
+def _attempts(folder: RunFolder, metrics: Sequence[dict[str, Any]]) -> Iterator[Attempt]:
+    logged = {_count(line.get("attempt")): _when(line.get("time")) for line in metrics}
     for number in folder.attempt_numbers():
         start = read_json(folder.attempts / f"{number:02d}" / "start.json") or {}
         status, cause = _status(folder, number), _cause(folder, number)
         began = _when(start.get("started"))
         if began is None:
             continue
-        ended = (None if cause.get("by") == LATE else _when(cause.get("at"))) or _when(status.get("updated")) or began
+        ended = (None if cause.get("by") == LATE else _when(cause.get("at"))) or max(
+            _when(status.get("updated")) or began, logged.get(number) or began
+        )
         resumed = re.match(r"step_(\d+)", str(start.get("resumed_from")))
         yield Attempt(
             number=number,
