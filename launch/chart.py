@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def draw(runs: Sequence[Outcome], path: Path) -> Path:
     else:
         left = above
     _scores(left.subplots(), runs, labels, size, legend)
-    _time_line(below.subplots(), runs, labels, size)
+    _time_line(below, runs, labels, size)
     partial = path.with_name(f".{path.name}.tmp")
     partial.unlink(missing_ok=True)
     figure.savefig(partial, dpi=_DOTS_PER_INCH, format="png")
@@ -63,7 +64,7 @@ def _scores(panel: Any, runs: Sequence[Outcome], labels: Sequence[str], size: in
     panel.grid(axis="x", color="#e5e5e5", linewidth=0.8)
     panel.set_xlabel(_what(runs), fontsize=9)
     panel.margins(x=0.08)
-    panel.set_title(f"Runs, the best first{of}", loc="left", color=INK, fontsize=10)
+    panel.set_title("\n".join(["Runs, the best first", *textwrap.wrap(of, 50)]), loc="left", color=INK, fontsize=10)
     if not spots:
         panel.set_xticks([])
 
@@ -87,7 +88,8 @@ def _effects(part: Any, effects: Sequence[Effect], what: str) -> None:  # noqa: 
     part.suptitle(f"Mean {what}; grey: lowest to highest", x=0.02, ha="left", fontsize=9, color=INK)
 
 
-def _time_line(panel: Any, runs: Sequence[Outcome], labels: Sequence[str], size: int) -> None:  # noqa: ANN401
+def _time_line(part: Any, runs: Sequence[Outcome], labels: Sequence[str], size: int) -> None:  # noqa: ANN401
+    panel = part.subplots()
     starts = [time for run in runs for time in (*run.submitted, *(attempt.began for attempt in run.attempts))]
     zero = min(starts, default=0.0)
     last = max((attempt.ended for run in runs for attempt in run.attempts), default=zero + 1)
@@ -102,7 +104,7 @@ def _time_line(panel: Any, runs: Sequence[Outcome], labels: Sequence[str], size:
             color, hatch = styles.get(attempt.cause, styles.get(REST, FIXED["lost"]))
             panel.barh(place, attempt.seconds / unit, left=(attempt.began - zero) / unit, height=0.62, color=color,
                        hatch=hatch, edgecolor="white", linewidth=0.6, zorder=2)  # fmt: skip
-        share = f"{100 * run.useful / run.total_seconds:.0f} %" if run.total_seconds else "–"
+        share = "–" if run.goodput is None else f"{100 * run.goodput:.0f} %"
         panel.text(1.01, place, share, transform=panel.get_yaxis_transform(), va="center", fontsize=size, color=INK)
     panel.text(1.01, 1.0, "goodput", transform=panel.transAxes, va="bottom", fontsize=size, color=INK)
     _rows(panel, labels, size)
@@ -114,8 +116,7 @@ def _time_line(panel: Any, runs: Sequence[Outcome], labels: Sequence[str], size:
         for cause, (color, hatch) in styles.items()
     ]
     if marks:
-        panel.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.62 / (0.2 * len(runs) + 0.8)),
-                     ncols=min(6, len(marks)), frameon=False, fontsize=8)  # fmt: skip
+        part.legend(handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=8)
 
 
 def _rows(panel: Any, labels: Sequence[str], size: int) -> None:  # noqa: ANN401
@@ -150,7 +151,7 @@ def _labels(runs: Sequence[Outcome]) -> tuple[list[str], str]:
         _plain(f"{_short(text or run.name, _LONGEST)}   #{number}")
         for number, (text, run) in enumerate(zip(own, runs, strict=True), start=1)
     ]
-    return found, "" if fits else _plain(": " + _short(" · ".join(names), 60))
+    return found, "" if fits else _plain(" · ".join(names))
 
 
 def _what(runs: Sequence[Outcome]) -> str:

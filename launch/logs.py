@@ -20,11 +20,11 @@ def log_file(run: Run, rank: int, attempt: int | None) -> Path:
         raise NotFoundError(f"{run.path.name} has not started yet: python -m launch status {run.identity or run.path}")
     chosen = numbers[-1] if attempt is None else attempt
     if chosen not in numbers:
-        raise NotFoundError(f"{run.path.name} has no attempt {chosen}; there are {', '.join(map(str, numbers))}")
+        raise NotFoundError(f"{run.path.name} has no attempt {chosen}, only {', '.join(map(str, numbers))}")
     path = RunFolder(run.path).attempts / f"{chosen:02d}" / f"rank{rank}.log"
     if not path.is_file():
         there = sorted(file.stem.removeprefix("rank") for file in path.parent.glob("rank*.log"))
-        raise NotFoundError(f"attempt {chosen} has no log of rank {rank}; there are ranks {', '.join(there) or 'none'}")
+        raise NotFoundError(f"attempt {chosen} has no log of rank {rank}, only of {', '.join(there) or 'none'}")
     return path
 
 

@@ -70,6 +70,11 @@ class Outcome:
         return sum(attempt.seconds * attempt.ranks for attempt in self.attempts)
 
     @property
+    def goodput(self) -> float | None:
+        """Useful over total seconds, at most 1: an attempt's stamps are whole seconds, those of its steps are not."""
+        return min(1.0, self.useful / self.total_seconds) if self.total_seconds else None
+
+    @property
     def repeated(self) -> int:
         """Steps that were done again."""
         pairs = zip(self.attempts, self.attempts[1:], strict=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -124,6 +124,7 @@ def plan(loader: ConfigLoader, hydra_overrides: list[str], cells: Sequence[Seque
     grid, reader = Grid(compose, _groups()), Reader()
     there: dict[Path, dict[str, Path]] = {}
     runs: dict[str, Planned] = {}
+    shared = set.intersection(*map(set, cells)) if cells else set()
     for cell in cells:
         config, launch = reader.read(grid.settings(cell))
         if launch.run_dir is not None:
@@ -136,7 +137,7 @@ def plan(loader: ConfigLoader, hydra_overrides: list[str], cells: Sequence[Seque
         sweep = Path(launch.runs_dir).expanduser().absolute() / config.sweep
         if sweep not in there:
             there[sweep] = folders(sweep)
-        for run in _runs_of(config, tuple(cell), launch.cluster, sweep, there[sweep]):
+        for run in _runs_of(config, tuple(cell), shared, launch.cluster, sweep, there[sweep]):
             runs.setdefault(run.id, run)
     if len(there) != 1:
         names = ", ".join(path.name for path in there)
@@ -145,9 +146,15 @@ def plan(loader: ConfigLoader, hydra_overrides: list[str], cells: Sequence[Seque
 
 
 def _runs_of(
-    config: Config, overrides: tuple[str, ...], cluster: Cluster, sweep: Path, there: dict[str, Path]
+    config: Config,
+    overrides: tuple[str, ...],
+    shared: Container[str],
+    cluster: Cluster,
+    sweep: Path,
+    there: dict[str, Path],
 ) -> Iterator[Planned]:
-    """What one cell asks for: a training and the evaluations of its end, each a run of its own; or evaluations."""
+    """What one cell asks for: a training and the evaluations of its end, each a run of its own; or evaluations.
+    A folder's name is cut where it is long, so what all cells share comes last in it."""
 
     def planned(one: Config, words: tuple[str, ...], name: str, after: str = "") -> Planned:
         identity = run_id(one)
@@ -158,7 +165,8 @@ def _runs_of(
         for one in of_checkpoint(config):
             yield planned(one, (*plain, f"evaluation={one.evaluation.protocol[0]}"), _named(one))
         return
-    name = label([word for word in overrides if not _beside(word)])
+    words = sorted(overrides, key=lambda word: word in shared)
+    name = label([word for word in words if not _beside(word)])
     if not config.evaluation.protocol:
         yield planned(config, overrides, name)
         return

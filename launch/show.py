@@ -23,8 +23,9 @@ def plan(plan: Plan, script: str) -> None:
     cells = [[run.id] for run in plan.runs]
     common = _table(console, f"{len(plan.runs)} runs for {plan.sweep}", plan.runs, cells, ["id"])
     _say(console, f"All of them: {common}" if common else "")
-    _say(console, "\nThe first run's job.sbatch (an array's differs in --array and in where RUN_DIR comes from):\n")
-    _say(console, script)
+    if plan.runs[0].cluster.name == "slurm":
+        _say(console, "\nThe first run's job.sbatch (an array's differs in --array and in where RUN_DIR comes from):\n")
+        _say(console, script)
     _say(console, "Nothing was submitted. Without dry_run=true the same command submits.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,9 +90,9 @@ def test_what_was_tracked_offline_goes_online(
 def test_wandbs_own_sync_of_the_clean_folder(
     configure: Configure, attempt: Attempt, server: Server, tmp_path: Path
 ) -> None:
-    config, folder = configure(), tmp_path / "run"
+    config, folder = configure(), tmp_path / "try 1"
     assert attempt(config, folder) == 0
-    command = publish(folder, offline=True).partition("wandb sync ")[2]
+    (command,) = shlex.split(publish(folder, offline=True).partition("wandb sync ")[2])
     done = subprocess.run([sys.executable, "-m", "wandb", "sync", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = server.runs.values()

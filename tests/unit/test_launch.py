@@ -21,17 +21,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from golang.config import Config, Evaluation
 from golang.errors import ConfigError
-from launch import ledger, snapshot
+from launch import ledger, show, snapshot
 from launch.config import Cluster, Launch, seconds
 from launch.entry import Run
 from launch.grid import Grid
-from launch.plan import CONFIGS, _for_hydra, _groups, check_overrides
+from launch.plan import CONFIGS, _for_hydra, _groups, _runs_of, check_overrides
 from launch.rendezvous import Place, _tasks_of, ephemeral_range, free_port, meet
 from launch.requeue import Verdict, decide, job_id
 from launch.sbatch import Script, lead_time
 from launch.slurm import environment
 from launch.submit import Fate, _arrays
-from launch.sweep import Planned
+from launch.sweep import Plan, Planned
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("job.sbatch")
@@ -81,6 +81,22 @@ def test_a_value_grid_is_composed_once(hydra: None) -> None:
     cells = [["experiment=coco2014", f"seed={seed}", f"optim.epochs={e}"] for seed in range(20) for e in (1, 2, 3)]
     assert len({str(grid.settings(cell)) for cell in cells}) == 60
     assert grid.compositions == 1
+
+
+def test_a_long_folder_name_keeps_what_differs(tmp_path: Path) -> None:
+    shared = [f"model.{name}=64" for name in ("hidden_dim", "feature_dim", "prototypes", "local_prototypes", "depth")]
+    (run,) = _runs_of(Config(seed=7), (*shared, "seed=7", "cluster=local"), {*shared}, Cluster(), tmp_path, {})
+    assert run.folder.name.startswith("seed=7,hidden_dim=64,") and run.folder.name.endswith(f"-{run.id}")
+
+
+@pytest.mark.parametrize("where", ["slurm", "local"])
+def test_a_dry_run_shows_a_whole_path_and_only_a_script_that_would_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    run = Planned("0a0a0a0a", Config(), ("seed=1",), Cluster(name=where), tmp_path / "base-0a0a0a0a")
+    show.plan(Plan(tmp_path, (), (run,), "current", True), "#!/bin/bash")
+    said = capsys.readouterr().out
+    assert f"1 runs for {tmp_path}\n" in said and ("#!/bin/bash" in said) == (where == "slurm")
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,15 @@ def test_what_goes_on_did_not_end(sweep: Path) -> None:
         assert "before the run was finished: lost 4." in report.write(sweep)[0].read_text()
 
 
+def test_goodput_is_never_more_than_all(sweep: Path) -> None:
+    """Of an attempt of seconds the stamps, which are whole seconds, are too coarse."""
+    for run in outcomes(sweep):
+        for attempt in ("00", "01"):
+            rewrite(sweep / run.name / "attempts" / attempt / "start.json", started=stamp(45 + 100 * int(attempt)))
+    assert [run.goodput for run in outcomes(sweep)] == [1.0] * 4
+    assert "**100.0 %**: 480 of 80 GPU-seconds" in report.write(sweep)[0].read_text()
+
+
 def test_evaluations_are_figures_of_their_runs(sweep: Path) -> None:
     """Not rows of their own, and no seconds in which nothing was trained."""
     before = outcomes(sweep)
@@ -179,6 +188,38 @@ def test_the_picture(sweep: Path) -> None:
     width, height = struct.unpack(">II", data[16:24])
     assert width > 1000 and height > 400
     assert [path.name for path in sorted((sweep / "report").iterdir())] == ["report.md", "report.png"]
+
+
+@pytest.mark.parametrize("axes", [0, 6])
+def test_no_text_of_the_picture_is_cut_or_covered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: int) -> None:
+    """Of one run the legend, and of many axes the title that names them."""
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    keys = (
+        "model.prototypes",
+        "model.local_prototypes",
+        "queue.start_epoch",
+        "optim.epochs",
+        "augment.large_size",
+        "seed",
+    )
+    for value in (160, 224) if axes else (160,):
+        add_run(tmp_path / "s", dict.fromkeys(keys[:axes], value) | {"optim.base_lr": 0.5}, value / 10)
+    boxes, save = [], figure.savefig
+
+    def drawn(self: Any, *given: Any, **options: Any) -> None:
+        save(self, *given, **options)
+        legend = self.subfigs[1].legends[0].get_window_extent()
+        left, *right = self.subfigs[0].subfigs or self.subfigs[:1]
+        titles = [left.axes[0].title, left.axes[0]._left_title, *(part._suptitle for part in right)]
+        boxes.extend([self.bbox, legend, *(title.get_window_extent() for title in titles if title.get_text())])
+
+    monkeypatch.setattr(figure, "savefig", drawn)
+    report.write(tmp_path / "s")
+    whole, *texts = boxes
+    assert len(texts) == (3 if axes else 2)
+    for text in texts:
+        assert whole.x0 <= text.x0 and text.x1 <= whole.x1 and whole.y0 <= text.y0 and text.y1 <= whole.y1
+    assert not any(one.overlaps(other) for one in texts for other in texts if one is not other)
 
 
 def test_without_matplotlib_the_text_is_written(sweep: Path) -> None:

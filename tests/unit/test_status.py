@@ -103,9 +103,9 @@ def test_logs(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["logs", "1bcd"]) == 0
     assert capsys.readouterr().out == "hello from 1\n"
     assert main(["logs", "1bcd", "--attempt", "3"]) == 2
-    assert "has no attempt 3; there are 0" in capsys.readouterr().err
+    assert "has no attempt 3, only 0" in capsys.readouterr().err
     assert main(["logs", "1bcd", "--rank", "5"]) == 2
-    assert "has no log of rank 5; there are ranks 0" in capsys.readouterr().err
+    assert "has no log of rank 5, only of 0" in capsys.readouterr().err
     assert main(["logs", "5bcd"]) == 2
     assert "has not started yet" in capsys.readouterr().err
 
