@@ -114,8 +114,9 @@ def _time_line(panel: Any, runs: Sequence[Outcome], labels: Sequence[str], size:
         for cause, (color, hatch) in styles.items()
     ]
     if marks:
-        panel.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.62 / (0.2 * len(runs) + 0.8)),
-                     ncols=min(6, len(marks)), frameon=False, fontsize=8)  # fmt: skip
+        panel.figure.legend(
+            handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=8
+        )
 
 
 def _rows(panel: Any, labels: Sequence[str], size: int) -> None:  # noqa: ANN401
