@@ -71,8 +71,8 @@ class Outcome:
 
     @property
     def goodput(self) -> float | None:
-        """Useful over total seconds, at most 1: an attempt's stamps are whole seconds, those of its steps are not."""
-        return min(1.0, self.useful / self.total_seconds) if self.total_seconds else None
+        """Useful over total GPU-seconds; None before an attempt has lasted a second."""
+        return self.useful / self.total_seconds if self.total_seconds else None
 
     @property
     def repeated(self) -> int:
@@ -163,15 +163,6 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
     metrics = [line for line in read_metrics(folder.metrics_file) if _count(line["step"])]
     logged = {_count(line.get("attempt")): _when(line.get("time")) or 0.0 for line in metrics}
     attempts = list(_attempts(folder, logged))
-    ranks = {attempt.number: attempt.ranks for attempt in attempts}
-    useful, before = 0.0, 0
-    for line in metrics:
-        useful += (
-            (line["step"] - before)
-            * (real(line.get("step_seconds")) or 0.0)
-            * ranks.get(_count(line.get("attempt")), 1)
-        )
-        before = line["step"]
     status = _status(folder, attempts[-1].number) if attempts else {}
     settings = {key: str(value) for key, value in flat(read_json(folder.config_file) or {}).items()}
     typed = dict(_overrides(run.path))
@@ -182,9 +173,9 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
         typed=tuple(typed),
         scores=dict(_scores(run.path)),
         loss=real(metrics[-1].get("loss")) if metrics else None,
-        step=max([before, *(attempt.reached for attempt in attempts[-1:])]),
+        step=max([metrics[-1]["step"] if metrics else 0, *(attempt.reached for attempt in attempts[-1:])]),
         total=_count(status.get("total")),
-        useful=useful,
+        useful=_useful(metrics, attempts),
         attempts=tuple(attempts),
         submitted=tuple(
             when for line in lines if line["event"] == "submitted" and (when := _when(line["time"])) is not None
@@ -193,6 +184,23 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> Outcome:
             ("launcher", "failed", str(line.get("reason", ""))[:400]) for line in lines if line["event"] == "failed"
         )),
     )  # fmt: skip
+
+
+def _useful(metrics: Sequence[dict[str, Any]], attempts: Sequence[Attempt]) -> float:
+    """GPU-seconds of the steps that stand. Those that an attempt did after its last line took as long as that line's:
+    the next attempt's first line tells of its own steps alone, and of their slow start."""
+    resumed = {attempt.number: attempt.resumed for attempt in attempts}
+    spent = dict.fromkeys([-1, *resumed], 0.0)
+    before, number, pace = 0, -1, 0.0
+    for line in metrics:
+        if (own := _count(line.get("attempt"))) != number:
+            begun = min(max(before, resumed.get(own, 0)), line["step"])
+            spent[number] += (begun - before) * pace
+            before, number = begun, own
+        pace = real(line.get("step_seconds")) or 0.0
+        spent[own] = spent.get(own, 0.0) + (line["step"] - before) * pace
+        before = line["step"]
+    return sum(min(spent[attempt.number], attempt.seconds) * attempt.ranks for attempt in attempts)
 
 
 def _attempts(folder: RunFolder, logged: Mapping[int, float]) -> Iterator[Attempt]:

@@ -14,11 +14,11 @@ FOLDER = "report"
 GOODPUT = (
     "Goodput is useful over total GPU-seconds. Useful: every step that stands in metrics.jsonl counts once, with the "
     "`step_seconds` of its log line (wall time a step, waiting for data and periodic saves included) times the ranks "
-    "of its attempt; a step that was done again counts by its last time only. Total: for each attempt, its ranks times "
-    "the seconds from its start.json to its cause.json (without one of its own, to the last that it wrote). "
-    "Stamps are whole seconds, so an attempt may be one off: of attempts that took seconds, goodput says little. "
-    "The difference is starting, repeating steps, last saves, and waiting to be stopped. Time in the queue counts in "
-    "neither. A rank is a GPU, or a process where there is none."
+    "of its attempt, at most as long as the attempt was; steps after an attempt's last line count as that line's; a "
+    "step that was done again counts by its last time only. Total: for each attempt, its ranks times the seconds from "
+    "its start.json to its cause.json (without one of its own, to the last that it wrote). The difference is starting, "
+    "repeating steps, last saves, and waiting to be stopped. Time in the queue counts in neither. A rank is a GPU, or "
+    "a process where there is none."
 )
 
 
@@ -111,8 +111,7 @@ def _goodput(runs: Sequence[Outcome]) -> Iterator[str]:
         yield from ("No attempt has lasted a second." if begun else "No attempt has begun.", "")
         return
     again = sum(run.repeated for run in runs)
-    share = 100 * min(1.0, useful / total)
-    yield f"**{share:.1f} %**: {useful:,.0f} of {total:,.0f} GPU-seconds; {again} steps were done again."
+    yield f"**{100 * useful / total:.1f} %**: {useful:,.0f} of {total:,.0f} GPU-seconds; {again} steps were done again."
     yield from ("", GOODPUT, "")
     rows = [
         [str(number), f"{run.useful:,.0f}", f"{run.total_seconds:,.0f}",

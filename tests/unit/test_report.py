@@ -109,6 +109,19 @@ def test_goodput_counts_each_step_once(sweep: Path) -> None:
     assert "**60.0 %**: 480 of 800 GPU-seconds; 40 steps were done again." in text
 
 
+def test_a_slow_start_counts_for_the_steps_after_it_alone(sweep: Path) -> None:
+    """The first line after a stop at step 28 tells of two steps, the eight before it were done at another pace."""
+    run = RunFolder(sweep / outcomes(sweep)[0].name)
+    rewrite(run.attempts / "01/start.json", resumed_from="step_00000028.a00.pt")
+    told = ((10, 1.0, 0), (20, 1.0, 0), (30, 9.0, 1), (40, 2.0, 1))
+    lines = [{"step": step, "step_seconds": seconds, "attempt": attempt} for step, seconds, attempt in told]
+    run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert outcomes(sweep)[0].useful == pytest.approx(2 * (28 * 1.0 + 2 * 9.0 + 10 * 2.0))
+    lines[-1]["step_seconds"] = 90.0
+    run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert outcomes(sweep)[0].useful == pytest.approx(2 * (28 * 1.0 + 50)), "no more than the attempt lasted"
+
+
 def test_an_attempt_lasts_to_its_newest_line(sweep: Path) -> None:
     """Its status file is written now and then only; steps after it would make more than 100 % of goodput."""
     run = RunFolder(sweep / outcomes(sweep)[0].name)
@@ -133,7 +146,7 @@ def test_goodput_is_never_more_than_all(sweep: Path) -> None:
         for attempt in ("00", "01"):
             rewrite(sweep / run.name / "attempts" / attempt / "start.json", started=stamp(45 + 100 * int(attempt)))
     assert [run.goodput for run in outcomes(sweep)] == [1.0] * 4
-    assert "**100.0 %**: 480 of 80 GPU-seconds" in report.write(sweep)[0].read_text()
+    assert "**100.0 %**: 80 of 80 GPU-seconds" in report.write(sweep)[0].read_text()
 
 
 def test_evaluations_are_figures_of_their_runs(sweep: Path) -> None:
