@@ -84,16 +84,19 @@ def _train(
 
 def open_run(config: Config, path: Path, seat: Seat, held: contextlib.ExitStack) -> Start | None:
     """Rank 0 takes the folder and says to all what is in it; None if the run is finished. Its error is everyone's.
-    Until `held` is left, the folder is this process group's, and each rank's log and failure go there too."""
+    Until `held` is left, the folder is this process group's, and each rank's log and failure go there too. A finished
+    run whose last checkpoint is damaged is not finished; one whose checkpoints were deleted is."""
     world, control = seat.world, seat.control
 
     def first() -> dict[str, Any]:
         run = RunFolder.create(path, config)
         held.enter_context(run.hold())
-        if run.done:
-            return {"done": True}
         found = checkpoint.latest(run)
         resume = found[0].name if found else None
+        newest = next((entry.path.name for entry in checkpoint.lineage(run)), None)
+        if run.done and resume == newest:
+            return {"done": True}
+        run.done_file.unlink(missing_ok=True)
         return {"attempt": run.start_attempt(world.size, versions(seat.device), resume).number, "resume": resume}
 
     news = json.loads(control.broadcast(json.dumps(control.on_first_rank(first))))

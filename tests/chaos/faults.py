@@ -103,7 +103,7 @@ def ranks_killed(target: Target) -> bool:
 
 
 def ranks_killed_and_a_checkpoint_damaged(target: Target) -> bool:
-    return ranks_killed(target) and damage(target.run.path, target.dice)
+    return ranks_killed(target) and not target.run.done and damage(target.run.path, target.dice)
 
 
 def ranks_and_batch_shell_killed(target: Target) -> bool:

@@ -120,6 +120,14 @@ def test_damaged_checkpoints(config: Config, undisturbed: Path, tmp_path: Path) 
     start = json.loads((run / "attempts/01/start.json").read_text())
     assert start["resumed_from"] == oldest.path.name
     assert_same_but_settings(run, undisturbed)
+    last, before, *_ = lineage(RunFolder(run))
+    last.path.write_bytes(last.path.read_bytes()[:-1000])
+    assert launch(frequent, run, ranks=2) == [0, 0], "finished no more"
+    start = json.loads((run / "attempts/02/start.json").read_text())
+    assert start["resumed_from"] == before.path.name
+    assert_same_but_settings(run, undisturbed)
+    assert launch(frequent, run, ranks=2) == [0, 0]
+    assert RunFolder(run).attempt_numbers() == [0, 1, 2], "finished again"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
