@@ -162,6 +162,13 @@ def _human(size: float) -> str:
     return f"{size:.3g} TB"
 
 
+def _free(folder: Path) -> str:
+    try:
+        return _human(shutil.disk_usage(folder).free)
+    except OSError:
+        return "unknown amounts"
+
+
 def is_sealed(path: Path) -> bool:
     """Whether a file ends as `encode` ends it, be it whole or not. Raises OSError."""
     with path.open("rb") as file:
@@ -232,8 +239,6 @@ class Saver:
         self.seconds: float | None = None  # that the last save took to be safe on disk
         self.first: Callable[[float], None] | None = None  # told how long the first save took
         self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
-        self._size = 0  # bytes of the last checkpoint
         for leftover in attempt.run.checkpoints.glob(".step_*.tmp"):
             leftover.unlink(missing_ok=True)
 
@@ -244,27 +249,22 @@ class Saver:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until nothing is being written. A failed save is logged, with the one that still stands."""
+        """Until nothing is being written."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._error is not None:
-            stands = f"{self.last} still stands" if self.last else "there is no checkpoint yet"
-            folder = self.attempt.run.checkpoints
-            free = _human(shutil.disk_usage(folder).free)
-            log.error(
-                "a checkpoint of %s could not be written to %s, where %s are free: %s; %s",
-                _human(self._size), folder, free, getattr(self._error, "strerror", None) or repr(self._error), stands,
-            )  # fmt: skip
-            self._error = None
 
     def _save(self, step: int, state: Mapping[str, Any]) -> None:
         path = self.attempt.run.checkpoints / file_name(step, self.attempt.number)
         began = time.monotonic()
         try:
             write(path, state)
-        except Exception as error:  # a thread's would be lost; `wait` says it
-            self._error, self._size = error, _size(state)
+        except Exception as error:  # training goes on, and the next save may fit
+            log.error(
+                "a checkpoint of %s could not be written to %s, where %s are free: %s; %s",
+                _human(_size(state)), path.parent, _free(path.parent), getattr(error, "strerror", None) or repr(error),
+                f"{self.last} still stands" if self.last else "there is no checkpoint yet",
+            )  # fmt: skip
             return
         self.last, self.last_step, self.seconds = path, step, time.monotonic() - began
         try:

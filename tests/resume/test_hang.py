@@ -128,7 +128,8 @@ def test_a_step_longer_than_the_grace_is_saved(config: Config, tmp_path: Path) -
 def test_suspended_is_not_hung(tmp_path: Path) -> None:
     """Slurm may stop a process for hours; a hang is counted while it runs."""
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom golang.engine.watchdog import Watchdog\n"
+        "import sys, time\nfrom pathlib import Path\nfrom golang.engine import watchdog\n"
+        "from golang.engine.watchdog import Watchdog\nwatchdog.LINGER = 0.1\n"
         "with Watchdog(1.0, Path(sys.argv[1]), print) as dog:\n"
         "    for _ in range(int(sys.argv[2])):\n        dog.beat('counting'); print(1, flush=True); time.sleep(0.05)\n"
         "    time.sleep(float(sys.argv[3]))\n"

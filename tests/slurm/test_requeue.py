@@ -1,5 +1,6 @@
-"""Every way Slurm stops a run, on two nodes with two tasks each: it comes back by itself and ends bit for bit as a run
-that nobody stopped. The causes share one cluster and go on side by side; each test waits for its own.
+"""How Slurm stops a run, on two nodes with two tasks each: it comes back by itself and ends bit for bit as a run that
+nobody stopped; `make test-slurm` has the whole table. The causes share one cluster and go on side by side; each test
+waits for its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.resume.harness import final_state, judge, launch, settings
 from .cluster import Cluster
 from .conftest import _running
 from .runs import NODES, TASKS, Seen, Typist, flat, preempt
-from .scenarios import EVERY, no_grace, time_limit, time_limit_missed
+from .scenarios import EVERY, no_grace, time_limit
 
 KILL_WAIT = 5  # a sixth of Slurm's own default
 
@@ -50,7 +51,7 @@ def outcomes(cluster: Cluster, config: Config, tmp_path_factory: pytest.TempPath
     """What becomes of each cause, and of the run that nobody stops."""
     typist = Typist(cluster, tmp_path_factory.mktemp("typed"), flat(config.to_dict()))
     undisturbed = tmp_path_factory.mktemp("undisturbed") / "run"
-    rows = [time_limit, time_limit_missed, no_grace]
+    rows = [time_limit, no_grace]
     with ThreadPoolExecutor(len(rows) + 4) as pool:
         futures = {row.__name__: pool.submit(lambda row=row: row(typist, row.__name__)[0]) for row in rows}
         futures["cancelled"] = pool.submit(cancelled, typist)
@@ -123,12 +124,6 @@ def test_time_limit(outcomes: dict[str, Future]) -> None:
     assert run.record()["Restarts"] != "0"
     assert next(line["cause"] for line in run.events() if line["event"] == "requeued") == "time limit"
     assert sum(run.repeated()) == 0
-
-
-def test_time_limit_before_the_save(outcomes: dict[str, Future]) -> None:
-    run = check(outcomes, "time_limit_missed")
-    assert [line["by"] for line in run.events() if line["event"] == "requeued"] == ["batch script"]
-    assert 1 <= run.repeated()[0] <= EVERY  # what had not been saved
 
 
 def test_preemption_with_grace_of_one_element_of_an_array(outcomes: dict[str, Future]) -> None:

@@ -17,12 +17,12 @@ from tests.tracking import records
 
 from .cluster import Cluster
 from .conftest import _running
-from .runs import NODES, ROOT, TASKS, Typist, flat, preempt
+from .runs import NODES, ROOT, Typist, flat, preempt
 
 
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    with _running(request, nodes=NODES, cpus=TASKS, kill_wait=10) as cluster:
+    with _running(request, nodes=NODES, cpus=1, kill_wait=10) as cluster:
         yield cluster
 
 
@@ -33,12 +33,14 @@ def test_a_preempted_run_is_one_run(cluster: Cluster, tmp_path: Path) -> None:
     typist = Typist(cluster, tmp_path, flat(config.to_dict()))
     # No key, and if there were one, nothing to reach: a compute node never asks, and goes on offline.
     alone = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none"), "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    done = typist.type("cluster.partition=low", "tracking=wandb", "sweep=tracked", environment=alone)
+    done = typist.type(
+        "cluster.partition=low", "cluster.tasks_per_node=1", "tracking=wandb", "sweep=tracked", environment=alone
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = typist.runs("tracked")
     ticket = json.loads((run.path / "wandb/run.json").read_text())
     assert ticket["logged"] == 0, "the id is drawn at submit"
-    run.hold_at(4)
+    run.hold_at(4, tasks=NODES)
     run.wait(lambda run: records.files(run.path), 30, "tracked")  # the mirror is not held
     preempt(cluster, run)
     run.wait(lambda run: run.record()["JobState"] == "COMPLETED", 300, "completed, its last points written")
