@@ -70,7 +70,7 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.checkpoint", description=__doc__)
-    parser.add_argument("--windows", type=int, default=5, help="of each kind (5)")
+    parser.add_argument("--windows", type=int, default=9, help="of each kind (9)")
     parser.add_argument("--steps", type=int, default=4, help="a window; they should outlast a save (4)")
     parser.add_argument("--batch", type=int, default=2, help="images a step (2)")
     parser.add_argument("--folder", type=Path, help="where checkpoints go (a temporary folder)")
