@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--trunk", default="resnet50", help="(resnet50)")
     parser.add_argument("--images", type=int, help="images a process (8, or 64 on a GPU)")
     parser.add_argument("--precision", choices=PRECISIONS, help="(fp32, or bf16 on a GPU)")
-    parser.add_argument("--rounds", type=int, help="turns of every way (3, or 20 on a GPU)")
+    parser.add_argument("--rounds", type=int, help="turns of every way (5, or 20 on a GPU)")
     options = parser.parse_args()
     device = timing.device()
     gpu = device.type == "cuda"
@@ -44,7 +44,7 @@ def main() -> None:
         "trunk alone": ways.trunk,
         "metrics alone": ways.watching,
     }
-    seconds = timing.interleaved(named, device, options.rounds or (20 if gpu else 3))
+    seconds = timing.interleaved(named, device, options.rounds or (20 if gpu else 5))
     work = {name: timing.work(way, device, 3 if gpu else 1) for name, way in named.items()}
     limit = counter.get_total_flops() / timing.peak(device, AUTOCAST[precision] or torch.float32)
     rows = [
