@@ -5,7 +5,7 @@ import sys
 from launch.errors import without
 
 try:
-    from launch.plan import main
+    from launch.planning.plan import main
 except ModuleNotFoundError as error:
     sys.exit(without(error))
 

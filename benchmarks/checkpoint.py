@@ -20,16 +20,18 @@ from rich.console import Console
 from rich.table import Table
 
 from golang.config import Config
-from golang.engine import checkpoint, state
-from golang.engine.distributed import ControlGroup, World
-from golang.engine.health import Meter, Sentinel
-from golang.engine.optim import build_optimizer, learning_rates
-from golang.engine.runfolder import RunFolder
-from golang.engine.seat import keep_freed_memory
-from golang.engine.step import TrainStep
+from golang.config.checks import local_views
+from golang.engine import saver as checkpoint
+from golang.engine.determinism import keep_freed_memory
+from golang.engine.distributed import ControlGroup
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
-from golang.validation import local_views
+from golang.runfolder.folder import RunFolder
+from golang.training import checkpoint as state
+from golang.training.meters import Meter, Sentinel
+from golang.training.optim import build_optimizer, learning_rates
+from golang.training.step import TrainStep
+from golang.world import World
 
 
 class Bench:

@@ -66,7 +66,7 @@ def read(root: Path, way: str) -> dict[str, float]:
         json.loads((root / "annotations" / "instances_train2017.json").read_bytes())
         seconds = time.perf_counter() - begun
     else:
-        from golang.data import coco
+        from golang.data.readers import coco
 
         begun = time.perf_counter()
         images = coco.read(root, "train", 2017)

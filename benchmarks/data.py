@@ -21,8 +21,8 @@ from benchmarks.levels import FAST, Difference, differences
 from benchmarks.photos import photos
 from golang.config import Augment
 from golang.data import decode
+from golang.data.crops.multicrop import MultiCrop, collate, on_device
 from golang.data.images import ImageSet
-from golang.data.multicrop import MultiCrop, collate, on_device
 
 PIPELINES = ("pil", *FAST)
 TOLERANCE = {"opencv": 1.0, "device": 0.5}  # mean levels off Pillow's over whole views

@@ -72,7 +72,7 @@ def one_by_one(runs: int, folder: Path, environment: dict[str, str]) -> float:
 
 def cancel(folder: Path, environment: dict[str, str]) -> None:
     """Takes what was submitted out of the queue, and nothing else."""
-    from launch import ledger
+    from launch.sweep import ledger
 
     lines = [line for sweep in folder.glob("runs/*") for line in ledger.read(sweep)]
     arrays = {line["job"].partition("_")[0] for line in lines if line["event"] == "submitted"}

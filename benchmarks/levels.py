@@ -11,8 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from golang.config import Augment
-from golang.data import augment, decode, jitter, opencv
-from golang.data.augment import Color, ViewParameters
+from golang.data import decode
+from golang.data.crops import device as jitter
+from golang.data.crops import draw as augment
+from golang.data.crops import opencv
+from golang.data.crops.draw import Color, ViewParameters
 from golang.randomness import Purpose, generator
 
 OPERATIONS = ("decode", "resize", "flip", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "all")

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from benchmarks import textbook, timing
 from golang.config import Augment, Config, CrossView, Model, Optim, Queue
-from golang.engine.health import Meter, Sentinel, read_signs
-from golang.engine.optim import build_optimizer
-from golang.engine.step import TrainStep
 from golang.method.build import build_model
 from golang.method.model import Branches
 from golang.method.objective import Targets, compute_losses, make_targets
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
+from golang.method.signs import read_signs
+from golang.training.meters import Meter, Sentinel
+from golang.training.optim import build_optimizer
+from golang.training.step import TrainStep
 
 LR = 0.1
 PRECISIONS = ("fp32", "bf16", "fp16")  # that are measured; in fp64 both ways are compared

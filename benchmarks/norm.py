@@ -16,9 +16,9 @@ import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
 
 from benchmarks import textbook, timing
-from golang.engine.seat import keep_freed_memory
-from golang.engine.step import AUTOCAST
+from golang.engine.determinism import keep_freed_memory
 from golang.method.batchnorm import BatchNorm
+from golang.training.step import AUTOCAST
 
 RANKS = 2
 

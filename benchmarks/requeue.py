@@ -21,8 +21,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from golang.data.toy import write
-from golang.engine.tracking import read_metrics
+from golang.data.toy.write import write
+from golang.runfolder.metrics import read_metrics
 from tests.resume.harness import settings
 from tests.slurm.cluster import Cluster, Config
 from tests.slurm.runs import NODES, TASKS, Typist, flat

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import timing
 from benchmarks.networks import PRECISIONS, Ways, compare, settings
-from golang.engine.seat import keep_freed_memory
-from golang.engine.step import AUTOCAST
+from golang.engine.determinism import keep_freed_memory
+from golang.training.step import AUTOCAST
 
 
 def main() -> None:

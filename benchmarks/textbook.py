@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from golang.compat import torchvision
 from golang.config import Augment, Config
-from golang.data.augment import ViewParameters
+from golang.data.crops.draw import ViewParameters
 from golang.method.trunk import build_trunk
 
 T = torchvision.transforms

@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader, RandomSampler
 from benchmarks import textbook, timing
 from benchmarks.networks import LR, PRECISIONS, Ways, compare, settings
 from benchmarks.photos import photos
+from golang.data.crops.multicrop import MultiCrop, on_device
+from golang.data.crops.transfer import Transfer
 from golang.data.images import ImageSet
 from golang.data.loader import close, train_loader
-from golang.data.multicrop import MultiCrop, on_device
 from golang.data.sampler import StepSampler
-from golang.engine.seat import keep_freed_memory
-from golang.engine.transfer import Transfer
+from golang.engine.determinism import keep_freed_memory
 
 T = TypeVar("T")
 ENDLESS = 10**6  # steps

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from golang.config import Config
-    from golang.engine.local import train_here
-    from golang.engine.train import train
-    from golang.engine.trainer import Outcome
+    from golang.engine.session import Outcome
     from golang.errors import GolangError
+    from golang.processes.local import train_here
+    from golang.processes.train import train
 
 # Read when torch is imported. DDP would warn on each start that it looked for unused parameters and found none: we
 # have it look because it then keeps its bucket order, which exact resume needs.
@@ -28,9 +28,9 @@ __all__ = ["Config", "GolangError", "Outcome", "train", "train_here"]
 _HOMES = {
     "Config": "golang.config",
     "GolangError": "golang.errors",
-    "Outcome": "golang.engine.trainer",
-    "train": "golang.engine.train",
-    "train_here": "golang.engine.local",
+    "Outcome": "golang.engine.session",
+    "train": "golang.processes.train",
+    "train_here": "golang.processes.local",
 }
 
 

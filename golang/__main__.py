@@ -2,8 +2,8 @@
 
 import sys
 
-from golang.engine.leaving import leave_now
-from golang.engine.worker import main
+from golang.exits import leave_now
+from golang.processes.worker import main
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from golang import exits
+
 
 class GolangError(Exception):
     """Base of every error that is shown as one message, without a traceback."""
 
-    exit_status = 2
+    exit_status = exits.REFUSED
 
 
 class ConfigError(GolangError):
@@ -20,7 +22,7 @@ class DataError(GolangError):
 class StorageError(DataError):
     """Storage that fails, which says nothing about what lies there: another attempt may find it well again."""
 
-    exit_status = 79
+    exit_status = exits.STORAGE
 
 
 class CheckpointError(GolangError):
@@ -30,7 +32,7 @@ class CheckpointError(GolangError):
 class RunBusyError(GolangError):
     """Another process holds the run folder."""
 
-    exit_status = 73
+    exit_status = exits.BUSY
 
 
 class FirstRankError(GolangError):
@@ -41,13 +43,19 @@ class FirstRankError(GolangError):
         self.exit_status = exit_status
 
 
+class RendezvousError(GolangError):
+    """The ranks can't find each other: rank 0 was not heard of, or has no port to listen on."""
+
+    exit_status = exits.NOT_MET
+
+
 class PeerLostError(GolangError):
     """Another rank is gone, so nothing can be computed together any more."""
 
-    exit_status = 76
+    exit_status = exits.PEER_LOST
 
 
 class NonFiniteError(GolangError):
-    """The loss or a gradient stopped being a number."""
+    """The loss or a gradient is NaN or Inf."""
 
-    exit_status = 74
+    exit_status = exits.NON_FINITE

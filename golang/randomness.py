@@ -8,8 +8,7 @@ from __future__ import annotations
 import enum
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 
 class Purpose(enum.IntEnum):
@@ -29,6 +28,6 @@ def generator(seed: int, purpose: Purpose, *position: int) -> np.random.Generato
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, int(purpose), *position])))
 
 
-def permutation(size: int, seed: int, purpose: Purpose, *position: int) -> Tensor:
+def permutation(size: int, seed: int, purpose: Purpose, *position: int) -> npt.NDArray[np.int64]:
     """A permutation of range(size), int64 [size]."""
-    return torch.from_numpy(generator(seed, purpose, *position).permutation(size))
+    return generator(seed, purpose, *position).permutation(size)

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from golang.engine.runfolder import RunFolder
 from golang.errors import GolangError
-from launch import ledger
+from golang.runfolder.folder import RunFolder
 from launch.errors import without
-from launch.find import find, find_one, find_sweep
-from launch.logs import follow, log_file
-from launch.plain import plain
+from launch.monitor.logs import follow, log_file
+from launch.monitor.status import TURN, as_json, render, standings, stop_here
 from launch.queue import ask
-from launch.status import TURN, as_json, render, standings, stop_here
+from launch.sweep import ledger
+from launch.sweep.find import find, find_one, find_sweep
+from launch.text import plain
 
 TARGET = "a folder, a sweep's name, a run's id or its beginning, or a Slurm job"
 
@@ -55,7 +55,7 @@ def show_status(options: argparse.Namespace) -> int:
 
 def watch_status(options: argparse.Namespace) -> int:
     """The same table, live."""
-    from launch.watch import watch
+    from launch.monitor.watch import watch
 
     find(options.target, options.runs_dir)  # what isn't there is said at once
     with contextlib.suppress(KeyboardInterrupt):
@@ -65,7 +65,7 @@ def watch_status(options: argparse.Namespace) -> int:
 
 def sync_runs(options: argparse.Namespace) -> int:
     """Each run to W&B; 1 if one could not be dealt with."""
-    from launch.sync import sync
+    from launch.monitor.sync import sync
 
     status = 0
     for run, fate, well in sync(find(options.target, options.runs_dir), options.offline):
@@ -127,7 +127,7 @@ def cancel(options: argparse.Namespace) -> int:
 
 def resume(options: argparse.Namespace) -> int:
     """Types the sweep's last command again."""
-    from launch import resume
+    from launch.monitor import resume
 
     typed = resume.read(find_sweep(options.target, options.runs_dir), options.yes)
     print(typed.line, flush=True)
@@ -139,8 +139,8 @@ def resume(options: argparse.Namespace) -> int:
 
 def examine(options: argparse.Namespace) -> int:
     """Findings about this machine, its Slurm and some runs; 1 if one of them is a failure."""
-    from launch import doctor
-    from launch.finding import show
+    from launch.doctor import examine as doctor
+    from launch.doctor.finding import show
 
     runs = find(options.target, options.runs_dir) if options.target else []
     findings = doctor.examine(runs, options.runs_dir, options.partition, options.probe)
@@ -149,7 +149,7 @@ def examine(options: argparse.Namespace) -> int:
 
 def write_report(options: argparse.Namespace) -> int:
     """Writes a sweep's report and says where it is."""
-    from launch import report
+    from launch.report import page as report
 
     for path in report.write(find_sweep(options.target, options.runs_dir)):
         print(plain(str(path)))

@@ -13,10 +13,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from golang.data import coco, decode, folder, imagenet, voc
+from golang.data import decode
 from golang.data.decode import UnreadableImageError
 from golang.data.images import ImageSet
 from golang.data.progress import Progress
+from golang.data.readers import coco, folder, imagenet, voc
 from golang.data.sets import YEARS, Split
 from golang.errors import DataError
 

@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from golang.data.multicrop import Crops, MultiCrop, collate
+from golang.data.crops.multicrop import Crops, MultiCrop, collate
 from golang.data.sampler import StepSampler
 from golang.errors import DataError
 

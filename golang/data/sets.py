@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from golang.config import Data
-from golang.data import coco, folder, imagenet, voc
 from golang.data.images import ImageSet
+from golang.data.readers import coco, folder, imagenet, voc
 from golang.errors import DataError
 
 Split = Literal["train", "val"]
@@ -61,7 +61,7 @@ def open_labelled(config: Data) -> tuple[ImageSet, ImageSet]:
 def place(config: Data) -> Path:
     """The folder that holds the set. Raises DataError when it has to be said and is not."""
     if config.name == "toy":
-        import golang.data.toy as toy  # only the toy set needs what draws it
+        import golang.data.toy.write as toy
 
         return Path(config.root).expanduser() if config.root else toy.default_root(config.toy)
     return _root(config)
@@ -74,7 +74,7 @@ def _open(config: Data, split: Split, labelled: bool) -> ImageSet:
     if config.name.startswith("voc"):
         return voc.read(root, split, YEARS[config.name])
     if config.name == "toy":
-        import golang.data.toy as toy
+        import golang.data.toy.write as toy
 
         root = toy.provide(root, config.toy)
     return coco.read(root, split, YEARS[config.name])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import re
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch.distributed import DistError
 
-from golang.engine.runfolder import Attempt, read_json, write_atomically
 from golang.errors import (
     CheckpointError,
     ConfigError,
@@ -23,10 +20,9 @@ from golang.errors import (
     PeerLostError,
     StorageError,
 )
+from golang.runfolder.causes import Word
+from golang.runfolder.folder import Attempt
 
-PEER_LOST = "peer lost"
-HANG = "hang"
-KILLED = "killed"  # what a rank died of that left no word, until someone knows better
 _DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO}
 )
@@ -49,7 +45,7 @@ _PROGRAM = re.compile("device-side assert|no kernel image")  # a CUDA error, but
 class Cause:
     """One of the ways in which an attempt fails by itself."""
 
-    name: str
+    word: Word
     retry: bool = False  # whether the same again may go better
     remedy: str = ""
 
@@ -58,30 +54,32 @@ def classify(error: BaseException) -> Cause:
     """The cause behind an exception of the trainer."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, PeerLostError):
-        return Cause(PEER_LOST, retry=True)
+        return Cause(Word.PEER_LOST, retry=True)
     if isinstance(error, NonFiniteError):
-        return Cause("non-finite")
+        return Cause(Word.NON_FINITE)
     if isinstance(error, StorageError):
-        return Cause("disk", retry=True)
+        return Cause(Word.DISK, retry=True)
     if isinstance(error, DataError):
-        return Cause("data")
+        return Cause(Word.DATA)
     if isinstance(error, (ConfigError, CheckpointError)):
-        return Cause("settings" if isinstance(error, ConfigError) else "checkpoint")
+        return Cause(Word.SETTINGS if isinstance(error, ConfigError) else Word.CHECKPOINT)
     if isinstance(error, GolangError):
-        return Cause("refused")
+        return Cause(Word.REFUSED)
     if isinstance(error, MemoryError) or _MEMORY.search(text):
         return Cause(
-            "out of memory",
+            Word.MEMORY,
             remedy="more GPUs (cluster.nodes, cluster.gpus_per_node) share the batch; precision=bf16, a smaller "
             "optim.batch_size or fewer crops (augment.small_count) need less; for the host's memory: cluster.mem, "
             "data.workers",
         )
     if isinstance(error, OSError) and error.errno in _DISK:
-        return Cause("disk", retry=True, remedy="look at the disk's space, quota and health")
+        return Cause(Word.DISK, retry=True, remedy="look at the disk's space, quota and health")
     broken = isinstance(error, (ConnectionError, TimeoutError, DistError))
     if broken or (isinstance(error, RuntimeError) and _DEVICE.search(text) and not _PROGRAM.search(text)):
-        return Cause("CUDA or NCCL error", retry=True, remedy="if it stays with one node: cluster.exclude=NODE")
-    return Cause("bug", remedy="the traceback is in the attempt's log; code=frozen keeps the code of the last attempt")
+        return Cause(Word.DEVICE, retry=True, remedy="if it stays with one node: cluster.exclude=NODE")
+    return Cause(
+        Word.BUG, remedy="the traceback is in the attempt's log; code=frozen keeps the code of the last attempt"
+    )
 
 
 @contextlib.contextmanager
@@ -93,28 +91,17 @@ def recorded(attempt: Attempt, rank: int) -> Iterator[None]:
     except Exception as error:
         cause = classify(error)
         with contextlib.suppress(OSError):
-            leave_word(attempt, rank, cause, _sentence(error, cause))
+            attempt.write_failure(rank, cause.word, cause.retry, _sentence(error, cause))
             if rank == 0 and (blame := first_failure(attempt)):
-                step = (read_json(attempt.path / "status.json") or {}).get("step", 0)
-                name = str(blame.pop("cause"))
-                attempt.write_cause(KILLED if name == PEER_LOST else name, step, **blame)
+                word = str(blame.pop("cause"))
+                step = attempt.status().get("step", 0)
+                attempt.write_cause(Word.KILLED if word == Word.PEER_LOST else word, step, **blame)
         raise
 
 
-def leave_word(attempt: Attempt, rank: int, cause: Cause, message: str) -> None:
-    """What a rank failed of, for `first_failure`. Raises OSError."""
-    facts = {"cause": cause.name, "retry": cause.retry, "message": message, "rank": rank, "host": socket.gethostname()}
-    write_atomically(attempt.path / f"failure.rank{rank}.json", json.dumps(facts))
-
-
 def first_failure(attempt: Attempt) -> dict[str, Any] | None:
-    """The failure of the rank that took the others down with it; None if no rank left one.
-
-    Keys: cause, retry, message, rank, host.
-    """
-    found = [read_json(path) for path in sorted(attempt.path.glob("failure.rank*.json"))]
-    known = sorted((facts for facts in found if facts), key=lambda facts: facts.get("cause") == PEER_LOST)
-    return known[0] if known else None
+    """The failure of the rank that took the others down with it; None if no rank left one."""
+    return min(attempt.failures(), key=lambda facts: facts.get("cause") == Word.PEER_LOST, default=None)
 
 
 def _sentence(error: BaseException, cause: Cause) -> str:

@@ -1,4 +1,4 @@
-"""Who this process is among its ranks, and the process groups they share."""
+"""The process groups of the ranks: joining and leaving them, DDP, and a group apart for decisions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import inspect
 import itertools
 import json
 import os
-import socket
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
@@ -21,7 +19,8 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from golang.errors import ConfigError, FirstRankError, GolangError, PeerLostError
+from golang.errors import FirstRankError, GolangError, PeerLostError
+from golang.world import World
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # how long a collective waits for a slow peer
@@ -35,59 +34,11 @@ LOST = (
 )
 
 
-@dataclass(frozen=True)
-class World:
-    """One rank's place: set by run.py's own spawning, torchrun, or Slurm."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-    address: str = "127.0.0.1"
-    port: int = 0
-
-
-def read_world(environ: Mapping[str, str] = os.environ) -> World | None:
-    """This rank's place from torchrun's variables (ours too) or from a Slurm step's; None when started alone.
-
-    Raises ConfigError when they are incomplete.
-    """
-    if "RANK" in environ and "WORLD_SIZE" in environ:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
-        rank, size, local_rank, local_size, port = (_whole(environ, name) for name in names)
-        return World(rank, size, local_rank, local_size, environ.get("MASTER_ADDR", "127.0.0.1"), port)
-    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environ:
-        if "MASTER_ADDR" not in environ or "MASTER_PORT" not in environ:
-            raise ConfigError(
-                f"{environ['SLURM_STEP_NUM_TASKS']} Slurm tasks were started without MASTER_ADDR and MASTER_PORT; "
-                "export both in the batch script (the first node's name and a free port)"
-            )
-        rank, size = _whole(environ, "SLURM_PROCID"), _whole(environ, "SLURM_STEP_NUM_TASKS")
-        local_rank, port = _whole(environ, "SLURM_LOCALID"), _whole(environ, "MASTER_PORT")
-        local_size = int(environ.get("SLURM_STEP_TASKS_PER_NODE", str(size)).split("(")[0].split(",")[0])
-        return World(rank, size, local_rank, local_size, environ["MASTER_ADDR"], port)
-    return None
-
-
-def _whole(environ: Mapping[str, str], name: str) -> int:
-    value = environ.get(name, "")
-    if not value.isdecimal():
-        raise ConfigError(f"the environment has {name}={value!r}; a whole number is needed to find this rank's peers")
-    return int(value)
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 _stores: dict[str, Store] = {}  # by address
 _joined = itertools.count()
 
 
-def join(world: World, device: torch.device) -> None:
+def connect(world: World, device: torch.device) -> None:
     """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none.
 
     Ranks that have left may join again: they meet in the same store, which torchrun's agent may hold, under a name that
@@ -146,20 +97,6 @@ def data_parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model, find_unused_parameters=True, **{buffers: False})  # type: ignore[arg-type]
 
 
-def pick_device(asked: str, local_rank: int, local_size: int) -> torch.device:
-    """The device of this rank. Raises ConfigError when more GPUs are asked for than this process can see."""
-    seen = torch.cuda.device_count()
-    if asked == "cpu" or (asked == "auto" and seen == 0):
-        return torch.device("cpu")
-    if seen == 0:
-        raise ConfigError("device=cuda, but torch sees no GPU here; use device=cpu, or check CUDA_VISIBLE_DEVICES")
-    # Slurm may show each task its own GPU alone.
-    index = 0 if seen == 1 and local_size > 1 and "SLURM_PROCID" in os.environ else local_rank
-    if index >= seen:
-        raise ConfigError(f"{local_size} processes need {local_size} GPUs, but {seen} are visible; start {seen}")
-    return torch.device("cuda", index)
-
-
 class ControlGroup:
     """A gloo group of all ranks for small CPU tensors, apart from the training traffic."""
 
@@ -167,8 +104,15 @@ class ControlGroup:
         self.group = dist.new_group(backend="gloo", timeout=PATIENCE) if world.size > 1 else None
         self.world = world
 
-    def maximum(self, tensor: Tensor) -> dist.Work | None:
-        """Starts an all-reduce (max) of a CPU tensor, in place; wait on what it returns."""
+    def maximum(self, tensor: Tensor) -> Tensor:
+        """The largest of every rank's CPU tensor, element by element, in place."""
+        work = self.start_maximum(tensor)
+        if work is not None:
+            work.wait()
+        return tensor
+
+    def start_maximum(self, tensor: Tensor) -> dist.Work | None:
+        """Starts what `maximum` does; wait on what it returns."""
         if self.group is None:
             return None
         work: dist.Work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.group, async_op=True)

@@ -16,14 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from golang import exits
+
 log = logging.getLogger(__name__)
-HUNG = 77  # exit status
 TICK = 1.0  # seconds between looks
 LINGER = 5.0  # seconds for the other ranks to write their stacks: the first that leaves may end them all
 
 
 class Watchdog:
-    """While entered, ends this process with HUNG after `seconds` without a `beat`; 0 never does.
+    """While entered, ends this process with status HUNG after `seconds` without a `beat`; 0 never does.
 
     Time in which the whole process stood still, because Slurm had suspended it, does not count.
 
@@ -67,7 +68,7 @@ class Watchdog:
 
     def _end(self) -> None:
         self.fired = True
-        last = threading.Timer(2 * LINGER, os._exit, (HUNG,))  # if the disk is what hangs, so do the lines below
+        last = threading.Timer(2 * LINGER, os._exit, (exits.HUNG,))  # if the disk is what hangs, so do the lines below
         last.daemon = True
         last.start()
         said = f"no progress for {self.seconds:g} s while {self._doing}"
@@ -77,4 +78,4 @@ class Watchdog:
             faulthandler.dump_traceback(file, all_threads=True)
         self.tell(said)
         time.sleep(LINGER)
-        os._exit(HUNG)
+        os._exit(exits.HUNG)

@@ -15,24 +15,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+from golang import exits, logs
 from golang.config import Config, Data, Evaluation
-from golang.demo import show_results
-from golang.engine.distributed import World, read_world
-from golang.engine.preemption import STOPPED
-from golang.engine.runfolder import RunFolder
-from golang.engine.trainer import Outcome
-from golang.engine.worker import set_up_logging
+from golang.config.identity import run_id
+from golang.engine.doorway import prepare
+from golang.engine.rank import join
+from golang.engine.session import Outcome
 from golang.errors import ConfigError, GolangError
 from golang.evaluation import table
 from golang.evaluation.job import evaluate, track
-from golang.evaluation.wanted import DATA, data_of, place
-from golang.identity import run_id
-from golang.weights import find
+from golang.evaluation.summary import show_results
+from golang.runfolder.checkpoints import find
+from golang.runfolder.evaluations import DATA, data_of, result_name
+from golang.runfolder.folder import RunFolder
+from golang.world import World
 
 
 def main(arguments: list[str]) -> int:
-    rank = (read_world() or World()).rank
-    set_up_logging(rank)
+    world = World.read()
+    logs.set_up(world.rank)
     try:
         if len(arguments) == 1 and not arguments[0].startswith("-"):
             show_results(arguments[0])
@@ -47,9 +48,11 @@ def main(arguments: list[str]) -> int:
         if options.out is None and not options.checkpoint.is_dir():
             raise ConfigError("say where the results go: --out FOLDER (a run's folder keeps them itself)")
         config, folder = _asked(options)
-        if evaluate(config, folder, folder) is Outcome.STOPPED:
-            return STOPPED
-        if rank == 0:
+        config = prepare(config, world)
+        with join(config, world) as rank:
+            if evaluate(config, folder, rank, results=folder) is Outcome.STOPPED:
+                return exits.STOPPED
+        if world.rank == 0:
             if options.checkpoint.is_dir() and options.out is None:
                 track(options.checkpoint, config)
             result = json.loads((folder / "result.json").read_text())
@@ -71,7 +74,7 @@ def _asked(options: argparse.Namespace) -> tuple[Config, Path]:
         data = data_of(run.config(), options.protocol)
     data = replace(data, workers=options.workers)
     config = Config(device=options.device, data=data, evaluation=evaluation)
-    name = place(config)
+    name = result_name(config)
     if path.is_dir() and run.done:
         config = replace(config, evaluation=replace(evaluation, run=run_id(run.config())))
     elif path.is_dir() and options.out is None:

@@ -26,12 +26,12 @@ from torch.utils.data import Dataset, Subset
 from golang.collectives import sum_over_ranks
 from golang.compat import torchvision
 from golang.config import Data
-from golang.data.augment import normalise
+from golang.data.crops.draw import normalise
 from golang.data.images import REMEDY, ImageSet
 from golang.data.loader import Loader, close, own_words
-from golang.engine.distributed import World
-from golang.engine.private import make_private
 from golang.errors import DataError
+from golang.runfolder.files import make_private
+from golang.world import World
 
 F = torchvision.transforms.functional
 

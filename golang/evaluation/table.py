@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from golang.engine.runfolder import read_json, write_atomically
 from golang.errors import DataError
+from golang.runfolder import files
+from golang.runfolder.files import read_json
 
 PROBE = "quick linear probe"
 LEGEND = (
@@ -46,8 +47,8 @@ def write(folder: Path) -> tuple[Path, Path]:
         table.append([row["run"], row["checkpoint"], *(_cell(row["evaluations"].get(name)) for name in names)])
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table]
     data, text = folder / "evaluations.json", folder / "evaluations.md"
-    write_atomically(data, json.dumps(found, indent=1) + "\n")
-    write_atomically(text, "\n".join([*lines, "", LEGEND]) + "\n")
+    files.write(data, json.dumps(found, indent=1) + "\n")
+    files.write(text, "\n".join([*lines, "", LEGEND]) + "\n")
     return data, text
 
 

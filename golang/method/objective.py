@@ -14,6 +14,8 @@ from golang.method.model import GOLANG, Branches, SwAV, large_views, split_views
 from golang.method.queue import EmbeddingQueue
 from golang.method.sinkhorn import sinkhorn
 
+NAMES = ("loss", "loss_global", "loss_local", "loss_cross_view")  # of the losses as metrics, in the order of Losses
+
 
 @dataclass
 class Losses:

@@ -8,9 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from golang.config import Config
+from golang.config.checks import local_views
 from golang.randomness import Purpose, generator
 
 Mode = Literal["batch", "image", "matched"]
+
+
+def of_step(config: Config, step: int, rank: int, ranks: int) -> Tensor | None:
+    """The permutations that rank `rank` needs in a step; None for a method without local views."""
+    if not (views := local_views(config)):
+        return None
+    share = config.optim.batch_size // ranks
+    return local_permutations(config.method.local_permutation, views, config.seed, step, rank * share, share)
 
 
 def local_permutations(mode: Mode, views: int, seed: int, step: int, first_row: int, rows: int) -> Tensor:

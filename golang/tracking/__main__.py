@@ -16,9 +16,9 @@ import time
 import traceback
 from typing import cast
 
-from golang.engine.leaving import leave_now
-from golang.engine.runfolder import RunFolder
-from golang.engine.tracking import Tail
+from golang.exits import leave_now
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import Tail
 from golang.tracking.client import Client, Mode, NoKeyError, TrackingError, UnreachableError, open_client
 
 POLL = 1.0  # seconds between looks at metrics.jsonl

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from golang.config import Config
-from golang.engine.runfolder import RunFolder, read_json
-from golang.engine.tracking import read_metrics
 from golang.errors import GolangError
-from golang.evaluation.wanted import DATA, PROBES
+from golang.runfolder.evaluations import DATA
+from golang.runfolder.files import read_json
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import read_metrics
+from golang.sources import ROOT
 from golang.tracking.ticket import Ticket
 
-SOURCES = Path(__file__).resolve().parents[2]
 PROJECT = "golang"
 INSTALL = "W&B's client is not installed: pip install 'wandb>=0.31'"
 Mode = Literal["online", "offline"]
@@ -62,7 +63,7 @@ class Client:
         What W&B gets is a function of the lines, whenever they are read: a probe after step p is part of step p + 1,
         which no other probe is, and goes out with the first line of a step beyond p. By then its file holds it.
         """
-        probes = {line["step"] + 1: line for line in read_metrics(self.run.path / PROBES)} if lines else {}
+        probes = {line["step"] + 1: line for line in read_metrics(self.run.probes_file)} if lines else {}
         for line in lines:
             when = datetime.strptime(line["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp() if "time" in line else None
             for step in sorted({line["step"], *(step for step in probes if step < line["step"])}):
@@ -79,7 +80,7 @@ class Client:
         """Follows offline clients that did not end, as their processes were killed: what they had not yet written is
         lost. Their folders are put aside, and their steps are written again here."""
         if self.mode == "offline":
-            for left in (self.run.path / "wandb").glob("offline-run-*"):
+            for left in self.run.wandb.glob("offline-run-*"):
                 if left.name not in (*self.ticket.whole, self.folder.name):
                     left.rename(left.with_name(f"unfinished-{left.name}"))
 
@@ -233,7 +234,7 @@ def _precisions(facts: dict[str, Any], name: str) -> dict[str, float]:
 
 
 @functools.cache
-def code_version(root: Path = SOURCES) -> str:
+def code_version(root: Path = ROOT) -> str:
     """Which code this is: the snapshot that a submitted run uses, or git's commit; "" if neither is known."""
     if root.parent.name == "code" and re.fullmatch(r"[0-9a-f]{12}", root.name):
         return f"snapshot {root.name}"

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from golang import sources
 from golang.config import Config
-from golang.engine.runfolder import Attempt
-from golang.tracking.client import SOURCES, mode_of
+from golang.runfolder.folder import Attempt
+from golang.tracking.client import mode_of
 from golang.tracking.ticket import Ticket
 
 log = logging.getLogger(__name__)
@@ -48,16 +49,14 @@ class Mirror:
         if mode is None:
             return
         self._run_dir = attempt.run.path.absolute()
-        paths = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
-        imports = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}  # not from the working folder; since Python 3.11
-        environment = {key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "WANDB_MODE")}
+        kept = {key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "WANDB_MODE")}
         command = [sys.executable, "-m", "golang.tracking", str(self._run_dir), mode]
         try:
             Ticket.of(attempt.run)
-            with (attempt.path / "wandb.log").open("a") as errors:
+            with attempt.wandb_log.open("a") as errors:
                 self._process = subprocess.Popen(
                     [*command, str(os.getpid())], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                    stderr=errors, env=environment | imports, start_new_session=True,
+                    stderr=errors, env=sources.environment(kept), start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
             log.warning("W&B could not be started (%s); metrics.jsonl has everything", error)

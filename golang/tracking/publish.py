@@ -6,11 +6,11 @@ import shlex
 import shutil
 from pathlib import Path
 
-from golang.engine import lock
-from golang.engine.private import stays_inside
-from golang.engine.runfolder import RunFolder
-from golang.engine.tracking import read_metrics
-from golang.evaluation.wanted import measured
+from golang.runfolder import lock
+from golang.runfolder.evaluations import measured
+from golang.runfolder.files import refuse_link
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import read_metrics
 from golang.tracking.client import Client, JobType, NoKeyError, TrackingError, UnreachableError, open_client
 
 PATIENCE = 30.0  # seconds for W&B to answer
@@ -29,8 +29,8 @@ def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pre
         run, job_type = RunFolder(measured(config, run.path)), "eval"
         if not list(run.path.glob("evaluation/*/result.json")):
             raise TrackingError(f"{run_dir} has no result yet; there is nothing to send")
-    folder = run.path / "wandb"
-    stays_inside(folder)
+    folder = run.wandb
+    refuse_link(folder)
     if job_type == "pretrain":
         if not read_metrics(run.metrics_file):
             raise TrackingError(f"{run.path} has no metrics yet; there is nothing to send")
@@ -55,7 +55,7 @@ def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
             why = f"{error}; after `wandb login`, "
         except UnreachableError as error:
             why = f"{error}; "
-    folder = run.path / "wandb" / f"clean-{job_type}"
+    folder = run.wandb / f"clean-{job_type}"
     shutil.rmtree(folder, ignore_errors=True)
     client = open_client(run, "offline", folder, job_type, PATIENCE)
     client.after = 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-from golang.engine.runfolder import RunFolder, read_json, write_atomically
-from golang.identity import run_id
+from golang.config.identity import run_id
+from golang.runfolder import files
+from golang.runfolder.files import read_json
+from golang.runfolder.folder import RunFolder
 
 FILE = "wandb/run.json"
 ID = "[0-9a-f]{8}-[0-9a-f]{8}"  # a run's own id, and the suffix
@@ -26,14 +26,14 @@ class Ticket:
     refused: str = ""  # an earlier id that W&B would not take, as that of a deleted run
 
     @classmethod
-    def of(cls, run: RunFolder, write: Callable[[Path, str], None] = write_atomically) -> Ticket:
-        """The run's ticket; if there is none that makes sense, one is drawn and kept by `write`."""
+    def of(cls, run: RunFolder, durable: bool = True) -> Ticket:
+        """The run's ticket; if there is none that makes sense, one is drawn and kept."""
         facts = read_json(run.path / FILE) or {}
         id, logged, whole = facts.get("id"), facts.get("logged", 0), facts.get("whole", [])
         sound = isinstance(id, str) and re.fullmatch(ID, id) and type(logged) is int
         if sound and isinstance(whole, list) and all(isinstance(name, str) for name in whole):
             return cls(str(id), logged, tuple(whole), str(facts.get("refused", "")))
-        return cls(_draw(run)).keep(run, write)
+        return cls(_draw(run)).keep(run, durable)
 
     def noting(self, run: RunFolder, **facts: int | tuple[str, ...]) -> Ticket:
         """With other values of its fields, written down."""
@@ -43,11 +43,11 @@ class Ticket:
         """With another suffix, for an id that W&B refused, written down."""
         return Ticket(_draw(run), refused=self.id).keep(run)
 
-    def keep(self, run: RunFolder, write: Callable[[Path, str], None] = write_atomically) -> Ticket:
+    def keep(self, run: RunFolder, durable: bool = True) -> Ticket:
         """Writes it down."""
         path = run.path / FILE
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write(path, json.dumps(asdict(self)) + "\n")
+        files.write(path, json.dumps(asdict(self)) + "\n", durable)
         return self
 
 

@@ -21,7 +21,7 @@ class GolangLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from launch.plan import launch_cells
+        from launch.planning.plan import launch_cells
 
         value = launch_cells(self.context.config_loader, self.config, job_overrides)
         done = JobReturn(overrides=[], status=JobStatus.COMPLETED)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from golang.config import Checkpoint, Config
-from golang.data.toy import write
+from golang.data.toy.write import write
 from tests.resume.harness import TOTAL, Fault, judge, launch, settings
 
 from .tally import Tally, damage, saved

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from golang.data.toy import write
+from golang.data.toy.write import write
 from tests.resume.harness import judge, launch, settings
 from tests.slurm.cluster import Cluster, Config
 from tests.slurm.runs import NODES, Seen, Typist, flat

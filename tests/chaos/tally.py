@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from golang.engine.checkpoint import entries
-from golang.engine.runfolder import RunFolder
+from golang.runfolder.checkpoints import entries
+from golang.runfolder.folder import RunFolder
 
 
 @dataclass

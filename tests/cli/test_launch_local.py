@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from golang.config import Toy
-from golang.data.toy import write
-from launch import ledger
-from launch.find import runs_in
-from launch.status import controller
+from golang.data.toy.write import write
+from launch.monitor.status import controller
+from launch.sweep import ledger
+from launch.sweep.find import runs_in
 from tests.cli.command import command, run
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config, Toy
-from golang.data.toy import write
-from golang.engine.checkpoint import lineage, read
-from golang.engine.runfolder import RunFolder
+from golang.data.toy.write import write
+from golang.runfolder.checkpoints import lineage
+from golang.runfolder.folder import RunFolder
+from golang.weights.sealed import read
 from tests.cli.command import ROOT, command, finish, run, started, status, wait_for_step
 
 
@@ -154,7 +155,7 @@ def test_wrong_commands(
     message: str,
 ) -> None:
     """In this process, for speed: `app` is all that run.py calls."""
-    from launch.plan import app
+    from launch.planning.plan import app
 
     monkeypatch.chdir(tmp_path)
     arguments = command(data_root, *overrides)[1:]

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.engine.runfolder import RunFolder
-from launch.status import Standing
-from launch.watch import screen, watch
+from golang.runfolder.folder import RunFolder
+from launch.monitor.status import Standing
+from launch.monitor.watch import screen, watch
 
 ROOT = Path(__file__).parents[2]
 PROGRESS = """

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from golang.config import Config, CrossView, Model, Optim
-from golang.engine.optim import LARC, learning_rates
-from golang.evaluation.metrics import average_precision
+from golang.evaluation.average_precision import average_precision
 from golang.method.build import build_model
 from golang.method.model import large_views, split_views
 from golang.method.objective import compute_losses, make_targets
 from golang.method.queue import EmbeddingQueue
 from golang.method.sinkhorn import sinkhorn
 from golang.method.trunk import TRUNKS
+from golang.training.optim import LARC, learning_rates
 from tests.golden.compare import Comparison
 from tests.golden.models import METHOD, Arrays, golden_model, own_name, weights
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from golang.compat import torchvision
 from golang.config import Config, Method, Model, Optim
-from golang.engine.optim import LARC, build_optimizer
-from golang.engine.step import TrainStep
 from golang.method.model import GOLANG
 from golang.method.trunk import Trunk, small_resnet
+from golang.training.optim import LARC, build_optimizer
+from golang.training.step import TrainStep
 
 Arrays = Mapping[str, np.ndarray]
 METHOD = Method(temperature=0.1, epsilon=0.05, sinkhorn_iterations=3)

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 
 from golang.engine.distributed import data_parallel
-from golang.engine.optim import LARC
 from golang.method.objective import Losses
 from golang.method.queue import EmbeddingQueue, globalise
 from golang.method.sinkhorn import sinkhorn
+from golang.training.optim import LARC
 from tests.golden.arrays import FP64
 from tests.golden.compare import Comparison
 from tests.golden.models import Arrays, bottleneck_trunk, golden_model, golden_step, own_name, weights

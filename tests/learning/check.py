@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from golang.engine.preemption import STOPPED
-from golang.engine.worker import set_up_logging
+from golang import exits, logs
 from golang.errors import GolangError
 from tests.learning import rows
 from tests.learning.recipe import demo
@@ -134,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", help="settings, as for run.py")
     options = parser.parse_args(arguments)
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    set_up_logging(0)
+    logs.set_up(0)
     try:
         table = measure(options.out, seeds, options.set_seed, options.overrides)
     except GolangError as error:
@@ -142,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         log.info("stopped; the same command continues")
-        return STOPPED
+        return exits.STOPPED
     text = markdown(table, seeds, options.set_seed)
     (options.out / "table.md").write_text(text)
     picture(table, options.out / "table.png", options.set_seed)

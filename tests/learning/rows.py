@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from golang.config import Config
-from golang.data.augment import normalise
+from golang.data.crops.draw import normalise
 from golang.data.images import ImageSet
 from golang.data.sets import open_train, open_val
-from golang.engine.train import train
-from golang.engine.trainer import Outcome
-from golang.evaluation.evaluate import Evaluation, evaluate_run
+from golang.engine.session import Outcome
+from golang.evaluation.average_precision import average_precision
 from golang.evaluation.features import Features, evaluating, view
-from golang.evaluation.linear import linear_probe
-from golang.evaluation.metrics import average_precision
+from golang.evaluation.probe.finished import Evaluation, evaluate_run
+from golang.evaluation.probe.regression import linear_probe
 from golang.method.build import build_model
+from golang.processes.train import train
 from golang.randomness import Purpose, generator
 
 BINS = 4  # a channel, of the joint colour histogram

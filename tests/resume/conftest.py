@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.data.toy import write
+from golang.data.toy.write import write
 from tests.resume.harness import launch, settings
 
 

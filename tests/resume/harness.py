@@ -18,10 +18,11 @@ import torch
 
 from golang.config import Config
 from golang.engine import watchdog
-from golang.engine.checkpoint import encode, lineage, read
-from golang.engine.distributed import free_port
-from golang.engine.runfolder import RunFolder
-from golang.engine.tracking import TIMINGS, read_metrics
+from golang.runfolder.checkpoints import lineage
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import TIMINGS, read_metrics
+from golang.weights.sealed import encode, read
+from golang.world import free_port
 
 SETTINGS = {
     "sweep": "test",
@@ -90,7 +91,9 @@ def launch(
 ) -> list[int]:
     """Trains, or evaluates, on `ranks` processes until they leave; their exit statuses. Each begins with `prepare`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["golang", "golang.engine.worker", "golang.data.toy", "golang.evaluation.job"])
+    context.set_forkserver_preload(
+        ["golang", "golang.processes.worker", "golang.data.toy.write", "golang.evaluation.job"]
+    )
     port = free_port()
     processes = [
         context.Process(target=_rank, args=(config.to_dict(), str(run_dir), rank, ranks, port, fault, prepare))
@@ -121,7 +124,7 @@ def _rank(
     own = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in own.items()} | {"OMP_NUM_THREADS": "1"})
     torch.set_num_threads(1)
-    from golang.engine.worker import work
+    from golang.processes.worker import work
 
     if prepare is not None:
         prepare()
@@ -133,9 +136,9 @@ def _rank(
 
 
 def _arm(fault: Fault) -> None:
-    from golang.data.multicrop import MultiCrop
-    from golang.engine import checkpoint
-    from golang.engine.trainer import Trainer
+    from golang.data.crops.multicrop import MultiCrop
+    from golang.engine import saver as checkpoint
+    from golang.training.trainer import Trainer
 
     train_on, write, item = Trainer._train_on, checkpoint.write, MultiCrop.__getitem__
 

@@ -15,14 +15,16 @@ import pytest
 import torch
 
 from golang.config import Config, Evaluation
-from golang.data.toy import write
-from golang.engine.checkpoint import read
-from golang.engine.preemption import Vigil
-from golang.engine.runfolder import RunFolder, read_json
-from golang.evaluation import during, protocols
-from golang.evaluation.during import PeriodicProbe
+from golang.data.toy.write import write
+from golang.engine.stops import Vigil
+from golang.evaluation.probe import during
+from golang.evaluation.probe.during import PeriodicProbe
+from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.watch import State, Watch
 from golang.method.trunk import build_trunk
+from golang.runfolder.files import read_json
+from golang.runfolder.folder import RunFolder
+from golang.weights.sealed import read
 from tests.resume.harness import differences, final_state, launch, settings
 
 SHORT = {  # 22 of the 44 images in batches of 8, 8 and 6; or 7 in batches of 4 and 3

@@ -12,8 +12,10 @@ import torch
 
 from benchmarks.levels import FAST
 from golang.config import Checkpoint, Config, Evaluation
-from golang.engine.checkpoint import CheckpointError, entries, lineage, read, write
-from golang.engine.runfolder import RunFolder
+from golang.engine.saver import CheckpointError
+from golang.runfolder.checkpoints import entries, lineage
+from golang.runfolder.folder import RunFolder
+from golang.weights.sealed import read, write
 from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics, settings
 
 ON_A_GPU = [("cuda", precision) for precision in ("fp32", "bf16", "fp16") if torch.cuda.is_available()]

@@ -16,15 +16,15 @@ from typing import Literal
 import pytest
 import torch
 
+from golang import exits
 from golang.config import Checkpoint, Config, Evaluation
-from golang.data.multicrop import Crops
+from golang.data.crops.multicrop import Crops
 from golang.data.sets import open_train
-from golang.engine import trainer
 from golang.engine.distributed import ControlGroup
-from golang.engine.seat import leave_together
-from golang.engine.watchdog import HUNG
+from golang.engine.rank import leave_together
 from golang.errors import PeerLostError
-from golang.evaluation.during import PeriodicProbe
+from golang.evaluation.probe.during import PeriodicProbe
+from golang.training import trainer
 from tests.resume.harness import Fault, differences, final_state, launch, metrics
 
 
@@ -39,7 +39,7 @@ def test_hang(
     patient = replace(config, checkpoint=saves)
     watched = replace(patient, hang_seconds=4.0)
     run = tmp_path / "run"
-    assert launch(watched, run, ranks=2, fault=Fault(10, rank=rank, hang=where)) == [HUNG, HUNG]
+    assert launch(watched, run, ranks=2, fault=Fault(10, rank=rank, hang=where)) == [exits.HUNG, exits.HUNG]
     attempt = run / "attempts/00"
     cause = json.loads((attempt / "cause.json").read_text())
     assert cause["cause"] == "hang" and "no progress for 4 s while" in cause["message"]
@@ -86,7 +86,7 @@ def test_hang_outside_of_steps(
 ) -> None:
     watched = replace(config, hang_seconds=4.0, evaluation=Evaluation(probe_every_epochs=1))
     run = tmp_path / "run"
-    assert launch(watched, run, ranks=2, fault=Fault(99, hang="step"), prepare=prepare) == [HUNG, HUNG]
+    assert launch(watched, run, ranks=2, fault=Fault(99, hang="step"), prepare=prepare) == [exits.HUNG, exits.HUNG]
     cause = json.loads((run / "attempts/00/cause.json").read_text())
     assert cause["cause"] == "hang" and f"while {doing}" in cause["message"]
     assert prepare.__name__.split("_")[1][:4] in (run / f"attempts/00/rank{rank}.stacks").read_text()
@@ -147,5 +147,5 @@ def test_suspended_is_not_hung(tmp_path: Path) -> None:
         process.send_signal(signal.SIGCONT)
         assert process.wait(20) == 0
     with start(1, 60) as process:
-        assert process.wait(20) == HUNG
+        assert process.wait(20) == exits.HUNG
     assert "while counting" in (tmp_path / "stacks").read_text()

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from golang.config import Checkpoint, Config
-from golang.engine import lock, report
-from golang.engine.runfolder import RunFolder, read_json
 from golang.errors import FirstRankError, RunBusyError
+from golang.runfolder import lock
+from golang.runfolder.files import read_json
+from golang.runfolder.folder import RunFolder
+from golang.training import reporter as report
 from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.identity import label, run_id
-from launch.config import Cluster
-from launch.sweep import Plan, Planned
+from golang.config.identity import label, run_id
+from launch.settings import Cluster
+from launch.sweep.folder import Plan, Planned
 
 ROOT = Path(__file__).parents[2]
 SHELL = "x$(touch canary)`touch canary`;touch canary;'\"&touch canary|touch canary>canary"

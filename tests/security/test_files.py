@@ -14,20 +14,22 @@ import pytest
 import torch
 import yaml
 
-from golang import weights
 from golang.config import Config
-from golang.convert import main as convert
-from golang.engine import checkpoint
-from golang.engine.runfolder import RunFolder
-from golang.engine.tracking import MetricsLog, read_metrics
+from golang.config.identity import run_id
+from golang.engine import saver as checkpoint
 from golang.errors import CheckpointError, ConfigError
 from golang.evaluation import features
-from golang.identity import run_id
 from golang.method.build import build_model
-from launch import entry, ledger, submit
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import MetricsLog, read_metrics
+from golang.weights import layouts as weights
+from golang.weights.__main__ import main as convert
 from launch.__main__ import main
-from launch.find import find_one
-from launch.status import stop_here
+from launch.monitor.status import stop_here
+from launch.node import entry
+from launch.submission import submit
+from launch.sweep import ledger
+from launch.sweep.find import find_one
 from tests.resume.harness import settings
 from tests.security.common import ROOT, plan, programs
 

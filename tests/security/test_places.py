@@ -17,19 +17,21 @@ import numpy as np
 import pytest
 
 from golang.config import Config
-from golang.engine import local
-from golang.engine.preemption import STOP_SIGNALS
-from golang.engine.runfolder import RunFolder
+from golang.config.identity import find_run, label, run_id
+from golang.engine.stops import STOP_SIGNALS
 from golang.errors import ConfigError, GolangError
-from golang.evaluation import features, pictures
+from golang.evaluation import features
 from golang.evaluation.features import Features
-from golang.identity import find_run, label, run_id
+from golang.evaluation.pictures import curves as pictures
+from golang.processes import local
+from golang.runfolder.folder import RunFolder
 from golang.tracking.mirror import Mirror
-from launch import snapshot, submit
-from launch.config import Cluster
-from launch.plan import check_overrides
-from launch.sbatch import Script
-from launch.sweep import folders, hold
+from launch.planning.plan import check_overrides
+from launch.settings import Cluster
+from launch.submission import submit
+from launch.submission.sbatch import Script
+from launch.sweep import snapshot
+from launch.sweep.folder import folders, hold
 from tests.security.common import ROOT, SHELL, plan, planned, programs
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from golang.config import Config
 from golang.errors import ConfigError
-from launch import ledger, submit
-from launch.config import Cluster, Launch
-from launch.sbatch import Script
+from launch.settings import Cluster, Launch
+from launch.submission import submit
+from launch.submission.sbatch import Script
+from launch.sweep import ledger
 from tests.cli import command
 from tests.security.common import ROOT, SHELL, plan, programs
 

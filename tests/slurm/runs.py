@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch import ledger
+from launch.sweep import ledger
 
 from .cluster import Cluster
 
@@ -139,7 +139,7 @@ class Seen:
                         for item in Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
                         if "=" in item
                     )
-                    if "launch.entry" in words and words[-2] == str(self.path) and "SLURM_PROCID" in variables:
+                    if "launch.node.entry" in words and words[-2] == str(self.path) and "SLURM_PROCID" in variables:
                         found.setdefault(int(variables["SLURM_PROCID"]), pid)
         return found
 

@@ -295,7 +295,7 @@ def interactive(typist: Typist, sweep: str) -> Outcome:
     typist.cluster.run("scancel", run.job)
     shape = [f"--nodes={NODES}", f"--ntasks-per-node={TASKS}", "--exclusive", f"--job-name={sweep}"]
     environment = typist.cluster.environment() | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = ["salloc", *shape, "srun", sys.executable, "-m", "launch.entry", str(run.path)]
+    command = ["salloc", *shape, "srun", sys.executable, "-m", "launch.node.entry", str(run.path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as allocation:
         run.wait_step(4)
         queued = ["squeue", "--noheader", "--format=%i", f"--name={sweep}"]

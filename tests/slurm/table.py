@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from golang.config import Config
-from golang.data.toy import write
+from golang.data.toy.write import write
 from tests.resume.harness import judge, launch, settings
 
 from . import cluster as real

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.engine.runfolder import RunFolder
-from launch.sbatch import Script
+from golang.runfolder.folder import RunFolder
+from launch.submission.sbatch import Script
 
 from .cluster import Cluster
 from .runs import ROOT
@@ -31,7 +31,7 @@ def doctor(cluster: Cluster, folder: Path, *words: str) -> tuple[int, dict[str, 
 
 def a_run(folder: Path, save_seconds: float, lead: int) -> Path:
     """A run in partition `low` whose newest attempt measured its saves."""
-    from launch.config import Cluster as Settings
+    from launch.settings import Cluster as Settings
 
     run = RunFolder.create(folder / "runs/measured/base-0bcdef01", Config())
     run.start_attempt(1, {}, None).write_status("stopped", 10, 100, save_seconds=save_seconds)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from golang.config import Config
-from golang.data.toy import write
+from golang.data.toy.write import write
 from golang.method.trunk import build_trunk
 from tests.resume.harness import launch, settings
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from golang.data.toy import write
+from golang.data.toy.write import write
 from tests.resume.harness import settings
 
 from .cluster import Cluster

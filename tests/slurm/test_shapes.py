@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from golang.data.toy import write
+from golang.data.toy.write import write
 from tests.resume.harness import settings
 
 from .conftest import _running

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from golang.data.toy import write
-from launch import ledger, snapshot
+from golang.data.toy.write import write
+from launch.sweep import ledger, snapshot
 from tests.resume.harness import differences, final_state, metrics, settings
 
 from .cluster import Cluster
@@ -103,7 +103,7 @@ def test_the_scripts_options_reach_slurm_as_they_were_written(typist: Typist) ->
 
 @pytest.mark.parametrize("quoted", ["two words", 'say "hi"', "back\\slash", "it's", "$(false) ; # %j"])
 def test_values_are_quoted_for_sbatch(typist: Typist, quoted: str) -> None:
-    from launch.sbatch import _quote
+    from launch.submission.sbatch import _quote
 
     script = typist.folder / "quoted.sbatch"
     script.write_text(f"#!/bin/bash\n#SBATCH --hold\n#SBATCH --comment={_quote(quoted)}\n#SBATCH --nice=3\n")
@@ -113,12 +113,12 @@ def test_values_are_quoted_for_sbatch(typist: Typist, quoted: str) -> None:
 
 
 STEPS = {
-    "before the snapshot": "launch.snapshot.take",
-    "while freezing": "launch.submit.freeze",
+    "before the snapshot": "launch.sweep.snapshot.take",
+    "while freezing": "launch.submission.submit.freeze",
     "before the intent": "launch.submit.ledger.append_all#intent",
-    "after the intent": "launch.executors.slurm.run#sbatch",
+    "after the intent": "launch.submission.executors.slurm.run#sbatch",
     "after sbatch": "launch.submit.ledger.append_all#submitted",
-    "after all": "launch.show.fates",
+    "after all": "launch.planning.show.fates",
 }
 KILLER = """
 import importlib, os, signal, sys
@@ -174,7 +174,7 @@ def test_two_launchers_at_once(typist: Typist) -> None:
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
         "from launch import submit\nreal = submit.freeze\n"
         "submit.freeze = lambda *a: (time.sleep(2), real(*a))\n"
-        f"sys.argv = {typist.command(*grid)[1:]!r}\nfrom launch.plan import main\nmain()"
+        f"sys.argv = {typist.command(*grid)[1:]!r}\nfrom launch.planning.plan import main\nmain()"
     )
     with subprocess.Popen([sys.executable, "-c", slow], **typist.options()) as first:
         lock = typist.folder / "runs/two/lock"

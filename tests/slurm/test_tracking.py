@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from golang.data.toy import write
-from golang.engine.tracking import read_metrics
+from golang.data.toy.write import write
+from golang.runfolder.metrics import read_metrics
 from tests.resume.harness import TOTAL, settings
 from tests.tracking import records
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from golang.config import Config
-from golang.data.toy import write
-from golang.engine.trainer import Trainer
-from golang.engine.worker import work
+from golang.data.toy.write import write
+from golang.processes.worker import work
+from golang.training.trainer import Trainer
 from tests.resume.harness import settings
 from tests.tracking.server import KEY, Server
 

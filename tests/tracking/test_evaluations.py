@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from golang.config import Config, Toy
-from golang.data.toy import write
-from golang.engine.tracking import read_metrics
-from golang.engine.worker import work
-from golang.evaluation.wanted import PROBES
+from golang.data.toy.write import write
 from golang.method.trunk import build_trunk
+from golang.processes.worker import work
+from golang.runfolder.evaluations import PROBES
+from golang.runfolder.metrics import read_metrics
 from golang.tracking.publish import publish
 from launch.__main__ import main
 from tests.cli.command import command, run

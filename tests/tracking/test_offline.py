@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.engine.runfolder import RunFolder
-from golang.engine.tracking import read_metrics
-from golang.engine.trainer import Trainer
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import read_metrics
 from golang.tracking.publish import publish
+from golang.training.trainer import Trainer
 from launch.__main__ import main
 from tests.resume.harness import TOTAL
 from tests.tracking import records

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.engine.tracking import read_metrics
+from golang.runfolder.metrics import read_metrics
 from golang.tracking.publish import publish
 from tests.resume.harness import TOTAL, metrics
 from tests.tracking.conftest import roll_back, said
@@ -122,7 +122,7 @@ def test_without_wandbs_client(
 
 def test_a_mirror_that_dies(configure: Configure, attempt: Attempt, server: Server, tmp_path: Path) -> None:
     """W&B's client is another process; with it gone, and its pipe broken, the run goes on."""
-    from golang.engine.trainer import Trainer
+    from golang.training.trainer import Trainer
 
     train_on = Trainer._train_on
 

@@ -10,7 +10,7 @@ import pytest
 
 from golang.config import Config
 from golang.errors import ConfigError
-from launch.config import Launch
+from launch.settings import Launch
 from tests.cli.command import command, run
 from tests.tracking.conftest import wait
 from tests.tracking.server import KEY, Server
@@ -50,7 +50,7 @@ def test_planted_keys(data_root: Path, server: Server, tmp_path: Path, monkeypat
 def test_a_key_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str
 ) -> None:
-    from launch.plan import app
+    from launch.planning.plan import app
 
     monkeypatch.chdir(tmp_path)
     assert app([f"{typed}={KEY}", "cluster=slurm"]) == 2

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from golang.compat import torchvision
 from golang.config import Augment
-from golang.data.augment import MEAN, STD, Color, ViewParameters, apply, draw, normalise
+from golang.data.crops.draw import MEAN, STD, Color, ViewParameters, apply, draw, normalise
 from golang.randomness import Purpose, generator
 
 T = torchvision.transforms

@@ -13,10 +13,10 @@ import torch
 
 from golang.config import Config, Evaluation
 from golang.engine.causes import classify, first_failure, recorded
-from golang.engine.runfolder import Attempt, RunFolder
 from golang.errors import DataError, NonFiniteError, PeerLostError, StorageError
-from launch import ledger
-from launch.requeue import Requeue, Verdict, name_cause
+from golang.runfolder.folder import Attempt, RunFolder
+from launch.node.requeue import Requeue, Verdict, name_cause
+from launch.sweep import ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -244,7 +244,7 @@ def test_a_node_that_kills_twice_is_left_out(tmp_path: Path) -> None:
 
 
 def test_an_attempt_without_a_last_word_is_named_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from launch.entry import _announce
+    from launch.node.entry import _announce
 
     run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
     run.attempts.mkdir(parents=True)
@@ -284,7 +284,7 @@ def test_a_half_line_in_the_ledger_does_not_swallow_the_batch_scripts(tmp_path: 
 
 
 def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from launch.entry import NoProgressError, _announce
+    from launch.node.entry import NoProgressError, _announce
 
     run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
     for part in (run.checkpoints, run.attempts):

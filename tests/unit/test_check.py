@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from golang.config import Toy
-from golang.data import check, relayout
+from golang.data import check
 from golang.data.__main__ import main
+from golang.data.toy import layouts as relayout
 from tests.unit.test_damaged import cut
 from tests.unit.test_data import ROOT, save, write_coco
 from tests.unit.test_voc import write_imagenet, write_voc

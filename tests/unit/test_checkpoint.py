@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from golang.config import Config
-from golang.engine.checkpoint import CheckpointError, Saver, file_name, latest, lineage, read, snapshot, write
-from golang.engine.runfolder import RunFolder, yaml_text
-from golang.engine.tracking import MetricsLog, read_metrics
+from golang.engine.saver import CheckpointError, Saver, snapshot
 from golang.errors import ConfigError, RunBusyError
+from golang.runfolder.checkpoints import file_name, latest, lineage
+from golang.runfolder.files import yaml_text
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import MetricsLog, read_metrics
+from golang.weights.sealed import read, write
 from tests.resume.harness import encoded
 
 
@@ -133,7 +136,7 @@ def test_config_is_yaml_and_json(run: RunFolder) -> None:
 
 
 def test_held_twice(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("golang.engine.lock.PATIENCE", 0.1)
+    monkeypatch.setattr("golang.runfolder.lock.PATIENCE", 0.1)
     busy = pytest.raises(RunBusyError, match=r"being trained already by process \d+ on \S+, since 20")
     with run.hold(), busy, run.hold():
         pass

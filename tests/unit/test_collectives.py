@@ -10,13 +10,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.nodes import collectives
 from golang.config import Config
-from golang.engine.distributed import ControlGroup, World, data_parallel
-from golang.engine.optim import build_optimizer
-from golang.engine.preemption import Agreement
-from golang.engine.step import TrainStep
+from golang.engine.distributed import ControlGroup, data_parallel
+from golang.engine.stops import Agreement
 from golang.method.build import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
+from golang.training.optim import build_optimizer
+from golang.training.step import TrainStep
+from golang.world import World
 from tests.golden.runs import on_two_ranks
 from tests.unit.test_method import crops, tiny
 

@@ -15,13 +15,14 @@ from omegaconf import OmegaConf
 from pip._vendor import tomli
 
 from golang.config import Config, keys
-from golang.engine.distributed import pick_device, read_world
-from golang.engine.optim import learning_rates
+from golang.config.checks import check_world
+from golang.engine.rank import pick_device
 from golang.errors import ConfigError, GolangError
-from golang.validation import check_world
-from launch.config import Launch
-from launch.plan import CONFIGS
-from launch.reader import Reader
+from golang.training.optim import learning_rates
+from golang.world import World
+from launch.planning.cells import Reader
+from launch.planning.plan import CONFIGS
+from launch.settings import Launch
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,9 +143,9 @@ def test_more_gpus_than_seen() -> None:
 
 
 def test_world_from_the_environment() -> None:
-    assert read_world({}) is None
+    assert World.read({}) is None
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "99"}
-    world = read_world(torchrun)
+    world = World.read(torchrun)
     assert world is not None and (world.rank, world.size, world.local_rank, world.port) == (3, 4, 1, 99)
     slurm = {
         "SLURM_PROCID": "2",
@@ -153,18 +154,18 @@ def test_world_from_the_environment() -> None:
         "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
     }
     with pytest.raises(ConfigError, match="MASTER_ADDR"):
-        read_world(slurm)
-    world = read_world(slurm | {"MASTER_ADDR": "n1", "MASTER_PORT": "12345"})
+        World.read(slurm)
+    world = World.read(slurm | {"MASTER_ADDR": "n1", "MASTER_PORT": "12345"})
     assert world is not None and (world.rank, world.size, world.local_size, world.address) == (2, 4, 2, "n1")
-    assert read_world({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None, "a step of one task starts alone"
+    assert World.read({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None, "a step of one task starts alone"
     with pytest.raises(ConfigError, match="LOCAL_RANK"):
-        read_world({"RANK": "0", "WORLD_SIZE": "2"})
+        World.read({"RANK": "0", "WORLD_SIZE": "2"})
 
 
 def test_apex_where_it_is_not() -> None:
     from golang.config import Optim
-    from golang.engine.optim import build_optimizer
     from golang.method.build import build_model
+    from golang.training.optim import build_optimizer
 
     model = build_model(composed("experiment=demo"))
     with pytest.raises(ConfigError, match="PyPI's `apex` is another project"):

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from golang import weights
 from golang.compat import torchvision
 from golang.config import Config
-from golang.convert import IncompleteError, convert, main
-from golang.engine.checkpoint import read as read_bundle
-from golang.engine.train import train
+from golang.config.identity import result_settings, run_id
 from golang.errors import CheckpointError, ConfigError
-from golang.identity import result_settings, run_id
-from golang.initial import pinned
 from golang.method.build import build_model
-from launch.reader import Reader
+from golang.processes.train import train
+from golang.runfolder.pinned import pinned
+from golang.weights import layouts as weights
+from golang.weights.__main__ import IncompleteError, convert, main
+from golang.weights.sealed import read as read_bundle
+from launch.planning.cells import Reader
 from tests.resume.harness import differences, final_state, launch, settings
 from tests.unit.test_data import save
 

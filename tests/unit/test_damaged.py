@@ -16,18 +16,20 @@ import torch
 from PIL import Image
 
 from golang.config import Augment, Config
-from golang.data import coco, decode, folder
+from golang.data import decode
+from golang.data.crops.multicrop import MultiCrop
 from golang.data.decode import UnreadableImageError
 from golang.data.images import ImageSet
 from golang.data.loader import close, own_words, train_loader
-from golang.data.multicrop import MultiCrop
+from golang.data.readers import coco, folder
 from golang.data.sampler import StepSampler
-from golang.engine.distributed import ControlGroup, World
-from golang.engine.train import train
-from golang.engine.unreadable import Unreadable
+from golang.engine.distributed import ControlGroup
 from golang.errors import DataError, StorageError
 from golang.evaluation.features import pooled_features
 from golang.method.trunk import build_trunk
+from golang.processes.train import train
+from golang.training.unreadable import Unreadable
+from golang.world import World
 from tests.resume.harness import Fault, differences, final_state, launch, metrics, settings
 from tests.unit.test_data import save, write_coco
 

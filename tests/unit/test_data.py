@@ -18,9 +18,10 @@ from PIL import Image
 
 import golang.data
 from golang.config import Augment, Data
-from golang.data import check, coco, folder, sets
+from golang.data import check, sets
+from golang.data.crops.multicrop import MultiCrop, collate
 from golang.data.images import ImageSet
-from golang.data.multicrop import MultiCrop, collate
+from golang.data.readers import coco, folder
 from golang.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,10 +167,10 @@ def test_a_root_is_asked_for(name: str) -> None:
 
 
 def test_toy_is_written_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = types.ModuleType("golang.data.toy")
+    fake = types.ModuleType("golang.data.toy.write")
     fake.default_root = lambda spec: tmp_path / f"default-{spec.size}"  # type: ignore[attr-defined]
     fake.provide = lambda root, spec: write_coco(root, 2017)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "golang.data.toy", fake)
+    monkeypatch.setitem(sys.modules, "golang.data.toy.write", fake)
     monkeypatch.setattr(golang.data, "toy", fake, raising=False)
     sets.check_root(Data(name="toy"))
     assert sets.open_train(Data(name="toy")).root == tmp_path / "default-64" / "train2017"

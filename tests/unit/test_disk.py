@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from golang.engine.checkpoint import Saver, latest
-from golang.engine.runfolder import RunFolder
+from golang.engine.saver import Saver
+from golang.runfolder.checkpoints import latest
+from golang.runfolder.folder import RunFolder
 from tests.resume.harness import launch, settings
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a small disk")

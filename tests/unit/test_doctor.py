@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.engine.runfolder import RunFolder
+from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
-from launch.config import Cluster
-from launch.doctor import Patient, _seconds, sbatch_options
-from launch.find import find
-from launch.finding import Finding, show
-from launch.sbatch import Script
-from launch.storage import file_system, look
+from launch.doctor.examine import Patient, _seconds, sbatch_options
+from launch.doctor.finding import Finding, show
+from launch.doctor.storage import file_system, look
+from launch.settings import Cluster
+from launch.submission.sbatch import Script
+from launch.sweep.find import find
 
 SLURM = """#!/bin/bash
 case "$*" in

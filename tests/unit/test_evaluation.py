@@ -8,14 +8,15 @@ from PIL import Image
 
 from golang.config import Config, Data, Toy
 from golang.data.images import ImageSet
-from golang.engine import checkpoint
-from golang.engine.health import uniform_losses
-from golang.engine.runfolder import RunFolder
+from golang.engine import saver as checkpoint
 from golang.errors import CheckpointError, DataError
-from golang.evaluation import evaluate, features, linear
-from golang.evaluation.collapse import collapsed, counts_from
+from golang.evaluation import features
 from golang.evaluation.features import Features
+from golang.evaluation.probe import finished as evaluate
+from golang.evaluation.probe import regression as linear
 from golang.method.build import build_model
+from golang.method.collapse import collapsed, counts_from, uniform_losses
+from golang.runfolder.folder import RunFolder
 
 CPU = torch.device("cpu")
 TINY = {
@@ -173,7 +174,7 @@ def test_the_end_of_the_demo_shows_table_pictures_and_commands(run):
     import io
 
     pytest.importorskip("matplotlib")
-    from golang.demo import show_results
+    from golang.evaluation.summary import show_results
 
     out = io.StringIO()
     show_results(run.path, out)
@@ -188,7 +189,7 @@ def test_the_end_of_the_demo_shows_table_pictures_and_commands(run):
 
 
 def test_attention_is_shown_relative_to_uniform(run):
-    from golang.evaluation.pictures import head_attention
+    from golang.evaluation.pictures.curves import head_attention
 
     model, _, _ = evaluate.load_model(run, CPU)
     excess, (height, width) = head_attention(model, torch.randint(0, 255, (3, 3, 32, 32), dtype=torch.uint8))
@@ -200,8 +201,8 @@ def test_attention_is_shown_relative_to_uniform(run):
 def test_without_matplotlib_the_demo_ends_with_one_line_about_it(run, monkeypatch):
     import io
 
-    from golang.demo import show_results
-    from golang.evaluation import pictures
+    from golang.evaluation.pictures import curves as pictures
+    from golang.evaluation.summary import show_results
 
     def missing(name):
         raise ImportError("No module named 'matplotlib'")

@@ -15,13 +15,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from golang.config import Config, Evaluation
 from golang.errors import ConfigError
-from launch import show
-from launch.config import Cluster, Launch
-from launch.grid import Grid
-from launch.plan import CONFIGS, _for_hydra, _groups, _runs_of, check_overrides
-from launch.sbatch import Script
-from launch.submit import Fate, _arrays
-from launch.sweep import Plan, Planned
+from launch.planning import show
+from launch.planning.grid import Grid
+from launch.planning.plan import CONFIGS, _for_hydra, _groups, _runs_of, check_overrides
+from launch.settings import Cluster, Launch
+from launch.submission.sbatch import Script
+from launch.submission.submit import Fate, _arrays
+from launch.sweep.folder import Plan, Planned
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from golang.engine.health import Meter, mean_metrics, parameter_norm, perplexity
 from golang.method.build import build_model
 from golang.method.objective import Losses
 from golang.method.permutations import local_permutations
+from golang.method.signs import perplexity
+from golang.training.meters import Meter, mean_metrics, parameter_norm
 from tests.unit.test_method import crops, step_of, tiny
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
+from golang.config.identity import find_run, label, result_settings, run_id
 from golang.errors import ConfigError
-from golang.identity import find_run, label, result_settings, run_id
 
 
 def changed(**sections: object) -> Config:

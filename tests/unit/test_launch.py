@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from golang.errors import ConfigError
-from launch import ledger, snapshot
-from launch.config import Cluster, Launch, seconds
-from launch.entry import Run
-from launch.rendezvous import Place, _tasks_of, ephemeral_range, free_port, meet
-from launch.requeue import Verdict, decide, job_id
-from launch.sbatch import Script, lead_time
+from golang.world import ephemeral_range, free_port, tasks_of_nodes
+from launch.node.entry import Run
+from launch.node.rendezvous import Place, meet
+from launch.node.requeue import Verdict, decide, job_id
+from launch.settings import Cluster, Launch, seconds
 from launch.slurm import environment
+from launch.submission.sbatch import Script, lead_time
+from launch.sweep import ledger, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("job.sbatch")
@@ -188,8 +189,8 @@ def test_an_arrays_element_is_named_by_array_and_index() -> None:
 
 
 def test_tasks_of_every_node() -> None:
-    assert _tasks_of("2(x3),1") == [2, 2, 2, 1]
-    assert _tasks_of("4") == [4]
+    assert tasks_of_nodes("2(x3),1") == [2, 2, 2, 1]
+    assert tasks_of_nodes("4") == [4]
 
 
 def test_ports_are_free_and_not_the_kernels() -> None:
@@ -227,7 +228,7 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
 
 def test_the_pickle_holds_a_path_and_nothing_else() -> None:
     data = pickle.dumps(Run("/runs/x-a6cec0e8"))
-    assert len(data) < 200 and b"launch.entry" in data
+    assert len(data) < 200 and b"launch.node.entry" in data
     assert Run("/a").checkpoint().function == Run("/a")
 
 
@@ -289,7 +290,7 @@ def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
 
 def test_the_launcher_never_imports_torch() -> None:
     code = (
-        "import sys; import launch.plan, launch.submit, launch.show, launch.entry, hydra_plugins.golang_launcher; "
+        "import sys; import launch.planning.plan, launch.submission.submit, launch.planning.show, launch.node.entry, hydra_plugins.golang_launcher; "
         "sys.exit(int('torch' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

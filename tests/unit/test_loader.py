@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from golang.config import Augment
-from golang.data import folder
+from golang.data.crops.multicrop import MultiCrop
 from golang.data.images import ImageSet
 from golang.data.loader import close, train_loader
-from golang.data.multicrop import MultiCrop
+from golang.data.readers import folder
 from golang.data.sampler import StepSampler
 from golang.errors import DataError
 from tests.unit.test_data import save

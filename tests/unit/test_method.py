@@ -9,17 +9,18 @@ import torch
 import torch.nn.functional as F
 
 from golang.config import Config, CrossView, Method
-from golang.engine.health import NEVER, Sentinel, uniform_losses
-from golang.engine.optim import LARC, build_optimizer
-from golang.engine.step import TrainStep
+from golang.config.checks import TRUNK_CHANNELS
 from golang.method.batchnorm import BatchNorm
 from golang.method.build import build_model
+from golang.method.collapse import uniform_losses
 from golang.method.losses import cross_view_loss, global_loss, local_loss
 from golang.method.model import GOLANG, SwAV
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue, globalise, localise
 from golang.method.trunk import TRUNKS, build_trunk
-from golang.validation import TRUNK_CHANNELS
+from golang.training.meters import NEVER, Sentinel
+from golang.training.optim import LARC, build_optimizer
+from golang.training.step import TrainStep
 
 TINY = {
     "precision": "fp32",

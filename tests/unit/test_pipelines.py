@@ -14,11 +14,15 @@ from PIL import Image
 
 from benchmarks.levels import FAST, differences
 from benchmarks.photos import photos
-from golang import validation
 from golang.config import Augment, Config
-from golang.data import augment, decode, folder, jitter, opencv
+from golang.config import checks as validation
+from golang.data import decode
+from golang.data.crops import device as jitter
+from golang.data.crops import draw as augment
+from golang.data.crops import opencv
+from golang.data.crops.multicrop import NUM_LARGE, MultiCrop, collate, on_device
 from golang.data.loader import close, train_loader
-from golang.data.multicrop import NUM_LARGE, MultiCrop, collate, on_device
+from golang.data.readers import folder
 from golang.data.sampler import StepSampler
 from golang.errors import ConfigError
 from golang.randomness import Purpose, generator

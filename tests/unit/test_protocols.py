@@ -12,22 +12,24 @@ import pytest
 import torch
 
 from golang.config import Config, Data, Evaluation, Toy
+from golang.config.identity import run_id
 from golang.data import sets
 from golang.data.images import ImageSet
-from golang.engine.checkpoint import latest, read
-from golang.engine.runfolder import RunFolder
-from golang.engine.worker import work
 from golang.errors import ConfigError
 from golang.evaluation import __main__ as command
-from golang.evaluation import protocols, table
+from golang.evaluation import table
+from golang.evaluation.average_precision import average_precision
 from golang.evaluation.features import Features
-from golang.evaluation.knn import knn
-from golang.evaluation.metrics import average_precision
-from golang.evaluation.protocols import PROTOCOLS
-from golang.evaluation.wanted import DATA, data_of, results_of
-from golang.identity import run_id
-from golang.initial import digest
+from golang.evaluation.protocols import numbers as protocols
+from golang.evaluation.protocols.knn import knn
+from golang.evaluation.protocols.numbers import PROTOCOLS
 from golang.method.trunk import Trunk, build_trunk
+from golang.processes.worker import work
+from golang.runfolder.checkpoints import latest
+from golang.runfolder.evaluations import DATA, data_of, results_of
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.pinned import digest
+from golang.weights.sealed import read
 from tests.resume.harness import settings
 
 CPU = torch.device("cpu")

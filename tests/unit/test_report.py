@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 
 from golang.config import Config, Data, Evaluation
-from golang.engine.runfolder import RunFolder, yaml_text
-from golang.evaluation.wanted import of_run
-from golang.identity import run_id
-from launch import ledger, report
+from golang.config.identity import run_id
+from golang.runfolder.evaluations import of_run
+from golang.runfolder.files import yaml_text
+from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
-from launch.outcome import Outcome, axes, best_first, marginals, outcomes
-from launch.report import ReportError
+from launch.report import page as report
+from launch.report.outcome import Outcome, axes, best_first, marginals, outcomes
+from launch.report.page import ReportError
+from launch.sweep import ledger
 
 ROOT = Path(__file__).parents[2]
 START = 1.79e9

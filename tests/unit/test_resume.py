@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config, Data, Evaluation
-from golang.engine.runfolder import RunFolder
-from golang.identity import run_id
-from launch import resume
+from golang.config.identity import run_id
+from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
-from launch.config import Cluster
-from launch.resume import ResumeError
-from launch.submit import _settled
-from launch.sweep import Plan, Planned, describe
+from launch.monitor import resume
+from launch.monitor.resume import ResumeError
+from launch.settings import Cluster
+from launch.submission.submit import _settled
+from launch.sweep.folder import Plan, Planned, describe
 
 ROOT = Path(__file__).parents[2]
 ODD = [

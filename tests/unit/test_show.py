@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from golang import show
-from golang.evaluation import pictures
+from golang.evaluation.pictures import __main__ as show
+from golang.evaluation.pictures import curves as pictures
 from golang.method.build import build_model
 from tests.resume.harness import encoded
 from tests.unit.test_convert import published, small

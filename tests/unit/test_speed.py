@@ -12,16 +12,16 @@ from torch.autograd import DeviceType
 from benchmarks import __main__ as every
 from benchmarks import alignment, objective, optim, step, textbook, timing, train
 from golang.config import Optim
-from golang.engine import optim as engine
-from golang.engine.health import Meter, Sentinel
-from golang.engine.optim import LARC
-from golang.engine.seat import take
-from golang.engine.step import precision_on
-from golang.identity import result_settings, run_id
+from golang.config.identity import result_settings, run_id
+from golang.engine.rank import join
 from golang.method.heads import ProjectionHead
 from golang.method.model import SwAV
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
+from golang.training import optim as engine
+from golang.training.meters import Meter, Sentinel
+from golang.training.optim import LARC
+from golang.training.step import precision_on
 from tests.unit.test_method import crops, step_of, tiny
 
 CPU = torch.device("cpu")
@@ -155,7 +155,7 @@ def test_fp32_is_not_tf32() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        with take(tiny(device="cpu")):
+        with join(tiny(device="cpu")):
             assert torch.get_float32_matmul_precision() == "highest"
     finally:
         torch.set_float32_matmul_precision(before)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.engine.runfolder import RunFolder
-from launch import ledger
+from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
-from launch.find import NotFoundError, find, find_one
-from launch.logs import follow
+from launch.monitor.logs import follow
+from launch.monitor.status import differing
 from launch.queue import Answer, ask
-from launch.status import differing
+from launch.sweep import ledger
+from launch.sweep.find import NotFoundError, find, find_one
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,9 @@ import pytest
 from PIL import Image
 
 from golang.config import Toy
-from golang.data import glyphs, relayout, scene, toy
+from golang.data.toy import glyphs, scene
+from golang.data.toy import layouts as relayout
+from golang.data.toy import write as toy
 from golang.errors import ConfigError, DataError
 
 pytest.importorskip("matplotlib")

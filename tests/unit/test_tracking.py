@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from golang.config import Config
-from golang.engine.distributed import World
-from golang.engine.health import Meter
-from golang.engine.report import Pace, Reporter
-from golang.engine.runfolder import RunFolder
-from golang.engine.tracking import TIMINGS, MetricsLog, Tail, read_metrics
 from golang.method.permutations import local_permutations
+from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import TIMINGS, MetricsLog, Tail, read_metrics
 from golang.tracking.client import code_version, mode_of
 from golang.tracking.mirror import Mirror
 from golang.tracking.ticket import Ticket
+from golang.training.meters import Meter
+from golang.training.reporter import Pace, Reporter
+from golang.world import World
 from tests.unit.test_method import crops, step_of, tiny
 
 ROOT = Path(__file__).parents[2]

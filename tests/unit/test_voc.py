@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from golang.config import Data, Toy
-from golang.data import coco, imagenet, relayout, sets, voc
+from golang.data import sets
+from golang.data.readers import coco, imagenet, voc
+from golang.data.toy import layouts as relayout
 from golang.errors import DataError
 from tests.unit.test_data import save, write_coco
 

@@ -1,0 +1,97 @@
+"""What makes a run that run: an id of the settings that change its result, and a folder name a person can read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from golang.config.schema import Config
+
+# Settings that say where and how comfortably a run happens, not what comes out of it.
+OUTSIDE = frozenset(
+    {
+        "sweep",
+        "device",
+        "deterministic",
+        "log_every_steps",
+        "hang_seconds",
+        "checkpoint",
+        "evaluation",
+        "tracking",
+        "data.root",
+        "data.workers",
+        "model.init",  # model.init_sha256 counts: what the file holds, wherever it lies
+    }
+)
+
+
+def result_settings(config: Config) -> dict[str, Any]:
+    """The settings that count, dotted, where they differ from the defaults.
+
+    Leaving out what has its default lets a later version add a setting without changing old ids. An evaluation is its
+    protocol, its images and the weights it measures.
+    """
+    if config.evaluation.checkpoint is not None:
+        return _evaluated(config)
+    defaults = flat(Config().to_dict())
+    return {
+        key: value
+        for key, value in sorted(flat(config.to_dict()).items())
+        if value != defaults[key] and not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE)
+    }
+
+
+def run_id(config: Config) -> str:
+    """Eight hexadecimal digits that depend on the settings that change the result, and on nothing else."""
+    text = json.dumps(result_settings(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def label(overrides: Sequence[str], longest: int = 80) -> str:
+    """A short, safe folder name from one run's own overrides: their last key parts and values."""
+    parts = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key.split(".")[0] in ("cluster", "tracking", "run_dir", "runs_dir", "sweep", "dry_run", "hydra"):
+            continue
+        if any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE):
+            continue
+        plain = value.replace("'", "").replace('"', "")
+        parts.append(f"{key.split('.')[-1]}={plain}")
+    return folder_name(parts, longest)
+
+
+def folder_name(parts: Sequence[str], longest: int = 80) -> str:
+    """Parts as one short, safe name."""
+    text = re.sub(r"[^A-Za-z0-9=.,_+-]+", "_", ",".join(parts))[:longest].strip("._,")
+    return text or "base"
+
+
+def _evaluated(config: Config) -> dict[str, Any]:
+    evaluation, data = config.evaluation, config.data
+    settings = {
+        "name": "" if evaluation.run else config.name,
+        "precision": config.precision if config.precision == "fp64" else "",  # any other is measured in fp32
+        "data.name": data.name,
+        "data.toy": asdict(data.toy) if data.name == "toy" else {},
+        "evaluation.protocol": list(evaluation.protocol),
+        "evaluation.published": evaluation.published,
+        "evaluation.checkpoint_sha256": evaluation.checkpoint_sha256,
+        "evaluation.run": evaluation.run,
+    }
+    return {key: value for key, value in settings.items() if value}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

@@ -1,0 +1,56 @@
+"""What torch is told before a rank computes: threads, deterministic algorithms, the precision of fp32, the seed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+import numpy as np
+import torch
+
+from golang.config import Config
+from golang.world import World
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+
+
+def set_up(config: Config, device: torch.device, world: World) -> None:
+    """OMP_NUM_THREADS, where set, has the last word on threads."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = not config.deterministic
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    else:
+        keep_freed_memory()
+        if "OMP_NUM_THREADS" not in os.environ:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            torch.set_num_threads(max(1, cores // world.local_size - config.data.workers))
+    torch.use_deterministic_algorithms(config.deterministic)
+    # Cosines and targets are of fp32. NVIDIA's containers have torch compute its products in TF32, a half's precision.
+    torch.set_float32_matmul_precision("highest")
+    torch.manual_seed(config.seed)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what a step frees for the next one, which asks for the same again.
+
+    By default every large tensor is mapped anew, and the kernel zeroes its pages at first touch: an eighth of a small
+    trunk's step. Elsewhere than on glibc nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """What bit-identical continuation depends on besides the settings."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "device": name,
+    }

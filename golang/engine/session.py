@@ -1,0 +1,223 @@
+"""One attempt at a run, from taking its folder to the last word in it, whatever the run computes."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from golang import logs
+from golang.config import Config
+from golang.engine import causes
+from golang.engine.determinism import versions
+from golang.engine.distributed import peers
+from golang.engine.listeners import Listener, Listeners
+from golang.engine.rank import Rank
+from golang.engine.saver import Saver, snapshot
+from golang.engine.stops import Agreement, Stopped, Vigil
+from golang.engine.watchdog import Watchdog
+from golang.runfolder import checkpoints, files
+from golang.runfolder.causes import Word
+from golang.runfolder.folder import Attempt, RunFolder
+
+log = logging.getLogger(__name__)
+HEARTBEAT = 5.0  # seconds between status files
+LastWords = Callable[[], str]  # what rank 0 still does for a finished run; returns a line for its mark, DONE
+
+
+class Outcome(enum.Enum):
+    FINISHED = "finished"
+    ALREADY = "finished before"
+    STOPPED = "stopped"
+
+
+def attempt(
+    config: Config, path: Path, rank: Rank, listeners: Sequence[Listener], work: Callable[[Session], LastWords]
+) -> Outcome:
+    """One attempt at the run in `path`: `work` does it, on every rank, from where `Session.resume` says it stands.
+
+    A stop that `work` lets through ends the attempt in good order; any other exception is written down and goes on.
+    Raises RunBusyError for a run that someone else holds, and what `work` raises.
+    """
+    with contextlib.ExitStack() as held:
+        session = _open(config, path, rank, listeners, held)
+        if session is None:
+            log.info("%s is finished already; name=OTHER starts afresh", path)
+            return Outcome.ALREADY
+        with session.watchdog:
+            try:
+                with peers(lambda: f"step {session.done}; {session.stands()}" if session.total else "the start"):
+                    last_words = work(session)
+                    session.saver.wait()
+            except Stopped as stop:
+                session.leave_stopped(stop.cause)
+                return Outcome.STOPPED
+            except BaseException:
+                session.status("failed")
+                raise
+            finally:
+                session.saver.wait()
+            session.leave_finished(last_words)
+            return Outcome.FINISHED
+
+
+def _open(
+    config: Config, path: Path, rank: Rank, listeners: Sequence[Listener], held: contextlib.ExitStack
+) -> Session | None:
+    """Rank 0 takes the folder and says to all what is in it; None if the run is finished. Its error is everyone's.
+    Until `held` is left, the folder is this process group's, and each rank's log and failure go there too. A finished
+    run whose last checkpoint is damaged is not finished; one whose checkpoints were deleted is."""
+
+    def first() -> dict[str, Any]:
+        run = RunFolder.create(path, config)
+        held.enter_context(run.hold())
+        whole, named = checkpoints.latest(run), checkpoints.lineage(run)
+        if run.done and whole == (named[0].path if named else None):
+            return {"done": True}
+        run.done_file.unlink(missing_ok=True)
+        resume = whole.name if whole else None
+        begun = run.start_attempt(rank.world.size, versions(rank.device), resume)
+        return {"attempt": begun.number, "resume": resume}
+
+    news = json.loads(rank.control.broadcast(json.dumps(rank.control.on_first_rank(first))))
+    if "done" in news:
+        return None
+    run = RunFolder(path)
+    attempt = Attempt(run, news["attempt"])
+    held.enter_context(logs.kept_in(attempt.log_file(rank.world.rank)))
+    held.enter_context(causes.recorded(attempt, rank.world.rank))
+    resume = run.checkpoints / news["resume"] if news["resume"] else None
+    return Session(config, rank, attempt, resume, Listeners(listeners, rank.first))
+
+
+class Session:
+    """An attempt under way, on one rank. All ranks call its methods equally often, and in the same order."""
+
+    def __init__(self, config: Config, rank: Rank, attempt: Attempt, resume: Path | None, listeners: Listeners) -> None:
+        """`resume`: the checkpoint it goes on from."""
+        self.config, self.rank, self.attempt, self.resume, self.listeners = config, rank, attempt, resume, listeners
+        self.saver = Saver(attempt, config.checkpoint.keep_last, resume, listeners.saved)
+        self.watchdog = Watchdog(config.hang_seconds, attempt.stacks_file(rank.world.rank), self._hung)
+        self.done, self.total = 0, 0  # steps
+        self.facts: dict[str, object] = {"host": socket.gethostname(), "pid": os.getpid()}  # for the status file
+        self._agreement: Agreement | None = None
+        self._saved, self._beat = time.monotonic(), 0.0
+
+    def beat(self, doing: str) -> None:
+        """There is progress; `doing` says what comes next."""
+        self.watchdog.beat(doing)
+
+    def step(self, done: int) -> bool:
+        """After each step but the last: whether a save is due. Raises Stopped once all ranks know of a stop, a step
+        later."""
+        self.done = done
+        self._look_alive()
+        due = self.rank.first and time.monotonic() - self._saved > 60 * self.config.checkpoint.every_minutes
+        self._agreement = self._agreement or Agreement(self.rank.control)
+        stop, due = self._agreement.exchange(self.rank.listener.signal, due)
+        if done == self.total:
+            self._agreement.drain()
+            self._agreement = None
+            return False
+        self._heed(stop)
+        every = self.config.checkpoint.every_steps
+        return due or (every > 0 and done % every == 0)
+
+    def ask(self) -> bool:
+        """Between steps, where there is nothing new to save: raises Stopped if any rank was asked to stop."""
+        self.beat(f"measuring after step {self.done}")
+        self._look_alive()
+        self._agreement = self._agreement or Agreement(self.rank.control)
+        self._agreement.exchange(self.rank.listener.signal, False)
+        stop, _ = self._agreement.drain()
+        self._heed(stop)
+        return False
+
+    def _heed(self, stop: int) -> None:
+        if not stop:
+            return
+        if self._agreement is not None:
+            self._agreement.drain()
+        self.saver.periodic = None  # the last save is none
+        self.status("running")
+        self.listeners.stopping()
+        raise Stopped(stop)
+
+    @contextlib.contextmanager
+    def alone(self, doing: str) -> Iterator[Callable[[], bool] | None]:
+        """Rank 0 works alone: it gets a question, whether any rank was asked to stop, to be asked now and then. The
+        others wait, and get None."""
+        self.beat(doing)
+        vigil = Vigil(self.rank.control, self.rank.listener, lambda: self.beat(doing))
+        if not self.rank.first:
+            vigil.wait()
+            yield None
+            return
+        try:
+            yield vigil.stopped
+        finally:
+            vigil.over()
+
+    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """A checkpoint of what `state` returns, which rank 0 is asked for, written in the background."""
+        if self.rank.first:
+            self.saver.submit(self.done, snapshot(state()))
+        self._saved = time.monotonic()
+
+    def stands(self) -> str:
+        """Where another attempt would go on from."""
+        self.saver.wait()
+        return f"the last checkpoint is {self.saver.last}" if self.saver.last else "there is no checkpoint yet"
+
+    def status(self, condition: str) -> None:
+        if self.rank.first:
+            self.facts["save_seconds"] = self.saver.seconds
+            self.attempt.write_status(condition, self.done, self.total, **self.facts)
+
+    def leave_stopped(self, cause: Word) -> None:
+        def duties() -> None:
+            self.attempt.fence()
+            log.info(
+                "stopped (%s) at step %d of %d; %s. The same command continues.",
+                cause, self.done, self.total, self.stands(),
+            )  # fmt: skip
+            self._end("stopped", cause, saved=self.saver.last_step)
+            self.listeners.left(cause)
+
+        self.beat("leaving")
+        self.rank.leave_together(duties)
+
+    def leave_finished(self, last_words: LastWords) -> None:
+        def duties() -> None:
+            self.attempt.fence()
+            mark = last_words()
+            self._end("finished", Word.FINISHED)
+            files.write(self.attempt.run.done_file, f"{mark}, {files.now()}\n")
+
+        self.beat("leaving")
+        self.rank.leave_together(duties)
+
+    def _look_alive(self) -> None:
+        if time.monotonic() - self._beat > HEARTBEAT:
+            self._beat = time.monotonic()
+            if self.rank.first:
+                self.attempt.fence()
+            self.status("running")
+
+    def _hung(self, said: str) -> None:
+        message = f"{said}; the stacks of all threads are in {self.watchdog.stacks}"
+        log.error("%s", message)
+        self.attempt.write_failure(self.rank.world.rank, Word.HANG, True, message)
+        self._end("failed", Word.HANG, message=message)
+
+    def _end(self, condition: str, cause: Word, **facts: object) -> None:
+        if self.rank.first:
+            self.status(condition)
+            self.attempt.write_cause(cause, self.done, **facts)

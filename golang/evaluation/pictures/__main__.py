@@ -1,0 +1,141 @@
+"""Pictures of checkpoints and runs.
+
+python -m golang.evaluation.pictures attention CHECKPOINT IMAGE… [--out FOLDER]   what each group head attends to
+python -m golang.evaluation.pictures classes RUN RUN [--out FILE.png]             average precision of every class, side by side
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from golang.data import decode
+from golang.data.decode import UnreadableImageError
+from golang.engine.rank import pick_device
+from golang.errors import CheckpointError, ConfigError, DataError, GolangError
+from golang.evaluation import features
+from golang.evaluation.pictures import curves as pictures
+from golang.evaluation.probe.finished import evaluation_folder
+from golang.evaluation.table import PROBE
+from golang.method.model import GOLANG
+from golang.method.trunk import build_trunk
+from golang.runfolder import checkpoints
+from golang.runfolder.checkpoints import find
+from golang.runfolder.evaluations import DATA
+from golang.runfolder.files import read_json
+from golang.weights import layouts as weights
+from golang.weights import sealed
+
+LEAST = 448  # pixels of an overlay's shorter side
+HEADS = 4  # group heads of the published recipe; weights don't say how many they were trained with
+
+
+def load_golang(path: Path, heads: int | None) -> GOLANG:
+    """The network of a checkpoint of any layout that has a local branch, or of a run's folder; in evaluation mode.
+
+    `heads` is the number of group heads, by default what a run's own checkpoint says, else HEADS. Raises
+    CheckpointError for weights without the local branch, ConfigError for a number of heads that does not divide it.
+    """
+    file = find(path)
+    found = weights.read(file)
+    if missing := found.missing("published"):
+        raise CheckpointError(f"{file} has no semantic attention to show: it lacks {missing[0]}")
+    settings: dict[str, Any] = sealed.read(file).get("config", {}) if checkpoints.is_sealed(file) else {}
+    heads = heads or settings.get("model", {}).get("group_heads", HEADS)
+    tensors = found.tensors
+    hidden, channels = tensors["projection_head.0.weight"].shape
+    prototypes, dimension = tensors["prototypes.weight"].shape
+    if dimension % heads or channels % heads:
+        raise ConfigError(f"--heads {heads} does not divide {dimension} features and {channels} channels")
+    temperature = settings.get("attention", {}).get("temperature", 1.0)
+    local = len(tensors["local_prototypes.weight"])
+    model = GOLANG(build_trunk(found.trunk), hidden, dimension, prototypes, local, heads, temperature)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, device: torch.device) -> list[Path]:
+    """Writes grid.png, all images by all heads, and IMAGE-headN.png for each overlay. Returns what was written."""
+    model = load_golang(path, heads).to(device)
+    shown = []
+    for file in images:
+        try:
+            image = decode.read(file, upright=True)
+        except UnreadableImageError as error:
+            raise DataError(f"{file} cannot be shown: {error}") from error
+        shown.append(features.view(image, whole=min(image.size) < features.CROP))
+    names = [file.name for file in images]
+    if len({file.stem for file in images}) < len(images):
+        raise DataError("two of the images have the same name, so their pictures would overwrite each other")
+    written = [pictures.attention_grid(model, shown, names, f"of {path.name}", out / "grid.png", device)]
+    for file, pixels in zip(images, shown, strict=True):
+        for number, overlay in enumerate(pictures.attention_overlays(model, pixels, device), 1):
+            written.append(out / f"{file.stem}-head{number}.png")
+            picture = Image.fromarray(overlay)
+            picture.resize([side * ceil(LEAST / min(picture.size)) for side in picture.size]).save(written[-1])
+    return written
+
+
+def classes(runs: tuple[Path, Path], out: Path, evaluation: str | None = None) -> Path:
+    """Draws two runs by `evaluation`, by default the first protocol that both were measured by, else the quick probe.
+    Raises DataError where they have none in common."""
+    found = [_per_class(run) for run in runs]
+    both = [name for name in (*DATA, PROBE) if all(name in scores for scores in found)]
+    name = evaluation or (both[0] if both else PROBE)
+    for run, scores in zip(runs, found, strict=True):
+        if name not in scores:
+            how = str(run) if name == PROBE else f"{name} {run}"
+            raise DataError(f"{run} has not been evaluated by {name}; `python -m golang.evaluation {how}` does it")
+    short = (runs[0].name, runs[1].name) if runs[0].name != runs[1].name else (str(runs[0]), str(runs[1]))
+    names = (f"{short[0]}, {name}", f"{short[1]}, {name}")
+    return pictures.draw_classes(names, (found[0][name], found[1][name]), out)
+
+
+def _per_class(run: Path) -> dict[str, dict[str, float]]:
+    """Average precisions by evaluation."""
+    folder = evaluation_folder(run)
+    files = {path.parent.name: path for path in folder.glob("*/result.json")} | {PROBE: folder / "linear.json"}
+    read = {name: read_json(path) or {} for name, path in files.items()}
+    return {name: facts["per_class"] for name, facts in read.items() if "per_class" in facts}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m golang.evaluation.pictures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    heads = commands.add_parser("attention", help="what each group head attends to")
+    heads.add_argument("checkpoint", type=Path, help="of any layout with a local branch, or a run's folder")
+    heads.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    heads.add_argument("--out", type=Path, default=Path("attention"), help="folder (attention)")
+    heads.add_argument("--heads", type=int, help=f"group heads (what a run's checkpoint says, else {HEADS})")
+    heads.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    bars = commands.add_parser("classes", help="average precision of every class of two runs")
+    bars.add_argument("runs", type=Path, nargs=2, metavar="RUN")
+    bars.add_argument("--out", type=Path, default=Path("classes.png"), help="file (classes.png)")
+    bars.add_argument("--evaluation", metavar="NAME", help="such as linear_coco (the first that both have)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "classes":
+            print(classes((options.runs[0], options.runs[1]), options.out, options.evaluation))
+            return 0
+        device = pick_device(options.device, 0, 1)
+        for path in attention(options.checkpoint, options.images, options.out, options.heads, device):
+            print(path)
+    except GolangError as error:
+        print(error)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What a checkpoint holds, and how it becomes a run again, on the same number of ranks or another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from golang.collectives import rank, world_size
+from golang.config import NUM_LARGE, Config
+from golang.config.checks import local_queue_length, local_views, queue_length
+from golang.config.identity import run_id
+from golang.engine.determinism import versions
+from golang.engine.distributed import ControlGroup
+from golang.errors import CheckpointError
+from golang.method.queue import EmbeddingQueue, globalise, localise
+from golang.training.meters import Meter, Sentinel
+from golang.training.step import TrainStep
+
+log = logging.getLogger(__name__)
+FORMAT = 1
+POLL = 0.02  # seconds between looks at a gather that may never end
+
+
+def fingerprint(config: Config, images: int) -> dict[str, Any]:
+    """What a checkpoint must agree on with the run that loads it."""
+    return {"format": FORMAT, "run": run_id(config), "images": images}
+
+
+def rank_state(step: TrainStep, meter: Meter, sentinel: Sentinel) -> dict[str, Tensor]:
+    """This rank's own part of a run, as CPU tensors whose shapes are equal on all ranks."""
+    parts = {
+        "meter": meter.sums.to("cpu", copy=True),
+        "non_finite": sentinel.first.to("cpu", copy=True),
+        "skipped": sentinel.skipped.to("cpu", copy=True),
+        "rng": torch.get_rng_state(),
+    }
+    if step.device.type == "cuda":
+        parts["rng_cuda"] = torch.cuda.get_rng_state(step.device)
+    for name, queue in (("queue", step.queue), ("local_queue", step.local_queue)):
+        if queue is not None:
+            parts[name] = queue.rows.cpu().clone()
+    return parts
+
+
+def gather(parts: dict[str, Tensor], control: ControlGroup, deadline: float) -> dict[str, Tensor] | None:
+    """Every rank's parts [...] as [W, ...], in one collective; None if it can't be had by `deadline` (monotonic)."""
+    flat = torch.cat([part.contiguous().view(-1).view(torch.uint8) for part in parts.values()])
+    try:
+        whole, work = control.gather(flat)
+        while work is not None and not work.is_completed():
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(POLL)
+        if work is not None:
+            work.wait()
+    except RuntimeError as error:
+        log.warning("a peer is gone: %s", str(error).splitlines()[0])
+        return None
+    sizes = [part.numel() * part.element_size() for part in parts.values()]
+    pieces = whole.split(sizes, dim=1)
+    # Copied: a view as wider numbers needs parts that start at a multiple of their size.
+    return {
+        name: piece.clone(memory_format=torch.contiguous_format).view(part.dtype).view(-1, *part.shape)
+        for (name, part), piece in zip(parts.items(), pieces, strict=True)
+    }
+
+
+def pack(step: TrainStep, iteration: int, gathered: dict[str, Tensor], images: int) -> dict[str, Any]:
+    """The whole run after `iteration` steps, on rank 0. Cursor, freeze and schedule are functions of the iteration."""
+    rows = rows_a_step(step.config)
+    queues = {
+        name: {"rows": globalise(gathered[name], count // world_size()), "filled": queue.filled * world_size()}
+        for name, queue, count in (("queue", step.queue, rows[0]), ("local_queue", step.local_queue, rows[1]))
+        if queue is not None
+    }
+    return {
+        "fingerprint": fingerprint(step.config, images),
+        "config": step.config.to_dict(),
+        "versions": versions(step.device),
+        "step": iteration,
+        "model": step.model.state_dict(),
+        "optimizer": step.optimizer.state_dict(),
+        "scaler": step.scaler.state_dict(),
+        "ranks": {name: value for name, value in gathered.items() if name not in queues},
+        **queues,
+    }
+
+
+def size(step: TrainStep) -> int:
+    """About how many bytes a checkpoint takes: weights and buffers, momentum, queues that are full."""
+    config, parameters = step.config, list(step.model.parameters())
+    bytes_ = sum(t.numel() * t.element_size() for t in (*step.model.state_dict().values(), *parameters))
+    rows = NUM_LARGE * (queue_length(config) + local_queue_length(config))
+    return int(bytes_) + rows * config.model.feature_dim * parameters[0].element_size()
+
+
+def restore(state: dict[str, Any], step: TrainStep, meter: Meter, sentinel: Sentinel, images: int) -> int:
+    """Puts a run back as `pack` saw it; returns the steps it had done.
+
+    With another number of ranks the queues are cut anew and each rank goes on from the mean of the meters. Raises
+    CheckpointError if the checkpoint is of another run.
+    """
+    want, there = fingerprint(step.config, images), state["fingerprint"]
+    if there != want:
+        wrong = ", ".join(
+            f"{key} {there.get(key)} instead of {value}" for key, value in want.items() if there.get(key) != value
+        )
+        raise CheckpointError(f"the checkpoint does not fit this run: {wrong}; start afresh with name=OTHER")
+    for key, value in versions(step.device).items():
+        if state["versions"].get(key) != value:
+            log.warning(
+                "%s changed from %s to %s: the run goes on, but not bit for bit", key, state["versions"].get(key), value
+            )
+    step.model.load_state_dict(state["model"])
+    step.optimizer.load_state_dict(state["optimizer"])
+    if step.scaler.is_enabled():
+        step.scaler.load_state_dict(state["scaler"])
+    rows = rows_a_step(step.config)
+    step.queue = _restored_queue(state.get("queue"), rows[0], step)
+    step.local_queue = _restored_queue(state.get("local_queue"), rows[1], step)
+    ranks = state["ranks"]
+    same = len(ranks["meter"]) == world_size()
+    sentinel.skipped.copy_(ranks["skipped"][0])
+    if not meter.restore(ranks["meter"], rank(), world_size()):
+        log.warning(
+            "the checkpoint is of a version with other metrics; the next line of them covers the steps from here on"
+        )
+    if same:
+        torch.set_rng_state(
+            ranks["rng"][rank()].clone()
+        )  # a view would crash torch, which reads from its storage's start
+        if step.device.type == "cuda" and "rng_cuda" in ranks:
+            torch.cuda.set_rng_state(ranks["rng_cuda"][rank()].clone(), step.device)
+    return int(state["step"])
+
+
+def rows_a_step(config: Config) -> tuple[int, int]:
+    """Rows a view that a step puts into the global and the local queue, over all ranks."""
+    return config.optim.batch_size, config.optim.batch_size * local_views(config)
+
+
+def _restored_queue(saved: dict[str, Any] | None, rows: int, step: TrainStep) -> EmbeddingQueue | None:
+    if saved is None:
+        return None
+    part = localise(saved["rows"], rank(), world_size(), rows // world_size())
+    queue = EmbeddingQueue(part.shape[1], part.shape[2], step.device, part.dtype)
+    queue.rows.copy_(part)
+    queue.filled = saved["filled"] // world_size()
+    return queue

@@ -1,0 +1,226 @@
+"""`python -m launch doctor [SWEEP|RUN]`: what Slurm and the file system here mean for runs, each with its remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from golang.runfolder.files import as_number, read_json
+from golang.runfolder.folder import RunFolder
+from launch import slurm
+from launch.doctor import storage
+from launch.doctor.finding import Finding
+from launch.doctor.trial_jobs import probe
+from launch.errors import SlurmError
+from launch.settings import LEAD
+from launch.sweep.find import Run
+
+_ASK = "the launcher takes the lead from the measured time: type the same command again (python -m launch resume)"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is known of the runs that are asked about."""
+
+    place: Path  # where they are, or would be
+    options: Mapping[str, str] = field(default_factory=dict)  # of sbatch, from the newest job.sbatch
+    save: float | None = None  # seconds, the longest of the newest measured ones
+    needed: int = 0  # bytes of checkpoints to come
+    minutes: float = 10.0  # between saves
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], runs_dir: Path) -> Patient:
+        if not runs:
+            return cls(runs_dir.absolute())
+        scripts = [run.path / "job.sbatch" for run in runs if (run.path / "job.sbatch").is_file()]
+        newest = max(scripts, key=lambda script: script.stat().st_mtime, default=None)
+        saves = [took for run in runs if (took := _save_seconds(RunFolder(run.path))) is not None]
+        unfinished = [run for run in runs if not RunFolder(run.path).done]
+        kept = max(_setting(run, "keep_last", 2) for run in runs)
+        sizes = [file.stat().st_size for run in runs for file in run.path.glob("checkpoints/step_*.pt")]
+        return cls(
+            runs[0].sweep if len(runs) > 1 else runs[0].path,
+            sbatch_options(newest) if newest else {},
+            max(saves, default=None),
+            int(max(sizes, default=0) * (kept + 1) * len(unfinished)),
+            max(_setting(run, "every_minutes", 10) for run in runs),
+        )
+
+
+def examine(runs: Sequence[Run], runs_dir: Path, partition: str | None, probing: bool) -> list[Finding]:
+    """All findings. `partition`: instead of the runs' own, or Slurm's default. Never raises for what it finds."""
+    patient = Patient.of(runs, runs_dir)
+    options = dict(patient.options) | ({"partition": partition} if partition else {})
+    findings = list(_slurm(patient, options))
+    reachable = findings[0].level == "ok"
+    several = reachable and not probing
+    if probing and reachable:
+        print("the probe sends two small jobs; it takes a minute or two", file=sys.stderr, flush=True)
+        findings += probe(next(path for path in (patient.place, *patient.place.parents) if path.is_dir()), options)
+    return [*findings, *storage.look(patient.place, patient.needed, unseen=several)]
+
+
+def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        version = slurm.run(["scontrol", "--version"], 20).split()[-1]
+        config = slurm.config()
+    except SlurmError as error:
+        yield Finding(
+            "fail",
+            "slurm",
+            str(error),
+            "`scontrol ping` shows whether it is up; cluster=none and cluster=local need none",
+        )
+        return
+    yield Finding("ok", "slurm", f"version {version}, cluster {config.get('ClusterName', '')}; the controller answers")
+    try:
+        chosen = partitions(options.get("partition"))
+    except SlurmError as error:
+        yield Finding("fail", "partition", str(error), "`sinfo --summarize` lists them; --partition=NAME chooses one")
+        return
+    if not chosen:
+        yield Finding("warn", "partition", "no partition is Slurm's default, so nothing is known of preemption",
+                      "--partition=NAME or a run says which; `sinfo --summarize` lists them")  # fmt: skip
+    kill_wait = _seconds(config.get("KillWait", "30"))
+    for partition in chosen:
+        yield from _preemption(partition, config, kill_wait, options.get("qos"), patient)
+    early = "preempt_send_user_signal" in config.get("SlurmctldParameters", "").lower()
+    told = "set: a preemption sends USR2 too" if early else "not set: a preemption sends TERM alone; runs heed both"
+    yield Finding("ok", "preempt_send_user_signal", told)
+    yield from _requeue(config)
+    size = slurm.largest_array()
+    if size < 2:
+        yield Finding("warn", "arrays", f"MaxArraySize={config.get('MaxArraySize')}: every run is a job of its own",
+                      "submitting many takes longer; nothing else changes")  # fmt: skip
+    else:
+        yield Finding("ok", "arrays", f"up to {size} runs an array (MaxArraySize); more go out as several")
+    yield Finding("ok", "KillWait", f"{kill_wait:g} s from the last TERM to KILL")
+    yield from _lead(patient, options)
+
+
+def partitions(names: str | None) -> list[dict[str, str]]:
+    """`scontrol show partition` of some, "a,b", or of the default one. Raises SlurmError, also for one that isn't
+    there."""
+    lines = slurm.run(["scontrol", "--oneliner", "show", "partition"]).splitlines()
+    there = {found["PartitionName"]: found for line in lines if "PartitionName" in (found := slurm.fields(line))}
+    if names is None:
+        return [found for found in there.values() if found.get("Default") == "YES"]
+    for name in names.split(","):
+        if name not in there:
+            raise SlurmError(f"there is no partition {name}; there are {', '.join(there)}")
+    return [there[name] for name in names.split(",")]
+
+
+def _preemption(
+    partition: Mapping[str, str], config: Mapping[str, str], kill_wait: float, qos: str | None, patient: Patient
+) -> Iterator[Finding]:
+    """Whether jobs are preempted, how, and whether a save fits what is left to them then."""
+    name = partition["PartitionName"]
+    what, kind = f"preemption in {name}", config.get("PreemptType", "preempt/none")
+    mode, grace = partition.get("PreemptMode", "OFF"), _seconds(partition.get("GraceTime", "0"))
+    if kind == "preempt/qos":
+        mode, grace, name = *_of_qos(qos or "normal", config.get("PreemptMode", "OFF")), f"QOS {qos or 'normal'}"
+        what = f"preemption in {name}"
+    mode = mode.replace("GANG,", "").replace(",GANG", "")
+    said = f"PreemptMode={mode}, GraceTime={grace:g} s"
+    if kind == "preempt/none" or mode in ("OFF", "WITHIN"):
+        yield Finding("ok", what, f"never (PreemptType={kind}, PreemptMode={mode})")
+        return
+    if mode == "SUSPEND":
+        yield Finding("ok", what, f"{said}: runs are halted in memory and go on; no attempt is counted")
+        return
+    left, save = grace + kill_wait, patient.save
+    lost = f"each preemption repeats up to {patient.minutes:g} min of work"
+    if save is not None and save + 3 > left:
+        yield Finding(
+            "warn", what, f"{said}: {left:g} s from TERM to KILL, and a save takes {save:.1f} s; {lost}",
+            f"ask for GraceTime={round(save * 2 + 10)}, or lower checkpoint.every_minutes",
+        )  # fmt: skip
+    elif grace == 0:
+        fits = "" if save is None else f", and a save takes {save:.1f} s"
+        yield Finding(
+            "warn", what, f"{said}: no warning, and KillWait's {kill_wait:g} s to save in{fits}; else {lost}",
+            f"ask for GraceTime={max(30, round((save or 0) * 2 + 10))}, or lower checkpoint.every_minutes",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", what, f"{said}: runs save in it and come back")
+
+
+def _of_qos(name: str, default: str) -> tuple[str, float]:
+    """Mode and grace of a QOS; the cluster's mode and no grace where accounting doesn't say."""
+    if shutil.which("sacctmgr") is not None:
+        try:
+            text = slurm.run(["sacctmgr", "-nP", "show", "qos", "format=Name,PreemptMode,GraceTime"], 20)
+        except SlurmError:
+            text = ""
+        for line in text.splitlines():
+            found, mode, grace = (line.split("|") + [""] * 2)[:3]
+            if found == name:
+                return (default if mode in ("", "cluster") else mode.upper()), _seconds(grace or "0")
+    return default, 0.0
+
+
+def _requeue(config: Mapping[str, str]) -> Iterator[Finding]:
+    if config.get("JobRequeue") == "0":
+        yield Finding("warn", "requeue", "JobRequeue=0: only jobs that ask are put back in the queue; runs do ask",
+                      "--probe tries whether that is enough here")  # fmt: skip
+    else:
+        yield Finding("ok", "requeue", "allowed (JobRequeue=1)")
+
+
+def _lead(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
+    """The measured time of a save against the warning before the time limit."""
+    found = re.fullmatch(r"(?:[BR]+:)?\w+@(\d+)", options.get("signal", ""))
+    lead, save = int(found[1]) if found else LEAD, patient.save
+    if save is None:
+        yield Finding("ok", "save time", f"not measured yet; the warning before a time limit is {lead} s")
+        return
+    said = f"a save takes {save:.1f} s; the warning before the time limit is {lead} s"
+    if lead < save:
+        yield Finding("fail", "save time", said, f"cluster.lead={round(60 + 4 * save)}; left to itself, {_ASK}")
+    elif lead < 2 * save + 10:
+        yield Finding("warn", "save time", f"{said}, which is tight", f"cluster.lead={round(60 + 4 * save)}; {_ASK}")
+    else:
+        yield Finding("ok", "save time", said)
+
+
+def sbatch_options(script: Path) -> dict[str, str]:
+    """The options of a batch script by their long names; "true" for one without a value."""
+    found = {}
+    for line in script.read_text(errors="replace").splitlines():
+        if match := re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(.*))?", line):
+            value = match[2] if match[2] is not None else "true"
+            with contextlib.suppress(ValueError):  # a quote that is not closed
+                found[match[1]] = shlex.split(value)[0] if value.startswith('"') else value
+    return found
+
+
+def _save_seconds(run: RunFolder) -> float | None:
+    """What the newest attempt that measured one says."""
+    for number in reversed(run.attempt_numbers()):
+        took = as_number((read_json(run.attempts / f"{number:02d}" / "status.json") or {}).get("save_seconds"))
+        if took is not None:
+            return took
+    return None
+
+
+def _setting(run: Run, key: str, default: float) -> float:
+    """Of the section `checkpoint` in the run's settings."""
+    section = (read_json(run.path / "config.yaml") or {}).get("checkpoint")
+    found = as_number(section.get(key)) if isinstance(section, dict) else None
+    return default if found is None else found
+
+
+def _seconds(text: str) -> float:
+    """Of Slurm's "30 sec", "30", "00:00:30" or "1-00:00:00"."""
+    days, _, clock = text.partition(" ")[0].rpartition("-")
+    total = 0
+    for part in clock.split(":"):
+        total = 60 * total + (int(part) if part.isdecimal() else 0)
+    return float(total + (86400 * int(days) if days.isdecimal() else 0))

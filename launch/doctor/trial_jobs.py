@@ -1,0 +1,185 @@
+"""Two small jobs that try what runs rely on: the warning of a time limit, scancel's signal, a requeue from inside.
+
+One waits for its USR2 and then puts itself back in the queue, the other is cancelled. Each writes what it hears to
+a folder beside the runs, which goes again with the jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch import slurm
+from launch.doctor.finding import Finding
+from launch.errors import SlurmError
+from launch.queue import ACTIVE
+
+LEAD = 20  # seconds of warning asked for; Slurm looks every 30, so it comes 10 to 40 s after the start
+LIMIT = 60  # seconds: the shortest time limit there is
+START = 120.0  # seconds for a job to start
+END = 30.0  # seconds beyond its limit for a job to be over, and for a signal to arrive
+_PASSED = ("partition", "account", "qos", "reservation", "constraint")
+
+TASK = r"""
+say() { printf '%s %s %s\n' "$(date +%s.%N)" "$1" "$2" >>"$KIND.log"; }
+trap 'say USR2; warned=yes' USR2
+trap 'say TERM; exit 0' TERM
+say start "$(hostname)"
+for ((i = 0; i < 350; i++)); do # 70 s, beyond the time limit
+  [ -n "$warned" ] && break
+  sleep 0.2 &
+  wait $!
+done
+if ! command -v scontrol >/dev/null; then say refused "no scontrol on the PATH of a task"
+elif said=$(scontrol requeue "$SLURM_JOB_ID" 2>&1); then say accepted
+else say refused "$said"; fi
+sleep 20 &
+wait $!
+"""
+
+
+@dataclass
+class _Job:
+    """One of the two, as seen from here."""
+
+    kind: str
+    folder: Path
+    id: str
+
+    def heard(self) -> dict[str, tuple[float, str]]:
+        """What it wrote by now: word → (the node's clock, the rest)."""
+        found: dict[str, tuple[float, str]] = {}
+        with contextlib.suppress(OSError):
+            for line in (self.folder / f"{self.kind}.log").read_text(errors="replace").splitlines():
+                clock, _, rest = line.partition(" ")
+                word, _, said = rest.partition(" ")
+                with contextlib.suppress(ValueError):
+                    found.setdefault(word, (float(clock), said.strip()))
+        return found
+
+    def wait(self, words: set[str], seconds: float) -> dict[str, tuple[float, str]]:
+        """Until it wrote one of `words`, or `seconds` have passed."""
+        deadline = time.monotonic() + seconds
+        while not (heard := self.heard()).keys() & words and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return heard
+
+
+def probe(place: Path, options: Mapping[str, str]) -> Iterator[Finding]:
+    """Sends the jobs with the partition, account, … of `options`, and says what they found. Takes a minute, and the
+    time that they wait for their start; leaves neither jobs nor files."""
+    jobs: list[_Job] = []
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=place))
+    except OSError as error:
+        yield Finding("fail", "probe", f"can't write to {place}: {error.strerror}", "runs_dir=PATH chooses another")
+        return
+    try:
+        for kind in ("limit", "cancel"):
+            jobs.append(_Job(kind, folder, _send(folder, kind, options)))
+        yield from _cancelled(jobs[1])
+        yield from _warned_and_requeued(jobs[0])
+    except SlurmError as error:
+        yield Finding("fail", "probe", str(error), "name a run: the probe then uses its account, QOS and partition")
+    finally:
+        _clear([job.id for job in jobs])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _send(folder: Path, kind: str, options: Mapping[str, str]) -> str:
+    told = {name: options[name] for name in _PASSED if name in options} | {
+        "job-name": "golang-doctor", "nodes": "1", "ntasks": "1", "time": "1", "signal": f"USR2@{LEAD}",
+        "output": "/dev/null", "chdir": "/",
+    }  # fmt: skip
+    (folder / "task.sh").write_text(TASK)
+    script = folder / f"{kind}.sbatch"
+    # Back in the queue it has nothing left to do.
+    script.write_text(
+        "#!/bin/bash\n[ \"${SLURM_RESTART_COUNT:-0}\" -gt 0 ] && exit 0\n"
+        f"cd {shlex.quote(str(folder))} || exit 1\nKIND={kind} exec srun --ntasks=1 bash task.sh\n"
+    )  # fmt: skip
+    command: list[str | Path] = ["sbatch", "--parsable", "--requeue"]
+    command += [*(f"--{name}={value}" for name, value in told.items()), script]
+    return slurm.run(command).strip().partition(";")[0]
+
+
+def _started(job: _Job) -> Iterator[Finding]:
+    """Nothing, if it started; else why not."""
+    deadline = time.monotonic() + START
+    running = None
+    while not job.heard():
+        record = slurm.record(job.id)
+        running = running or (time.monotonic() if record.get("JobState") != "PENDING" else None)
+        if running is not None and time.monotonic() > running + END:
+            said = f"job {job.id} ran on {record.get('BatchHost')} and wrote nothing to {job.folder.parent}"
+            yield Finding("fail", "folder on nodes", said,
+                          "put runs where nodes see them: runs_dir=PATH on a shared file system")  # fmt: skip
+            return
+        if time.monotonic() > deadline and running is None:
+            yield Finding("warn", "probe", f"job {job.id} did not start within {START:.0f} s ({record.get('Reason')})",
+                          "try again when the partition is less busy, or --partition=OTHER")  # fmt: skip
+            return
+        time.sleep(0.3)
+
+
+def _cancelled(job: _Job) -> Iterator[Finding]:
+    late = list(_started(job))
+    if late:
+        yield from late
+        return
+    yield Finding("ok", "folder on nodes", f"{job.heard()['start'][1]} writes to {job.folder.parent}")
+    began = time.monotonic()
+    slurm.run(["scancel", job.id])
+    heard = job.wait({"TERM"}, END)
+    took = time.monotonic() - began
+    if "TERM" not in heard:
+        yield Finding("fail", "scancel", f"no TERM reached a task within {END:.0f} s",
+                      "a cancelled run is killed without a save: lower checkpoint.every_minutes")  # fmt: skip
+    else:
+        yield Finding("ok", "scancel", f"TERM reached a task {took:.1f} s after scancel")
+
+
+def _warned_and_requeued(job: _Job) -> Iterator[Finding]:
+    late = list(_started(job))
+    if late:
+        yield from late
+        return
+    heard = job.wait({"accepted", "refused"}, LIMIT + END)
+    if "USR2" not in heard:
+        yield Finding("fail", "time limit", f"no USR2 reached a task {LEAD} s before the time limit",
+                      "a time limit ends runs without a save: ask why --signal is not heeded here")  # fmt: skip
+    else:
+        before = LIMIT - (heard["USR2"][0] - heard["start"][0])
+        said = f"USR2 reached a task {before:.0f} s before the time limit; {LEAD} s were asked for"
+        if before < LEAD - 5:
+            yield Finding("warn", "time limit", said, f"add {LEAD - before:.0f} s to cluster.lead")
+        else:
+            yield Finding("ok", "time limit", f"{said} (Slurm may be 30 s early)")
+    if "accepted" in heard:
+        record = slurm.record(job.id)
+        if int(record.get("Restarts", "0")) or record.get("JobState") in ("PENDING", "COMPLETING"):
+            yield Finding("ok", "requeue from a task", "a task put its job back in the queue")
+            return
+        heard["refused"] = (0.0, f"scontrol requeue said nothing, and the job is {record.get('JobState')}")
+    reason = heard.get("refused", (0.0, "the task was over before it could ask"))[1]
+    yield Finding("fail", "requeue from a task", f"a task could not put its job back in the queue: {reason}",
+                  "runs are saved, and go on when the same command is typed (python -m launch resume); ask for "
+                  "scontrol on the nodes, and for requeueing to be allowed")  # fmt: skip
+
+
+def _clear(jobs: list[str]) -> None:
+    """Ends the jobs, and waits until Slurm says that they are over."""
+    deadline = time.monotonic() + END
+    with contextlib.suppress(SlurmError):
+        while time.monotonic() < deadline:
+            jobs = [job for job in jobs if slurm.record(job).get("JobState") in ACTIVE]
+            if not jobs:
+                return
+            slurm.run(["scancel", *jobs])
+            time.sleep(0.3)

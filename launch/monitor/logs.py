@@ -1,0 +1,57 @@
+"""A rank's log of an attempt, printed or followed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from golang.runfolder.folder import RunFolder
+from launch.sweep.find import NotFoundError, Run
+
+PAUSE = 0.2  # seconds between looks at a file that is followed
+
+
+def log_file(run: Run, rank: int, attempt: int | None) -> Path:
+    """The log of one rank in one attempt (default: the newest). Raises NotFoundError, naming what there is."""
+    numbers = RunFolder(run.path).attempt_numbers()
+    if not numbers:
+        raise NotFoundError(f"{run.path.name} has not started yet: python -m launch status {run.identity or run.path}")
+    chosen = numbers[-1] if attempt is None else attempt
+    if chosen not in numbers:
+        raise NotFoundError(f"{run.path.name} has no attempt {chosen}, only {', '.join(map(str, numbers))}")
+    path = RunFolder(run.path).attempts / f"{chosen:02d}" / f"rank{rank}.log"
+    if not path.is_file():
+        there = sorted(file.stem.removeprefix("rank") for file in path.parent.glob("rank*.log"))
+        raise NotFoundError(f"attempt {chosen} has no log of rank {rank}, only of {', '.join(there) or 'none'}")
+    return path
+
+
+def follow(run: Run, rank: int, ended: Callable[[], bool]) -> Iterator[str]:
+    """The newest attempt's log as it grows, going on to the next attempt when there is one, until `ended`."""
+    path: Path | None = None
+    position = 0
+    while True:
+        last = ended()
+        newest = path
+        with contextlib.suppress(NotFoundError):
+            newest = log_file(run, rank, None)
+        if newest is not None and newest != path:
+            if path is not None:
+                yield _rest(path, position)[0] + f"--- attempt {newest.parent.name} ---\n"
+            path, position = newest, 0
+        if path is not None:
+            text, position = _rest(path, position)
+            if text:
+                yield text
+        if last:
+            return
+        time.sleep(PAUSE)
+
+
+def _rest(path: Path, position: int) -> tuple[str, int]:
+    with path.open("rb") as file:
+        file.seek(position)
+        data = file.read()
+    return data.decode(errors="replace"), position + len(data)

@@ -1,0 +1,246 @@
+"""From a plan to Slurm's queue: finished runs are left, live ones adopted, the rest handed over, none twice."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from golang.runfolder import files
+from golang.runfolder.evaluations import result_name, unprobed
+from golang.runfolder.files import as_number, make_private, refuse_link
+from golang.runfolder.folder import RunFolder
+from launch import slurm
+from launch.errors import SlurmError, SubmitError
+from launch.settings import Cluster
+from launch.submission.executors import live_here, send_here, send_to_slurm
+from launch.submission.sbatch import Script, lead_time
+from launch.sweep import ledger, snapshot
+from launch.sweep.folder import Plan, Planned, describe, freeze, frozen_code, hold, unwritable
+
+log = logging.getLogger(__name__)
+UNANSWERED = 2.0  # seconds in which sbatch, whose launcher died, may still be heard by Slurm
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of one run of a plan."""
+
+    run: Planned
+    word: str  # finished, running, waiting, submitted
+    job: str = ""
+    remark: str = ""
+
+
+def submit(plan: Plan) -> list[Fate]:
+    """Hands over what is not done or under way; the fate of every run. Raises SlurmError, SubmitError,
+    LaunchBusyError, LedgerError; whatever was handed over before is in the ledger."""
+    local = plan.runs[0].cluster.name == "local"
+    largest = len(plan.runs) if local else slurm.largest_array()
+    with hold(plan.sweep) as lock:
+        describe(plan)
+        fates = dict(_settled(plan, local))
+        todo = [run for run in plan.runs if run.id not in fates]
+        current = snapshot.take(plan.sweep) if todo else plan.sweep
+        scripts, remarks = {}, {}
+        for run in todo:
+            code, remarks[run.id] = _code(plan, run, current)
+            scripts[run.id] = _script(run, code)
+            _write(scripts[run.id], run)
+        for waiting in (False, True):  # what runs depend on comes first: it has a job then
+            due = [run for run in todo if bool(run.after) is waiting]
+            for script, runs in _arrays(due, scripts, {} if local else fates):
+                for start in range(0, len(runs), largest):
+                    for run, job in _hand_over(plan, script, runs[start : start + largest], local, lock):
+                        fates[run.id] = Fate(run, "submitted", job, remarks[run.id])
+    return [fates[run.id] for run in plan.runs]
+
+
+def _arrays(
+    runs: Sequence[Planned], scripts: dict[str, Script], fates: dict[str, Fate]
+) -> list[tuple[Script, list[Planned]]]:
+    """Runs that can share an array. Evaluations of the elements of one array are one, element by element; others wait
+    for their run's job alone."""
+    groups: dict[tuple[str, ...], list[Planned]] = {}
+    for run in runs:
+        before = fates.get(run.after)
+        job = before.job if before is not None and before.word != "finished" else ""
+        groups.setdefault((repr(scripts[run.id]), *_kind(run, job)), []).append(run)
+    found = []
+    for group in groups.values():
+        first = fates.get(group[0].after)
+        jobs = [fates[run.after].job for run in group] if first is not None and first.word != "finished" else []
+        array = jobs[0].partition("_")[0] if jobs else ""
+        if not jobs:
+            found.append((scripts[group[0].id], group))
+        elif len(jobs) > 1 and jobs == [f"{array}_{index}" for index in range(len(jobs))]:
+            found.append((_after(scripts[group[0].id], f"aftercorr:{array}"), group))
+        else:
+            pairs = zip(group, jobs, strict=True)
+            found += [(_after(scripts[run.id], f"afterok:{job}"), [run]) for run, job in pairs]
+    return found
+
+
+def _kind(run: Planned, job: str) -> tuple[str, ...]:
+    """Runs of one kind may wait as one array: the same evaluation, of elements of the same array."""
+    return (result_name(run.config), job.partition("_")[0]) if job else ()
+
+
+def _after(script: Script, dependency: str) -> Script:
+    """`script`, started once the run it depends on has ended well, and cancelled when that has failed for good."""
+    cluster = script.cluster
+    extra = cluster.extra | {"kill-on-invalid-dep": "yes"}
+    return replace(script, cluster=replace(cluster, dependency=dependency, extra=extra))
+
+
+def script_of(plan: Plan) -> str:
+    """The batch script of a plan's first run, for show; nothing is written."""
+    run = plan.runs[0]
+    code = plan.sweep / "code" / "…"
+    return _script(run, code).for_run(run.folder, run_submission(run))
+
+
+def run_submission(run: Planned) -> str:
+    """The submission id of a run's own job.sbatch, which anyone may send at any time."""
+    return f"run-{run.id}-{uuid.uuid5(uuid.NAMESPACE_URL, str(run.folder.parent)).hex[:8]}"
+
+
+def _settled(plan: Plan, local: bool) -> Iterator[tuple[str, Fate]]:
+    """Runs that need nothing: finished, or alive in the queue."""
+    live = _live(plan, local)
+    adopted = []
+    for run in plan.runs:
+        if RunFolder(run.folder).done and not unprobed(run.config, run.folder):
+            yield run.id, Fate(run, "finished")
+        elif (found := live.get(run.id)) is not None:
+            job, submission, known = found
+            if not known:
+                adopted.append(_line("adopted", run, submission, job.id))
+            word = {"PENDING": "waiting", "RUNNING": "running"}.get(job.state, job.state.lower())
+            yield run.id, Fate(run, word, job.id, "" if word in ("waiting", "running") else "ending")
+    if adopted:
+        ledger.append_all(plan.sweep, adopted)
+
+
+def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
+    """By run id: its live job, the submission that brought it, and whether the ledger knows the job."""
+    lines = ledger.read(plan.sweep)
+    if damaged := ledger.damaged(plan.sweep):
+        log.warning(
+            "%s: passed over damaged line %s; jobs are found in the queue all the same",
+            plan.sweep / ledger.FILE,
+            ", ".join(map(str, damaged)),
+        )
+    known = {(line["submission"], line["job"]) for line in lines if line["event"] in ("submitted", "adopted")}
+    answered = {line["submission"] for line in lines if line["event"] in ("submitted", "adopted", "failed")}
+    unanswered = [line for line in lines if line["event"] == "intent" and line["submission"] not in answered]
+    if unanswered:
+        # Its launcher was killed, and sbatch may be on its way: Slurm is to have the last word.
+        at = unanswered[-1].get("at", 0)
+        at = at if isinstance(at, (int, float)) else 0
+        time.sleep(max(0.0, min(UNANSWERED, at + UNANSWERED - time.time())))
+    own = {run_submission(run): run.id for run in plan.runs}
+    members: dict[str, list[str]] = {}
+    found = {}
+    for job in live_here(plan.sweep) if local else slurm.our_jobs():
+        submission = job.comment.removeprefix(slurm.COMMENT)
+        if submission in own:
+            found[own[submission]] = (job, submission, True)
+            continue
+        if submission not in members:
+            members[submission] = _members(plan.sweep / "submissions" / submission)
+        if job.index < len(members[submission]):
+            found[members[submission][job.index]] = (job, submission, (submission, job.id) in known)
+    return found
+
+
+def _members(folder: Path) -> list[str]:
+    """The ids of the runs of a submission, in the order of its array; none for one of another sweep."""
+    try:
+        return [line.rpartition("-")[2] for line in (folder / "runs").read_text().splitlines()]
+    except OSError:
+        return []
+
+
+def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
+    """The snapshot that the run is to use, and what to say about it if it had another."""
+    had = frozen_code(run.folder)
+    if not had or had == current.name:
+        return current, ""
+    if plan.code == "frozen":
+        kept = snapshot.kept(plan.sweep, had)
+        if kept is None:
+            raise SubmitError(
+                f"{had!r}, the code of {run.folder.name} in {plan.sweep / 'code'}, is gone; leave out code=frozen to "
+                "use today's"
+            )
+        return kept, f"with its code of before ({had})"
+    return current, f"with today's code ({current.name}, was {had}; code=frozen keeps the old)"
+
+
+def _script(run: Planned, code: Path) -> Script:
+    folder = RunFolder(run.folder)
+    last = folder.last_attempt()
+    took = as_number(last.status().get("save_seconds")) if last else None
+    return Script(run.cluster, code, f"golang-{run.folder.parent.name}", Path.cwd(), lead_time(run.cluster, took))
+
+
+def _write(script: Script, run: Planned) -> None:
+    freeze(run, script.code)
+    try:
+        text = script.for_run(run.folder, run_submission(run))
+        files.write(RunFolder(run.folder).script, text, durable=False)
+    except OSError as error:
+        raise unwritable(run.folder, error) from error
+
+
+def _hand_over(
+    plan: Plan, script: Script, runs: Sequence[Planned], local: bool, lock: int
+) -> Iterator[tuple[Planned, str]]:
+    """One array. The intent is written first; the job's comment carries the submission's id."""
+    submission = uuid.uuid4().hex[:12]
+    folder = plan.sweep / "submissions" / submission
+    try:
+        refuse_link(folder.parent)
+        make_private(folder)
+        (folder / "runs").write_text("".join(f"{run.folder}\n" for run in runs))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    ledger.append_all(plan.sweep, [_line("intent", run, submission, "", at=time.time()) for run in runs])
+    send: Callable[..., list[str]] = send_here if local else send_to_slurm
+    try:
+        jobs = send(script, folder, submission, [run.folder for run in runs], lock)
+    except SlurmError as error:
+        said = str(error)
+        ledger.append_all(plan.sweep, [_line("failed", run, submission, "", reason=said) for run in runs])
+        raise SlurmError(
+            f"{said}{_advice(said, script.cluster)}. {len(runs)} of the sweep's runs are frozen in {plan.sweep} and "
+            "not submitted; type the same command again once that is mended"
+        ) from None
+    ledger.append_all(
+        plan.sweep,
+        [_line("submitted", run, submission, job, code=script.code.name) for run, job in zip(runs, jobs, strict=True)],
+    )
+    yield from zip(runs, jobs, strict=True)
+
+
+def _advice(said: str, cluster: Cluster) -> str:
+    lowered = said.lower()
+    if "partition" in lowered:
+        return f"; cluster.partition={cluster.partition}: `sinfo --summarize` lists the partitions"
+    if "dependency" in lowered:
+        return f"; cluster.dependency={cluster.dependency}: it must name a job that Slurm still knows"
+    if any(word in lowered for word in ("qos", "account", "limit", "quota")):
+        return "; `sacctmgr show assoc user=$USER` shows the limits, cluster.account and cluster.qos choose others"
+    if "node configuration" in lowered or "gres" in lowered:
+        return "; no node has that much: `sinfo -o '%P %D %c %m %G'` shows what there is"
+    return ""
+
+
+def _line(event: str, run: Planned, submission: str, job: str, **facts: object) -> dict[str, object]:
+    return {
+        "event": event, "run": run.id, "folder": run.folder.name, "submission": submission, "job": job, **facts
+    }  # fmt: skip

@@ -1,0 +1,141 @@
+"""A sweep: the folder that holds its runs, its code and its ledger; and the runs that a command line plans for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from golang.config import Config
+from golang.errors import ConfigError, GolangError
+from golang.runfolder import files, lock
+from golang.runfolder.files import (
+    make_private,
+    now,
+    read_json,
+    refuse_link,
+    yaml_text,
+)
+from golang.runfolder.folder import RunFolder
+from golang.tracking.ticket import Ticket
+from launch.errors import LaunchBusyError, SubmitError
+from launch.settings import Cluster
+
+PATIENCE = 2.0  # seconds for a launcher that is about to end
+FILE = "sweep.yaml"
+_FOLDER = re.compile(r".+-([0-9a-f]{8})")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a plan, frozen: where it will live and what it is."""
+
+    id: str
+    config: Config
+    overrides: tuple[str, ...]
+    cluster: Cluster
+    folder: Path
+    after: str = ""  # the id of a run of the same plan that must have finished before
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one command line asks for, in one sweep."""
+
+    sweep: Path
+    command: tuple[str, ...]
+    runs: tuple[Planned, ...]
+    code: str = "current"  # or frozen
+    dry_run: bool = False
+
+
+def folders(sweep: Path) -> dict[str, Path]:
+    """The run folders of a sweep by id. Raises ConfigError for an id that is there twice."""
+    found: dict[str, Path] = {}
+    with contextlib.suppress(OSError):  # there is none yet, or it will be said when it is written to
+        for entry in os.scandir(sweep):
+            if (match := _FOLDER.fullmatch(entry.name)) and entry.is_dir():
+                if (other := found.get(match[1])) is not None:
+                    raise ConfigError(
+                        f"{sweep} holds run {match[1]} twice: {other.name}, {entry.name}; move one of them elsewhere"
+                    )
+                refuse_link(sweep / entry.name)
+                found[match[1]] = sweep / entry.name
+    return found
+
+
+def describe(plan: Plan) -> None:
+    """Writes to sweep.yaml what was typed, for which runs, and the folder's inode, which a copy of the sweep does not
+    have. Raises SubmitError."""
+    values = {
+        "command": list(plan.command), "cwd": str(Path.cwd()), "typed": now(), "runs": [run.id for run in plan.runs],
+    }  # fmt: skip
+    try:
+        files.write(plan.sweep / FILE, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
+    except OSError as error:
+        raise unwritable(plan.sweep, error) from error
+
+
+def freeze(run: Planned, code: Path) -> None:
+    """Makes the run's folder: config.yaml, overrides.yaml. Raises ConfigError if another run lives there, SubmitError
+    if it can't be written."""
+    values = {"overrides": list(run.overrides), "code": code.name, "frozen": now()}
+    try:
+        # Without waiting for the disk: a thousand runs are made at once, and of a file that a power cut takes the
+        # trainer says that it is damaged.
+        refuse_link(run.folder)
+        folder = RunFolder(run.folder)
+        folder.make()
+        make_private(folder.logs)
+        folder.keep(run.config, durable=False)
+        if run.config.tracking.name != "none":
+            Ticket.of(folder, durable=False)
+        files.write(folder.overrides_file, yaml_text(values), durable=False)
+    except OSError as error:
+        raise unwritable(run.folder, error) from error
+
+
+def frozen_code(folder: Path) -> str:
+    """The name of the snapshot that the run was last submitted with; "" if there is none."""
+    return str((read_json(RunFolder(folder).overrides_file)).get("code", ""))
+
+
+@contextlib.contextmanager
+def hold(sweep: Path) -> Iterator[int]:
+    """Owns the sweep's submissions while entered; the lock's descriptor. Raises LaunchBusyError, SubmitError."""
+    with contextlib.ExitStack() as held:
+        try:
+            refuse_link(sweep)
+            make_private(sweep)
+            descriptor = held.enter_context(lock.hold(sweep / "lock", PATIENCE))
+        except lock.HeldError as error:
+            raise LaunchBusyError(
+                f"another launcher is at work in {sweep}: {error}; wait until it is done, then type the same command "
+                "again"
+            ) from None
+        except OSError as error:
+            raise unwritable(sweep, error) from error
+        yield descriptor
+
+
+def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]:
+    """The overrides that all runs share, and for each run those that it does not share, by key."""
+    split = [dict(_pair(override) for override in run.overrides) for run in runs]
+    shared = {key for key in split[0] if all(cells.get(key) == split[0][key] for cells in split)} if split else set()
+    common = [f"{key}={value}" for key, value in split[0].items() if key in shared] if split else []
+    return common, [{key: value for key, value in cells.items() if key not in shared} for cells in split]
+
+
+def _pair(override: str) -> tuple[str, str]:
+    key, _, value = override.lstrip("+").partition("=")
+    return key, value
+
+
+def unwritable(path: Path, error: OSError) -> GolangError:
+    return SubmitError(
+        f"can't write to {path}: {error.strerror}; nothing was submitted for it. Make room, or choose another folder "
+        "with runs_dir=PATH, then type the same command again"
+    )
