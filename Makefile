@@ -29,6 +29,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo 2>/dev/null || $(BIN)/lint-imports --no-cache
 
 golden: setup  ## DIR=folder of golden arrays
 	$(BIN)/python -m tests.golden $(or $(DIR),tests/golden/data)
