@@ -204,15 +204,15 @@ class Trainer:
     def _watched(self) -> bool:
         """Whether a listener wants to look at the network as it is now, at the end of an epoch."""
         epochs, rest = divmod(self.session.done, self.steps_per_epoch)
-        return epochs > 0 and rest == 0 and self.session.listeners.due(epochs)
+        return epochs > 0 and rest == 0 and any(listener.due(epochs) for listener in self.session.listeners)
 
     def _look(self) -> None:
         session = self.session
         if self._watched():
             with session.alone(f"probing after step {session.done}") as stopped:
                 if stopped is not None:
-                    epochs = session.done // self.steps_per_epoch
-                    session.listeners.look(self.step.model.trunk, session.done, epochs, stopped)
+                    trunk, epochs = self.step.model.trunk, session.done // self.steps_per_epoch
+                    session.tell(lambda listener: listener.look(trunk, session.done, epochs, stopped))
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(

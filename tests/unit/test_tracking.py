@@ -12,7 +12,6 @@ import torch
 
 from golang.config import Config
 from golang.engine.distributed import ControlGroup
-from golang.engine.listeners import Listeners
 from golang.engine.rank import Rank
 from golang.engine.session import Session
 from golang.engine.stops import StopListener
@@ -69,7 +68,7 @@ def _line(path: Path, method: str) -> dict[str, object]:
     run = RunFolder.create(path, config)
     step = step_of(config)
     rank = Rank(World(), torch.device("cpu"), ControlGroup(World()), StopListener())
-    session = Session(config, rank, run.start_attempt(1, {}, None), None, Listeners([], first=True))
+    session = Session(config, rank, run.start_attempt(1, {}, None), None)
     report = Reporter(session, steps_per_epoch=5, shown=False)
     report.begin(20)
     drawn = local_permutations("batch", 4, 0, 0, first_row=0, rows=4) if method == "golang" else None
