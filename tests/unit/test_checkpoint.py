@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import random
@@ -13,7 +14,7 @@ import torch
 from golang.config import Config
 from golang.engine.saver import Saver, snapshot
 from golang.errors import CheckpointError, ConfigError, RunBusyError
-from golang.runfolder.checkpoints import Entry, latest, lineage
+from golang.runfolder.checkpoints import MARK, SEAL, Entry, latest, lineage
 from golang.runfolder.files import yaml_text
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import MetricsLog, read_metrics
@@ -96,6 +97,20 @@ def test_latest_passes_over_damage(run: RunFolder, caplog: pytest.LogCaptureFixt
     found = latest(run)
     assert found is not None and found == Entry.at(run, 5, 0).path
     assert Entry.at(run, 9, 0).path.name in caplog.text
+
+
+def test_the_seal_alone_decides_what_is_whole(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is what was written, but holds what is not loaded, is refused by name instead of passed over."""
+    run.start_attempt(1, {}, None)
+    put(run, 5, 0)
+    odd = Entry.at(run, 9, 0).path
+    buffer = io.BytesIO()
+    torch.save({"path": Path("x")}, buffer)  # an object, which weights_only refuses
+    archive = buffer.getvalue()[:-2] + SEAL.to_bytes(2, "little")
+    odd.write_bytes(archive + MARK + hashlib.sha256(archive).hexdigest().encode())
+    assert latest(run) == odd and not caplog.text
+    with pytest.raises(CheckpointError, match="not loaded for safety"):
+        read(odd)
 
 
 def test_a_snapshot_is_a_copy() -> None:
