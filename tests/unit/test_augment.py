@@ -13,7 +13,9 @@ from PIL import Image, ImageFilter
 
 from golang.compat import torchvision
 from golang.config import Augment
-from golang.data.crops.draw import MEAN, STD, Color, ViewParameters, apply, draw, normalise
+from golang.data.crops.device import MEAN, STD, normalise
+from golang.data.crops.draw import Color, ViewParameters, draw
+from golang.data.crops.pillow import apply
 from golang.randomness import Purpose, generator
 
 T = torchvision.transforms

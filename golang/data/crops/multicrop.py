@@ -16,10 +16,9 @@ from torch.utils.data import Dataset
 
 from golang import randomness
 from golang.config import NUM_LARGE, Augment
-from golang.data.crops import device as jitter
-from golang.data.crops import draw as augment
-from golang.data.crops import opencv
-from golang.data.crops.draw import ViewParameters
+from golang.data.crops import opencv, pillow
+from golang.data.crops.device import COLUMNS, adjust, normalise, pack, resized
+from golang.data.crops.draw import ViewParameters, draw
 from golang.data.images import ImageSet
 from golang.randomness import Purpose
 
@@ -34,7 +33,7 @@ class Crops(NamedTuple):
     large: Tensor  # uint8 [2, 3, S, S] ([2, b, 3, S, S])
     small: Tensor  # uint8 [n, 3, s, s] ([n, b, 3, s, s]); n may be 0
     unreadable: Tensor  # int64 [0], or [1] with the index of an image that another stands in for ([0 … b])
-    jitter: Tensor  # float32 [2 + n, 11], what is left to `jitter.adjust` ([2 + n, b, 11]); [0, 11] if nothing is
+    jitter: Tensor  # float32 [2 + n, 11], what is left to `device.adjust` ([2 + n, b, 11]); [0, 11] if nothing is
 
 
 class MultiCrop(Dataset[Crops]):
@@ -64,15 +63,15 @@ class MultiCrop(Dataset[Crops]):
         for target, parameters in zip((*large, *small), views, strict=True):
             target.copy_(crop(parameters, target.shape[-1]))
         unreadable = torch.tensor([index] if nearest != index else [], dtype=torch.int64)
-        left = [jitter.pack(parameters) for parameters in views] if self.pipeline == "device" else []
-        return Crops(large, small, unreadable, torch.tensor(left, dtype=torch.float32).view(-1, jitter.COLUMNS))
+        left = [pack(parameters) for parameters in views] if self.pipeline == "device" else []
+        return Crops(large, small, unreadable, torch.tensor(left, dtype=torch.float32).view(-1, COLUMNS))
 
     def parameters(self, position: Position, width: int, height: int) -> list[ViewParameters]:
         """Every view's parameters, large crops first, for an image of `width` × `height` pixels."""
         s = self.settings
         crops = [(s.large_size, s.large_scale)] * NUM_LARGE + [(s.small_size, s.small_scale)] * s.small_count
         return [
-            augment.draw(randomness.generator(self.seed, Purpose.VIEW, *position, view), width, height, size, scale, s)
+            draw(randomness.generator(self.seed, Purpose.VIEW, *position, view), width, height, size, scale, s)
             for view, (size, scale) in enumerate(crops)
         ]
 
@@ -80,12 +79,12 @@ class MultiCrop(Dataset[Crops]):
         """Width and height of the image that stands for `index`, its own index, and what makes views of it."""
         if self.pipeline == "pil":
             image, nearest = self.images.load_nearest(index)
-            return *image.size, nearest, lambda parameters, size: augment.apply(image, parameters, size)
+            return *image.size, nearest, lambda parameters, size: pillow.apply(image, parameters, size)
         pixels, nearest = self.images.load_nearest_pixels(index)
         height, width = pixels.shape[2:]
         if self.pipeline == "opencv":
             return width, height, nearest, lambda parameters, size: opencv.apply(pixels, parameters, size)
-        return width, height, nearest, lambda parameters, size: augment.resized(pixels, parameters.box, size)
+        return width, height, nearest, lambda parameters, size: resized(pixels, parameters.box, size)
 
 
 def collate(items: Sequence[Crops]) -> Crops:
@@ -106,8 +105,8 @@ def on_device(batch: Crops, device: torch.device, dtype: torch.dtype) -> tuple[T
     for crops, left in zip(batch[:2], (batch.jitter[:NUM_LARGE], batch.jitter[NUM_LARGE:]), strict=True):
         rows = crops.flatten(0, 1).to(device, non_blocking=True)
         if rows.numel() and left.numel():
-            rows = jitter.adjust(rows, left.flatten(0, 1).to(device, non_blocking=True))
-        groups.append(augment.normalise(rows, dtype) if rows.numel() else None)
+            rows = adjust(rows, left.flatten(0, 1).to(device, non_blocking=True))
+        groups.append(normalise(rows, dtype) if rows.numel() else None)
     large, small = groups
     assert large is not None
     return large, small

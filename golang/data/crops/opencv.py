@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from golang.config.checks import NO_OPENCV
-from golang.data.crops import draw as augment
-from golang.data.crops.device import box_radius
-from golang.data.crops.draw import ViewParameters
+from golang.data.crops.device import box_radius, resized
+from golang.data.crops.draw import NEUTRAL, ViewParameters
 from golang.errors import ConfigError
 
 _Pixels = npt.NDArray[np.uint8]  # [s, s, 3]
@@ -41,13 +40,13 @@ def cv2() -> Any:  # noqa: ANN401 - a module
 def apply(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
     """One view of an RGB image, uint8 [1, 3, H, W] (see `decode.pixels`), as uint8 [3, size, size]."""
     opencv = cv2()
-    view: _Pixels = augment.resized(image, parameters.box, size).permute(1, 2, 0).numpy()
+    view: _Pixels = resized(image, parameters.box, size).permute(1, 2, 0).numpy()
     if parameters.flip:
         view = opencv.flip(view, 1)
     if parameters.color is not None:
         for index in parameters.color.order:
             factor = parameters.color.factors[index]
-            if factor != augment.NEUTRAL[index]:
+            if factor != NEUTRAL[index]:
                 view = _ADJUSTMENTS[index](opencv, view, factor)
     if parameters.gray:
         view = opencv.cvtColor(opencv.cvtColor(view, opencv.COLOR_RGB2GRAY), opencv.COLOR_GRAY2RGB)
