@@ -21,7 +21,7 @@ from golang.data.crops import device, opencv, pillow
 from golang.data.crops.draw import ViewParameters, draw
 from golang.data.crops.multicrop import NUM_LARGE, MultiCrop, collate, on_device
 from golang.data.loader import close, train_loader
-from golang.data.readers import folder
+from golang.data.readers.folder import Folder
 from golang.data.sampler import StepSampler
 from golang.errors import ConfigError
 from golang.randomness import Purpose, generator
@@ -57,7 +57,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dataset(root: Path, pipeline: str, settings: Augment = SMALL) -> MultiCrop:
-    return MultiCrop(folder.read(root), settings, 3, pipeline)  # type: ignore[arg-type]
+    return MultiCrop(Folder().read(root), settings, 3, pipeline)  # type: ignore[arg-type]
 
 
 def test_levels_are_pillows_within_the_tolerances() -> None:

@@ -1,4 +1,4 @@
-"""The generated set in the layouts of VOC 2007 and ImageNet, to try those readers on, and its command line."""
+"""The generated set in the layouts of VOC 2007 and ImageNet, to try those readers on."""
 
 from __future__ import annotations
 
