@@ -54,7 +54,7 @@ def rendered(pipeline: str, pixels: Tensor, views: Sequence[ViewParameters], siz
     """Views uint8 [R, 3, size, size] of uint8 [1, 3, H, W] by a fast pipeline."""
     if pipeline == "opencv":
         return torch.stack([opencv.apply(pixels, view, size) for view in views])
-    crops = torch.stack([device.resized(pixels, view.box, size) for view in views])
+    crops = torch.stack([device.resized(pixels, view, size) for view in views])
     return device.adjust(crops, torch.tensor([device.pack(view) for view in views]))
 
 

@@ -31,24 +31,11 @@ from golang.errors import DataError, StorageError
 
 MOST_PIXELS = 2**28  # 16,384 × 16,384: 0.8 GB as RGB, and as much again for a crop of nearly everything
 PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds before each new try at reading a file
-TRANSIENT = frozenset(
-    {
-        errno.EIO,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-        errno.EAGAIN,
-        errno.EINTR,
-        errno.EBUSY,
-        errno.ECONNRESET,
-        errno.ENOTCONN,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EMFILE,
-        errno.ENFILE,
-    }
+_PASSING = (
+    "EIO ESTALE ETIMEDOUT EAGAIN EINTR EBUSY ECONNRESET ENOTCONN "
+    "EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH EMFILE ENFILE"
 )
+TRANSIENT = frozenset(getattr(errno, name) for name in _PASSING.split())
 
 
 class UnreadableImageError(DataError):

@@ -174,7 +174,7 @@ def test_a_root_is_asked_for(name: str) -> None:
 
 def test_toy_is_written_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "default_root", lambda spec: tmp_path / f"default-{spec.size}")
-    monkeypatch.setattr(write, "provide", lambda root, spec: write_coco(root, 2017))
+    monkeypatch.setattr(write, "write", lambda root, spec: write_coco(root, 2017))
     sets.check_root(Data(name="toy"))
     assert sets.open_train(Data(name="toy")).root == tmp_path / "default-64" / "train2017"
     assert sets.open_val(Data(name="toy", root=str(tmp_path / "own"))).root == tmp_path / "own" / "val2017"

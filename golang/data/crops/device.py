@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from golang.data.crops.draw import NEUTRAL, ViewParameters
+from golang.data.crops.draw import CONTRAST, HUE, NEUTRAL, SATURATION, ViewParameters
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.228, 0.224, 0.225)  # .228, not ImageNet's usual .229: the published code's value
@@ -21,17 +21,16 @@ STD = (0.228, 0.224, 0.225)  # .228, not ImageNet's usual .229: the published co
 # Columns of packed parameters.
 _FLIP, _ORDER, _FACTORS, _GRAY, _BOX = 0, slice(1, 5), slice(5, 9), 9, 10
 COLUMNS = 11
-_CONTRAST, _SATURATION, _HUE = 1, 2, 3  # as `draw.Color` counts
 _NO_COLOR = (0, 1, 2, 3, *NEUTRAL)
 _BOXES = 3  # Pillow's Gaussian is three extended boxes in a row
 
 
-def resized(image: Tensor, box: tuple[int, int, int, int], size: int) -> Tensor:
-    """A box (as in ViewParameters) of uint8 [1, 3, H, W] (see `decode.pixels`) at uint8 [3, size, size], antialiased.
+def resized(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
+    """A view's box of uint8 [1, 3, H, W] (see `decode.pixels`) as uint8 [3, size, size], antialiased.
 
     Pillow's within a level, bytes all along: a third of Pillow's time.
     """
-    top, left, height, width = box
+    top, left, height, width = parameters.box
     # Copied in the image's own layout: torch's kernel is faster on it, and its result lies as OpenCV wants it.
     part = image[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
     return torch.nn.functional.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
@@ -62,10 +61,10 @@ def _colored(levels: Tensor, order: tuple[Tensor, ...], factors: tuple[Tensor, .
     Three of them are blends, which one formula holds: they take the places before the hue's turn, then those after it.
     Each place is worked out for every crop and changes those that have a blend there.
     """
-    hue_place = sum((place * (kind == _HUE) for place, kind in enumerate(order)), torch.zeros_like(order[0]))
+    hue_place = sum((place * (kind == HUE) for place, kind in enumerate(order)), torch.zeros_like(order[0]))
     for place in range(3):
         levels = _blend(levels, order[place], factors, place < hue_place)
-    levels = torch.where(factors[_HUE] != 0, _turned(levels, factors[_HUE]), levels)
+    levels = torch.where(factors[HUE] != 0, _turned(levels, factors[HUE]), levels)
     for place in range(1, 4):
         levels = _blend(levels, order[place], factors, place > hue_place)
     return levels
@@ -74,11 +73,11 @@ def _colored(levels: Tensor, order: tuple[Tensor, ...], factors: tuple[Tensor, .
 def _blend(levels: Tensor, kind: Tensor, factors: tuple[Tensor, ...], active: Tensor) -> Tensor:
     """Away from black (brightness), the mean luma (contrast) or the luma (saturation), by a factor."""
     factor = torch.ones_like(kind)
-    for index, value in enumerate(factors[:_HUE]):
+    for index, value in enumerate(factors[:HUE]):
         factor = torch.where(active & (kind == index), value, factor)
     gray = _gray(levels)
     mean = (gray.mean((2, 3), keepdim=True) + 0.5).floor_()
-    base = torch.where(kind == _SATURATION, gray, mean * (kind == _CONTRAST))
+    base = torch.where(kind == SATURATION, gray, mean * (kind == CONTRAST))
     return (levels - base).mul_(factor).add_(base).clamp_(0, 255).floor_()
 
 

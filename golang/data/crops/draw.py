@@ -16,6 +16,7 @@ from golang.config import Augment
 _RATIO = (3 / 4, 4 / 3)  # width over height of a crop
 _TRIES = 10
 _DRAWS = 2 * _TRIES + 2 + 1 + 1 + 4 + 4 + 1 + 1 + 1
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as Color counts
 NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # the factors of Color that change nothing
 
 

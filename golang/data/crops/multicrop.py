@@ -1,16 +1,17 @@
 """Several crops of every image (SwAV's multi-crop, arXiv 2006.09882), as bytes: they are normalised on the device.
 
 Three pipelines make a view from the same parameters (`data.pipeline`): `pil` with Pillow, `opencv` with OpenCV, and
-`device`, which only crops and resizes here and leaves the rest to `golang.data.crops.device`. Their levels differ a little,
-so the pipeline belongs to a run's identity.
+`device`, which only crops and resizes here and leaves the rest to `device.adjust`. Their levels differ a little, so the
+pipeline belongs to a run's identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -24,7 +25,12 @@ from golang.randomness import Purpose
 
 Position = tuple[int, int]  # epoch, index of the image
 Pipeline = Literal["pil", "opencv", "device"]
-Crop = Callable[[ViewParameters, int], Tensor]  # parameters and size → uint8 [3, size, size]
+# An image, or its pixels, under parameters as uint8 [3, size, size].
+_APPLY: dict[Pipeline, Callable[[Any, ViewParameters, int], Tensor]] = {
+    "pil": pillow.apply,
+    "opencv": opencv.apply,
+    "device": resized,
+}
 
 
 class Crops(NamedTuple):
@@ -56,12 +62,18 @@ class MultiCrop(Dataset[Crops]):
     def __getitem__(self, position: Position) -> Crops:
         """One image's crops. Views are counted large first. Raises DataError as `ImageSet.load_nearest` does."""
         index, s = position[1], self.settings
-        width, height, nearest, crop = self._opened(index)  # decoded once for all views
-        views = self.parameters(position, width, height)
+        image: Image.Image | Tensor  # decoded once for all views
+        if self.pipeline == "pil":
+            image, nearest = self.images.load_nearest(index)
+            views = self.parameters(position, *image.size)
+        else:
+            image, nearest = self.images.load_nearest_pixels(index)
+            views = self.parameters(position, image.shape[3], image.shape[2])
+        apply = _APPLY[self.pipeline]
         large = torch.empty(NUM_LARGE, 3, s.large_size, s.large_size, dtype=torch.uint8)
         small = torch.empty(s.small_count, 3, s.small_size, s.small_size, dtype=torch.uint8)
         for target, parameters in zip((*large, *small), views, strict=True):
-            target.copy_(crop(parameters, target.shape[-1]))
+            target.copy_(apply(image, parameters, target.shape[-1]))
         unreadable = torch.tensor([index] if nearest != index else [], dtype=torch.int64)
         left = [pack(parameters) for parameters in views] if self.pipeline == "device" else []
         return Crops(large, small, unreadable, torch.tensor(left, dtype=torch.float32).view(-1, COLUMNS))
@@ -74,17 +86,6 @@ class MultiCrop(Dataset[Crops]):
             draw(randomness.generator(self.seed, Purpose.VIEW, *position, view), width, height, size, scale, s)
             for view, (size, scale) in enumerate(crops)
         ]
-
-    def _opened(self, index: int) -> tuple[int, int, int, Crop]:
-        """Width and height of the image that stands for `index`, its own index, and what makes views of it."""
-        if self.pipeline == "pil":
-            image, nearest = self.images.load_nearest(index)
-            return *image.size, nearest, lambda parameters, size: pillow.apply(image, parameters, size)
-        pixels, nearest = self.images.load_nearest_pixels(index)
-        height, width = pixels.shape[2:]
-        if self.pipeline == "opencv":
-            return width, height, nearest, lambda parameters, size: opencv.apply(pixels, parameters, size)
-        return width, height, nearest, lambda parameters, size: resized(pixels, parameters.box, size)
 
 
 def collate(items: Sequence[Crops]) -> Crops:

@@ -90,7 +90,7 @@ class Coco(Reader):
             if category not in columns:
                 raise _malformed(annotations, f"an annotation of unknown category {category!r} (image {image!r})")
             labels[rows[image], columns[category]] = 1
-        images = ImageSet.of(folder, names, labels, classes)
+        images = ImageSet.of(folder, names, labels, tuple(classes))
         first = [images.path(index) for index in range(min(_PROBE, len(images)))]
         if not any(path.is_file() for path in first):
             raise DataError(
@@ -146,46 +146,38 @@ def _key(value: object) -> int | str | None:
 
 def _images(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[str]]:
     """Row by image id, and file names by row."""
-    rows: dict[int | str, int] = {}
-    names: list[str] = []
     for entry in entries:
         if not isinstance(entry, tuple) or entry[0] is None or not isinstance(entry[1], str):
             raise _malformed(path, f"an image without id and file_name: {_short(entry)}")
         key, name = entry
-        if key in rows:
-            raise _malformed(path, f"image id {key!r} is listed twice")
-        if not name or "\0" in name or name[0] in "/\\" or name[1:2] == ":" or _climbs(name):
+        climbs = ".." in name and ".." in name.replace("\\", "/").split("/")
+        if not name or "\0" in name or name[0] in "/\\" or name[1:2] == ":" or climbs:
             raise _malformed(path, f"file name {name!r} (image {key!r}) leaves the folder of images")
-        rows[key] = len(names)
-        names.append(name)
-    if not names:
-        raise _malformed(path, "the list of images is empty")
-    if (twice := repeated(names)) is not None:
-        raise _malformed(path, f"file name {twice!r} is listed twice")
-    return rows, names
+    return _numbered(entries, path, "images", "image id", "file name")
 
 
-def _climbs(name: str) -> bool:
-    return ".." in name and ".." in name.replace("\\", "/").split("/")
-
-
-def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], tuple[str, ...]]:
+def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[str]]:
     """Column by category id, and class names by column."""
-    columns: dict[int | str, int] = {}
-    names: dict[str, None] = {}
+    pairs = []
     for entry in entries:
         key = _key(entry.get("id")) if isinstance(entry, dict) else None
         if key is None or not isinstance(entry.get("name"), str):
             raise _malformed(path, f"a category without id and name: {_short(entry)}")
-        if key in columns:
-            raise _malformed(path, f"category id {key!r} is listed twice")
-        if entry["name"] in names:
-            raise _malformed(path, f"category {_short(entry['name'])} is listed twice")
-        columns[key] = len(names)
-        names[entry["name"]] = None
-    if not names:
-        raise _malformed(path, "the list of categories is empty")
-    return columns, tuple(names)
+        pairs.append((key, entry["name"]))
+    return _numbered(pairs, path, "categories", "category id", "category")
+
+
+def _numbered(
+    pairs: list[tuple[int | str, str]], path: Path, all_: str, an_id: str, a_name: str
+) -> tuple[dict[int | str, int], list[str]]:
+    """Position by id, and names by position."""
+    if not pairs:
+        raise _malformed(path, f"the list of {all_} is empty")
+    keys, names = zip(*pairs, strict=True)
+    for what, values in ((an_id, keys), (a_name, names)):
+        if (twice := repeated(values)) is not None:
+            raise _malformed(path, f"{what} {twice!r} is listed twice")
+    return {key: position for position, key in enumerate(keys)}, list(names)
 
 
 def _malformed(path: Path, what: str) -> DataError:

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from golang.config import Data
 from golang.data.images import ImageSet
 from golang.errors import DataError
 
 Split = Literal["train", "val"]
+T = TypeVar("T")
 
 
 class Reader(ABC):
-    """A data set: how it is recognised below a root, checked, read and mended.
+    """A data set: how it is recognised below a root, checked, read and mended."""
 
-    Attributes:
-        title: its name for people.
-        splits: what it consists of; a set without "val" has no labels.
-        covers: names of the sets that its folder could be taken for as well.
-        images: the published number of images by split, if any.
-        without_objects: how many of them hold no object, where that is known.
-        classes: the published number of classes.
-    """
-
-    title: str
-    splits: tuple[Split, ...] = ("train", "val")
-    covers: tuple[str, ...] = ("imagenet", "folder")
-    images: Mapping[str, int] = {}
+    title: str  # for people
+    splits: tuple[Split, ...] = ("train", "val")  # without "val": no labels
+    covers: tuple[str, ...] = ("imagenet", "folder")  # the sets that its folder could be taken for as well
+    # Published numbers, where there are any.
+    images: Mapping[str, int] = {}  # by split
     without_objects: Mapping[str, int] = {}
     classes: int | None = None
 
@@ -39,19 +32,19 @@ class Reader(ABC):
 
     @abstractmethod
     def check(self, root: Path, split: Split) -> object:
-        """A glance at the disk. Raises DataError, with the layout expected, when files of `split` are missing."""
+        """A glance at the disk. Raises DataError, with the layout expected, when folders are missing."""
 
     @abstractmethod
     def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
-        """The images of a split, in an order that is the same on every machine. Labels that are not asked for may be
-        there or not. Raises DataError when files are missing or contradict themselves."""
+        """The images of a split, in the same order on every machine; labels that nobody asks for may be missing.
+        Raises DataError when files are missing or contradict themselves."""
 
     @abstractmethod
     def remedy(self, root: Path, split: Split) -> str:
         """What to do about files of `split` that cannot be used."""
 
     def layout(self, root: Path) -> str:
-        """The files expected below `root`, as the tail of an error message; empty if there is nothing to say."""
+        """The files expected below `root`, as the tail of an error message; or nothing."""
         return ""
 
     def root(self, data: Data) -> Path:
@@ -74,11 +67,7 @@ def first_of(*places: Path) -> Path:
     return next((place for place in places if place.exists()), places[-1])
 
 
-def repeated(names: Iterable[str]) -> str | None:
-    """The first name that was there before."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
+def repeated(values: Sequence[T]) -> T | None:
+    """The first that was there before; None if there is none."""
+    seen: set[T] = set()
+    return next((value for value in values if value in seen or seen.add(value)), None)  # type: ignore[func-returns-value]

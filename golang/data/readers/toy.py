@@ -23,10 +23,9 @@ class Toy(Reader):
         return (root / write.MARK).is_file() and _COCO.is_at(root)
 
     def check(self, root: Path, split: Split) -> None:
-        """Nothing can be missing."""
+        """Nothing is missing: the set is written when it is opened."""
 
     def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
-        """The labels are always there."""
         return _COCO.read(root, split)
 
     def remedy(self, root: Path, split: Split) -> str:
@@ -36,4 +35,4 @@ class Toy(Reader):
         return Path(data.root).expanduser() if data.root else write.default_root(data.toy)
 
     def open(self, data: Data, split: Split, labelled: bool = True) -> ImageSet:
-        return self.read(write.provide(self.root(data), data.toy), split)
+        return self.read(write.write(self.root(data), data.toy), split)

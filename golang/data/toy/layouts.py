@@ -34,7 +34,7 @@ def provide(root: Path, spec: Toy, layout: Layout) -> Path:
     the scene it is of. Raises ConfigError and DataError as `toy.write` does.
     """
     if layout == "coco":
-        return toy.provide(root, spec)
+        return toy.write(root, spec)
     mark = json.dumps({"layout": layout, **dataclasses.asdict(spec)}) + "\n"
     if root.exists():
         if (root / toy.MARK).is_file() and (root / toy.MARK).read_text() == mark:
@@ -43,7 +43,7 @@ def provide(root: Path, spec: Toy, layout: Layout) -> Path:
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as name:
         source, target = Path(name) / "coco", Path(name) / layout
-        toy.provide(source, spec)
+        toy.write(source, spec)
         for split, folder in SPLITS.items():
             document = json.loads((source / "annotations" / f"instances_{folder}.json").read_text())
             write = _write_voc if layout == "voc" else _write_imagenet

@@ -59,8 +59,7 @@ def _equalised(rng: np.random.Generator, field: Array) -> Array:
 @functools.lru_cache(maxsize=4)
 def _levels(pixels: int) -> Array:
     """The histogram of every background: that many values from 0 to 1, ascending."""
-    levels: Array = (0.5 - 0.5 * np.cos(np.linspace(0, math.pi, pixels))).astype(np.float32)
-    return levels
+    return (0.5 - 0.5 * np.cos(np.linspace(0, math.pi, pixels))).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=4)
@@ -78,8 +77,7 @@ def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 
 def _gradient(rng: np.random.Generator, size: int) -> Array:
     x, y = turned(*grid(size), rng.uniform(0, 2 * math.pi))
-    field: Array = x + np.float32(rng.uniform(-0.8, 0.8)) * y * y
-    return field
+    return x + np.float32(rng.uniform(-0.8, 0.8)) * y * y
 
 
 def _stripes(rng: np.random.Generator, size: int) -> Array:
@@ -103,8 +101,7 @@ def _clouds(rng: np.random.Generator, size: int) -> Array:
     coarse = Image.fromarray(rng.random((cells, cells), np.float32))
     fine = Image.fromarray(rng.random((2 * cells, 2 * cells), np.float32))
     large, small = (np.asarray(i.resize((size, size), Image.Resampling.BICUBIC)) for i in (coarse, fine))
-    field: Array = large + np.float32(0.4) * small
-    return field
+    return large + np.float32(0.4) * small
 
 
 def _dots(rng: np.random.Generator, size: int) -> Array:

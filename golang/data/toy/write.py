@@ -6,6 +6,7 @@ name by one rename, complete or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -49,8 +50,11 @@ def check(spec: Toy) -> None:
 def write(root: Path, spec: Toy, workers: int | None = None, progress: Advance | None = None) -> Path:
     """Writes the set to `root` unless it is there already. Returns `root`.
 
-    `workers` is the number of processes (default: one for each processor of this process, fewer for a small set).
     Raises ConfigError for a set that cannot be drawn; DataError if `root` holds anything else, or without matplotlib.
+
+    Args:
+        workers: processes that draw; default one for each processor, none for few images.
+        progress: what is told how far it has come, in place of a person.
     """
     check(spec)
     if _is_finished(root, spec):
@@ -62,9 +66,9 @@ def write(root: Path, spec: Toy, workers: int | None = None, progress: Advance |
         place.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(place)
         partial.mkdir()
-        # None for fewer images than take as long as starting it.
-        workers = workers or min(processors(), (spec.train + spec.val) // 512)
-        _fill(partial, spec, workers, progress or (lambda done, total: None))
+        with contextlib.nullcontext(progress) if progress else shown("drawing scenes") as advance:
+            # No process for fewer images than take as long as starting it.
+            _fill(partial, spec, workers or min(processors(), (spec.train + spec.val) // 512), advance)
         (partial / MARK).write_text(_mark(spec))
         partial.rename(place)
     except OSError as error:
@@ -73,14 +77,6 @@ def write(root: Path, spec: Toy, workers: int | None = None, progress: Advance |
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return root
-
-
-def provide(root: Path, spec: Toy) -> Path:
-    """As `write`, with its progress shown if the set has yet to be drawn."""
-    if _is_finished(root, spec):
-        return root
-    with shown("drawing scenes") as progress:
-        return write(root, spec, progress=progress)
 
 
 def _mark(spec: Toy) -> str:
@@ -120,10 +116,8 @@ def _remove_abandoned(root: Path) -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # someone else's
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # but someone else's
     return True
 
 
@@ -150,12 +144,8 @@ def _fill(folder: Path, spec: Toy, workers: int, progress: Advance) -> None:
             "images": [image for image, _ in own],
             "annotations": [{"id": _gapped(next(number)), **one} for _, annotations in own for one in annotations],
             "categories": [
-                {
-                    "id": _gapped(category),
-                    "name": glyphs.NAMES[category],
-                    "supercategory": f"scene {scene.of_class(category, spec.classes)}",
-                }
-                for category in range(spec.classes)
+                {"id": _gapped(n), "name": glyphs.NAMES[n], "supercategory": f"scene {scene.of_class(n, spec.classes)}"}
+                for n in range(spec.classes)
             ],
         }
         (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
@@ -169,15 +159,10 @@ def _draw(folder: Path, spec: Toy, start: int, stop: int) -> Drawn:
         split = scene.SPLITS[position >= spec.train]
         drawn = scene.render(spec, split, position - (0 if split == "train2017" else spec.train))
         identity = _gapped(position)
-        image = {
-            "id": identity,
-            "file_name": f"{identity:012d}.jpg",
-            "width": spec.size,
-            "height": spec.size,
-            "scene": drawn.number,
-        }
+        file = f"{identity:012d}.jpg"
         # No chroma subsampling: a small glyph's colour would bleed.
-        Image.fromarray(drawn.image).save(folder / split / f"{identity:012d}.jpg", quality=QUALITY, subsampling=0)
+        Image.fromarray(drawn.image).save(folder / split / file, quality=QUALITY, subsampling=0)
+        image = {"id": identity, "file_name": file, "width": spec.size, "height": spec.size, "scene": drawn.number}
         annotations: list[Annotation] = [
             {
                 "image_id": identity,
