@@ -62,7 +62,7 @@ def _drawn(number: int, turn: int, image: Image.Image, size: int) -> ViewParamet
     """A view to which everything happens, over the published ranges."""
     settings = replace(Augment(), color_probability=1.0, blur_probability=1.0)
     rng = generator(0, Purpose.VIEW, turn, number, size)
-    return draw.draw(rng, *image.size, size, (0.05, 1.0), settings)
+    return draw.draw(rng, *image.size, (0.05, 1.0), settings)
 
 
 def _alone(name: str, drawn: ViewParameters, size: int) -> ViewParameters:

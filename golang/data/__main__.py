@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error)
         return 2
     how = "by their headers alone (no --quick: every pixel)" if options.quick else "to the last pixel"
-    print(f"all is well; files were read {how}" if good else f"something is wrong; files were read {how}")
+    print(f"{'all is well' if good else 'something is wrong'}; files were read {how}")
     return 0 if good else 1
 
 
@@ -60,11 +60,11 @@ def _show(report: check.SplitReport, most: int | None) -> None:
             print(f"    {kind}: {file}")
         if most is not None and len(files) > most:
             print(f"    {kind}: … and {len(files) - most:,} more (--all lists them)")
-    bad = len(report.missing) + len(report.empty) + len(report.unreadable)
-    if bad:
+    if bad := len(report.missing) + len(report.empty) + len(report.unreadable):
         print(f"    {bad:,} of {report.images:,} files cannot be used; {report.remedy}")
-        verdict = "up to 1 % are replaced by the image after them" if 100 * bad <= report.images else "more than 1 %"
-        print(f"    training {'goes on' if 100 * bad <= report.images else 'stops'}: {verdict}")
+        few = 100 * bad <= report.images
+        verdict = "goes on: up to 1 % are replaced by the image after them" if few else "stops: more than 1 %"
+        print(f"    training {verdict}")
 
 
 if __name__ == "__main__":

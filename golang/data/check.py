@@ -1,5 +1,4 @@
-"""Is a set on disk the set it should be? Recognises it, counts it against the published numbers, and looks at every
-file."""
+"""Is a set on disk what it should be? Recognises it, counts it against the published numbers, looks at every file."""
 
 from __future__ import annotations
 
@@ -120,8 +119,6 @@ def _asked_for(root: Path, split: str, published: int | None) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
-
-# --- looking at files ------------------------------------------------------------------------------------------------
 
 Look = tuple[int, str, str]  # index, name of a list of SplitReport or "converted", detail
 

@@ -14,7 +14,7 @@ from golang.config import Toy
 from golang.data import check
 from golang.data.__main__ import main
 from golang.data.readers.table import READERS
-from golang.data.toy import layouts as relayout
+from golang.data.toy import layouts
 from tests.unit.test_damaged import cut
 from tests.unit.test_data import ROOT, save, write_coco
 from tests.unit.test_voc import write_imagenet, write_voc
@@ -51,8 +51,9 @@ def test_a_look_alike_is_not_the_published_set(tmp_path: Path, capsys: pytest.Ca
 
 def test_damage_is_listed_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "set"
-    relayout.provide(root, Toy(classes=5, size=32, train=300, val=4), "coco")
+    layouts.provide(root, Toy(classes=5, size=32, train=300, val=4), "coco")
     files = sorted((root / "train2017").iterdir())
+    assert check.recognise(root) == ["toy"], "not COCO 2017, whose layout it has"
     assert main(["check", str(root)]) == 0
     assert "300 of 300 images" in capsys.readouterr().out
     files[0].unlink()

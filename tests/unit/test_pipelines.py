@@ -158,7 +158,7 @@ def test_the_device_turns_every_pure_colour_as_pillow_does() -> None:
     pixels = pillow.F.pil_to_tensor(square)[None]
     views = []
     for number in range(24):
-        drawn = draw(generator(1, Purpose.VIEW, number), 56, 56, 56, (1, 1), Augment(color_probability=1.0))
+        drawn = draw(generator(1, Purpose.VIEW, number), 56, 56, (1, 1), Augment(color_probability=1.0))
         views.append(ViewParameters((0, 0, 56, 56), drawn.flip, drawn.color, drawn.gray, None))
     packed = torch.tensor([device.pack(view) for view in views], device=DEVICE)
     got = device.adjust(pixels.to(DEVICE).expand(24, -1, -1, -1), packed).cpu().int()

@@ -13,7 +13,7 @@ from golang.data.readers import voc
 from golang.data.readers.coco import Coco
 from golang.data.readers.imagenet import ImageNet
 from golang.data.readers.voc import Voc
-from golang.data.toy import layouts as relayout
+from golang.data.toy import layouts
 from golang.errors import DataError
 from tests.unit.test_data import save, write_coco
 
@@ -133,7 +133,7 @@ def test_a_fake_folder_is_accepted(tmp_path: Path) -> None:
 
 def test_the_generated_set_in_other_layouts(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    roots = {layout: relayout.provide(tmp_path / layout, TOY, layout) for layout in relayout.LAYOUTS}
+    roots = {layout: layouts.provide(tmp_path / layout, TOY, layout) for layout in layouts.LAYOUTS}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coco", "imagenet", "voc"]
     reference = sets.open_train(Data(name="toy", root=str(roots["coco"]), toy=TOY))
     lists = sets.open_train(Data(name="voc2007", root=str(roots["voc"])))
@@ -146,6 +146,6 @@ def test_the_generated_set_in_other_layouts(tmp_path: Path) -> None:
     stems = {lists.path(i).read_bytes(): i for i in range(40)}
     assert {reference.path(i).read_bytes() for i in range(40)} == set(stems)
     assert len(sets.open_train(Data(name="folder", root=str(roots["imagenet"])))) == 52
-    assert relayout.provide(roots["voc"], TOY, "voc") == roots["voc"], "it is there already"
+    assert layouts.provide(roots["voc"], TOY, "voc") == roots["voc"], "it is there already"
     with pytest.raises(DataError, match="choose another --root"):
-        relayout.provide(roots["voc"], TOY, "imagenet")
+        layouts.provide(roots["voc"], TOY, "imagenet")

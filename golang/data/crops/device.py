@@ -26,10 +26,8 @@ _BOXES = 3  # Pillow's Gaussian is three extended boxes in a row
 
 
 def resized(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
-    """A view's box of uint8 [1, 3, H, W] (see `decode.pixels`) as uint8 [3, size, size], antialiased.
-
-    Pillow's within a level, bytes all along: a third of Pillow's time.
-    """
+    """A view's box of uint8 [1, 3, H, W] (see `decode.pixels`) as uint8 [3, size, size], antialiased: Pillow's within
+    a level, in a third of its time."""
     top, left, height, width = parameters.box
     # Copied in the image's own layout: torch's kernel is faster on it, and its result lies as OpenCV wants it.
     part = image[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
@@ -56,11 +54,8 @@ def adjust(crops: Tensor, packed: Tensor) -> Tensor:
 
 
 def _colored(levels: Tensor, order: tuple[Tensor, ...], factors: tuple[Tensor, ...]) -> Tensor:
-    """The four adjustments in each crop's own order.
-
-    Three of them are blends, which one formula holds: they take the places before the hue's turn, then those after it.
-    Each place is worked out for every crop and changes those that have a blend there.
-    """
+    """The four adjustments in each crop's own order. Three of them are blends, by one formula: those before the hue's
+    turn, then those after it. Each place is worked out for every crop and changes those that have a blend there."""
     hue_place = sum((place * (kind == HUE) for place, kind in enumerate(order)), torch.zeros_like(order[0]))
     for place in range(3):
         levels = _blend(levels, order[place], factors, place < hue_place)
@@ -94,11 +89,8 @@ def _turned(levels: Tensor, hue: Tensor) -> Tensor:
     top, bottom = levels.amax(1, keepdim=True), levels.amin(1, keepdim=True)
     chroma = top - bottom
     span = chroma.clamp(min=1)
-    sector = torch.where(
-        top == red,
-        (green - blue) / span,
-        torch.where(top == green, 2 + (blue - red) / span, 4 + (red - green) / span),
-    )
+    sector = torch.where(top == green, 2 + (blue - red) / span, 4 + (red - green) / span)
+    sector = torch.where(top == red, (green - blue) / span, sector)
     angle = (sector / 6).add_(1).remainder_(1).mul_(255).floor_()
     saturation = (chroma / top.clamp(min=1)).mul_(255).floor_().div_(255)
     angle = (angle + (hue * 255).trunc()).remainder_(256).mul_(6 / 255)
@@ -109,10 +101,8 @@ def _turned(levels: Tensor, hue: Tensor) -> Tensor:
 
 
 def _blurred(levels: Tensor, boxes: Tensor) -> Tensor:
-    """A Gaussian as Pillow approximates it, by boxes of radius `boxes` [R]; radius 0 leaves a crop as it is.
-
-    Each crop's rows and columns go through a matrix of its own: three boxes, edges repeated, multiplied out.
-    """
+    """A Gaussian as Pillow approximates it, by boxes of radius `boxes` [R]; radius 0 leaves a crop as it is. The rows
+    and columns of each go through a matrix of its own: three boxes, edges repeated, multiplied out."""
     box = boxes[:, None, None]
     size = levels.shape[-1]
     place = torch.arange(size, device=levels.device, dtype=levels.dtype)

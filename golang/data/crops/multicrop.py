@@ -25,12 +25,9 @@ from golang.randomness import Purpose
 
 Position = tuple[int, int]  # epoch, index of the image
 Pipeline = Literal["pil", "opencv", "device"]
-# An image, or its pixels, under parameters as uint8 [3, size, size].
-_APPLY: dict[Pipeline, Callable[[Any, ViewParameters, int], Tensor]] = {
-    "pil": pillow.apply,
-    "opencv": opencv.apply,
-    "device": resized,
-}
+# Of an image, or its pixels, a view as uint8 [3, size, size].
+_Apply = Callable[[Any, ViewParameters, int], Tensor]
+_APPLY: dict[Pipeline, _Apply] = {"pil": pillow.apply, "opencv": opencv.apply, "device": resized}
 
 
 class Crops(NamedTuple):
@@ -49,10 +46,7 @@ class MultiCrop(Dataset[Crops]):
     """
 
     def __init__(self, images: ImageSet, settings: Augment, seed: int, pipeline: Pipeline = "pil") -> None:
-        self.images = images
-        self.settings = settings
-        self.seed = seed
-        self.pipeline = pipeline
+        self.images, self.settings, self.seed, self.pipeline = images, settings, seed, pipeline
         if pipeline == "opencv":
             opencv.cv2()
 
@@ -81,27 +75,21 @@ class MultiCrop(Dataset[Crops]):
     def parameters(self, position: Position, width: int, height: int) -> list[ViewParameters]:
         """Every view's parameters, large crops first, for an image of `width` × `height` pixels."""
         s = self.settings
-        crops = [(s.large_size, s.large_scale)] * NUM_LARGE + [(s.small_size, s.small_scale)] * s.small_count
         return [
-            draw(randomness.generator(self.seed, Purpose.VIEW, *position, view), width, height, size, scale, s)
-            for view, (size, scale) in enumerate(crops)
+            draw(randomness.generator(self.seed, Purpose.VIEW, *position, view), width, height, scale, s)
+            for view, scale in enumerate([s.large_scale] * NUM_LARGE + [s.small_scale] * s.small_count)
         ]
 
 
 def collate(items: Sequence[Crops]) -> Crops:
-    """b images' crops as one batch.
-
-    Crops are contiguous: flatten(0, 1) is a view whose row v·b + i is view v of image i.
-    """
+    """b images' crops as one batch, contiguous: flatten(0, 1) is a view whose row v·b + i is view v of image i."""
     large, small, unreadable, left = zip(*items, strict=True)
     return Crops(torch.stack(large, dim=1), torch.stack(small, dim=1), torch.cat(unreadable), torch.stack(left, dim=1))
 
 
 def on_device(batch: Crops, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """A batch as the network takes it: large [2·b, 3, S, S] and small [n·b, 3, s, s] (None for n = 0), normalised.
-
-    Copies from page-locked memory are not waited for.
-    """
+    Copies from page-locked memory are not waited for."""
     groups = []
     for crops, left in zip(batch[:2], (batch.jitter[:NUM_LARGE], batch.jitter[NUM_LARGE:]), strict=True):
         rows = crops.flatten(0, 1).to(device, non_blocking=True)

@@ -1,7 +1,6 @@
-"""One view of an image with torch's antialiased resize and OpenCV's colour and blur: bytes from end to end.
+"""One view of an image with torch's antialiased resize and OpenCV's colour and blur: the fastest way on a processor.
 
-The fastest way on a processor. Levels differ a little from Pillow's, by rounding and by the hue's finer steps; the
-table stands in docs/performance.md.
+Levels differ a little from Pillow's, by rounding and by the hue's finer steps (table in docs/performance.md).
 """
 
 from __future__ import annotations

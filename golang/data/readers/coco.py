@@ -13,11 +13,8 @@ from golang.data.images import ImageSet
 from golang.data.readers.reader import Reader, Split, first_of, repeated
 from golang.errors import DataError
 
-IMAGES: dict[int, dict[str, int]] = {
-    2014: {"train": 82_783, "val": 40_504},
-    2017: {"train": 118_287, "val": 5_000},
-}
-WITHOUT_OBJECTS: dict[int, dict[str, int]] = {2017: {"train": 1_021, "val": 48}}
+IMAGES = {2014: {"train": 82_783, "val": 40_504}, 2017: {"train": 118_287, "val": 5_000}}
+WITHOUT_OBJECTS = {2017: {"train": 1_021, "val": 48}}
 _PROBE = 3  # files looked for before training starts; one of several that is missing counts as unreadable
 CHUNK = 2**24  # bytes read at a time
 KEY = b'"segmentation":'

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from golang.data.images import ImageSet
 from golang.data.readers.reader import Reader, Split, first_of, repeated
@@ -16,19 +17,9 @@ from golang.errors import DataError
 
 IGNORE = 255
 # The test labels of 2012 are not public; its two labelled parts serve instead.
-LISTS: dict[int, dict[Split, str]] = {
-    2007: {"train": "trainval", "val": "test"},
-    2012: {"train": "train", "val": "val"},
-}
-IMAGES: dict[int, dict[str, int]] = {
-    2007: {"train": 5_011, "val": 4_952},
-    2012: {"train": 5_717, "val": 5_823},
-}
-ARCHIVES = {
-    2007: "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar",
-    2012: "VOCtrainval_11-May-2012.tar",
-}
-Column = np.ndarray[tuple[int], np.dtype[np.uint8]]
+LISTS = {2007: {"train": "trainval", "val": "test"}, 2012: {"train": "train", "val": "val"}}
+IMAGES = {2007: {"train": 5_011, "val": 4_952}, 2012: {"train": 5_717, "val": 5_823}}
+ARCHIVES = {2007: "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar", 2012: "VOCtrainval_11-May-2012.tar"}
 _SOURCE = "http://host.robots.ox.ac.uk/pascal/VOC/"
 _VALUES = {"1": 1, "-1": 0, "0": IGNORE}
 
@@ -61,9 +52,7 @@ class Voc(Reader):
     def base(self, root: Path) -> Path:
         """The folder that holds JPEGImages and ImageSets, which may lie a little deeper than `root`."""
         name = f"VOC{self.year}"
-        places = [
-            start / name for start in (root / "VOCdevkit", root, root / "tmp_root" / "VOCdevkit", root / "tmp_root")
-        ]
+        places = [root / start / name for start in ("VOCdevkit", "", "tmp_root/VOCdevkit", "tmp_root")]
         return first_of(*places, root if root.name == name else places[0])
 
     def check(self, root: Path, split: Split) -> tuple[Path, list[Path]]:
@@ -84,21 +73,17 @@ class Voc(Reader):
         Labels are uint8 [N, classes] in {0, 1, 255}; columns are the classes in the order of their names, 20 of them.
         """
         folder, lists = self.check(root, split)
-        ids: list[str] = []
-        columns: list[Column] = []
-        for path in lists:
-            own, column = _read_list(path)
-            if not columns:
-                ids = own
-            elif own != ids:
+        every, columns = zip(*map(_read_list, lists), strict=True)
+        ids = every[0]
+        for path, own in zip(lists, every, strict=True):
+            if own != ids:
                 differing = sorted(set(own) ^ set(ids))[:3] or ["their order"]
                 raise _malformed(path, f"it lists other images than {lists[0].name}: {', '.join(differing)}")
-            columns.append(column)
         classes = tuple(path.name.rpartition("_")[0] for path in lists)
         return ImageSet.of(folder, [f"{name}.jpg" for name in ids], np.stack(columns, axis=1), classes)
 
 
-def _read_list(path: Path) -> tuple[list[str], Column]:
+def _read_list(path: Path) -> tuple[list[str], npt.NDArray[np.uint8]]:
     """The ids of a class's list and their labels, uint8 [N]."""
     try:
         text = path.read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from golang.errors import ConfigError, DataError
+from golang.errors import DataError
 
 SIDE = 96  # pixels of a mask
 MARGIN = 3  # empty pixels around the glyph, so that a warped mask fades out instead of being cut
@@ -60,19 +60,12 @@ class Glyph:
         return next((image for image in reversed(self.pyramid) if image.width >= side), self.pyramid[0])
 
 
-def check_count(classes: int) -> None:
-    """Raises ConfigError where there are no glyphs for that many classes."""
-    if not 1 <= classes <= len(NAMES):
-        raise ConfigError(f"data.toy.classes={classes} must be between 1 and {len(NAMES)}, the glyphs there are")
-
-
 @functools.lru_cache(maxsize=4)
 def load(classes: int, side: int = SIDE) -> tuple[tuple[Glyph, ...], ...]:
     """The distinct renderings of each of the first `classes` names, at `side` pixels.
 
-    Raises ConfigError for more classes than glyphs, DataError without matplotlib or its fonts.
+    Raises DataError without matplotlib or its fonts.
     """
-    check_count(classes)
     faces = _faces(side)
     images = [_renderings(_CHARACTERS[name], faces, side) for name in NAMES[:classes]]
     inks = [[float(np.asarray(image, np.float32).mean()) for image in renderings] for renderings in images]

@@ -70,10 +70,7 @@ def textures_of(number: int) -> tuple[int, int]:
 
 
 def render(spec: Toy, split: Split, index: int) -> Scene:
-    """The scene at `index` of a split.
-
-    Raises ConfigError for more classes than there are glyphs, DataError where they cannot be drawn.
-    """
+    """The scene at `index` of a split. Raises DataError where glyphs cannot be drawn."""
     rng = generator(spec.seed, Purpose.SCENE, SPLITS.index(split), index)
     shapes = glyphs.load(spec.classes, glyphs.SIDE * max(1, math.ceil(spec.size / (2 * glyphs.SIDE))))
     number = int(rng.integers(count(spec.classes)))
@@ -116,9 +113,6 @@ def _thing(owner: Array, position: int, category: int, whole: int) -> Thing:
     x, y = int(columns.min()), int(rows.min())
     bbox = (x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1)
     return Thing(category, bbox, len(rows), len(rows) / whole)
-
-
-# --- objects -----------------------------------------------------------------------------------------------------
 
 
 def _paint(

@@ -41,10 +41,8 @@ def background(rng: np.random.Generator, texture: int, size: int) -> Array:
 
 def _equalised(rng: np.random.Generator, field: Array) -> Array:
     """`field` with its values replaced by a function of their ranks, 0 to 1, so that all textures share one histogram
-    (more of the extremes than of the middle, or stripes would look like waves).
-
-    Flat areas have no order of their own and get one from blurred noise; unblurred, it would look like salt.
-    """
+    (more of the extremes than of the middle, or stripes would look like waves). Flat areas have no order of their own
+    and get one from blurred noise; unblurred, it would look like salt."""
     size = len(field)
     grain = Image.fromarray(rng.integers(0, 256, (size, size), np.uint8)).filter(ImageFilter.GaussianBlur(size / UNIT))
     low, high = float(field.min()), float(field.max())

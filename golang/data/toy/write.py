@@ -40,7 +40,9 @@ def default_root(spec: Toy) -> Path:
 
 def check(spec: Toy) -> None:
     """Raises ConfigError for a set that cannot be drawn."""
-    glyphs.check_count(spec.classes)
+    most = len(glyphs.NAMES)
+    if not 1 <= spec.classes <= most:
+        raise ConfigError(f"data.toy.classes={spec.classes} must be between 1 and {most}, the glyphs there are")
     for name, least, most in (("size", 16, 1024), ("train", 1, 10**6), ("val", 1, 10**6), ("seed", 0, 2**63)):
         value = getattr(spec, name)
         if not least <= value <= most:
@@ -109,23 +111,13 @@ def _remove_abandoned(root: Path) -> None:
     prefix = _prefix(root)
     for path in root.parent.iterdir():
         owner = path.name.removeprefix(prefix).split(".")[0]
-        if path.name.startswith(prefix) and owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return not isinstance(error, ProcessLookupError)  # but someone else's
-    return True
-
-
-# --- drawing ---------------------------------------------------------------------------------------------------------
-
-Entry = dict[str, Any]  # an entry of COCO's "images"
-Annotation = dict[str, Any]  # and of its "annotations", still without its id
-Drawn = list[tuple[Entry, list[Annotation]]]
+        if path.name.startswith(prefix) and owner.isdigit():
+            try:
+                os.kill(int(owner), 0)
+            except ProcessLookupError:
+                shutil.rmtree(path, ignore_errors=True)
+            except OSError:  # it lives, and is someone else's
+                continue
 
 
 def _fill(folder: Path, spec: Toy, workers: int, progress: Advance) -> None:
@@ -151,9 +143,9 @@ def _fill(folder: Path, spec: Toy, workers: int, progress: Advance) -> None:
         (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
-def _draw(folder: Path, spec: Toy, start: int, stop: int) -> Drawn:
-    """Draws the images from `start` to before `stop`, the training images counted first. Returns each one's entry and
-    its annotations."""
+def _draw(folder: Path, spec: Toy, start: int, stop: int) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Draws the images from `start` to before `stop`, the training images counted first. Returns their entries in
+    COCO's list of images, each with those in the list of annotations, which lack their ids."""
     entries = []
     for position in range(start, stop):
         split = scene.SPLITS[position >= spec.train]
@@ -163,7 +155,7 @@ def _draw(folder: Path, spec: Toy, start: int, stop: int) -> Drawn:
         # No chroma subsampling: a small glyph's colour would bleed.
         Image.fromarray(drawn.image).save(folder / split / file, quality=QUALITY, subsampling=0)
         image = {"id": identity, "file_name": file, "width": spec.size, "height": spec.size, "scene": drawn.number}
-        annotations: list[Annotation] = [
+        annotations = [
             {
                 "image_id": identity,
                 "category_id": _gapped(thing.category),

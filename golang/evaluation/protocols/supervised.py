@@ -255,7 +255,7 @@ class _Training(Dataset[tuple[Tensor, Tensor]]):
         epoch, index = position
         image, nearest = self.images.load_nearest(index)
         rng = randomness.generator(protocols.SEED, Purpose.VIEW, epoch, index)
-        parameters = draw(rng, *image.size, self.size, protocols.TRAIN_SCALE, _CROPS)
+        parameters = draw(rng, *image.size, protocols.TRAIN_SCALE, _CROPS)
         own = labels[index][None]
         pixels = pillow.apply(image, parameters, self.size)[None]
         return pixels, own if nearest == index else own.new_full(own.shape, IGNORE)
