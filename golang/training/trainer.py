@@ -16,7 +16,7 @@ from golang.data.crops.multicrop import Crops, MultiCrop, on_device
 from golang.data.crops.transfer import Transfer
 from golang.data.images import ImageSet
 from golang.data.sampler import StepSampler
-from golang.data.sets import open_train, place
+from golang.data.sets import open_train, root_of
 from golang.engine import session
 from golang.engine.distributed import data_parallel
 from golang.engine.listeners import Listener
@@ -71,7 +71,7 @@ class Trainer:
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
         self.transfer = Transfer(device)
         self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
-        self.unreadable = Unreadable(self.images, place(config.data))
+        self.unreadable = Unreadable(self.images, root_of(config.data))
         if session.resume is not None:
             self._resume(session.resume)
         size = checkpoint.size(self.step)
