@@ -1,4 +1,5 @@
-"""Which evaluations settings ask for, each as the settings of a run of its own, and where their results lie."""
+"""Which evaluations settings ask for, each as the settings of a run of its own; where their results lie, and what is in
+them."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from golang.config import Config, Data
 from golang.config.identity import run_id
 from golang.errors import ConfigError
 from golang.runfolder.checkpoints import entries
+from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 
 # What each is measured on; nearest neighbours on what linear_coco is.
@@ -21,6 +23,16 @@ DATA: dict[Any, Any] = {
     "semisup_coco_10": "coco2014",
     "knn": "coco2014",
 }
+PROBE = "linear"  # the quick probe, by the name of its file
+RESULT = "result.json"  # in the folder of each evaluation
+
+
+def results(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What was found in each evaluation of a run, by the name of its folder, and by the quick probe, as PROBE; what
+    cannot be read is not there."""
+    files = {path.parent.name: path for path in sorted(run.evaluation.glob(f"*/{RESULT}"))}
+    files[PROBE] = run.probe_file
+    return {name: facts for name, path in files.items() if (facts := read_json(path))}
 
 
 def data_of(config: Config, name: str) -> Data:
