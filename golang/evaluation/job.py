@@ -11,19 +11,18 @@ from typing import Any
 import torch
 
 from golang.config import Config
-from golang.data.images import ImageSet
 from golang.data.sets import open_labelled, open_val
 from golang.engine import session
 from golang.engine.listeners import Listener
 from golang.engine.rank import Rank
 from golang.engine.session import LastWords, Outcome, Session
 from golang.errors import CheckpointError, ConfigError
-from golang.evaluation import features as feature
 from golang.evaluation.protocols import knn
 from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.supervised import Supervised
 from golang.method.trunk import Trunk, build_trunk
 from golang.runfolder import checkpoints, evaluations, files, pinned
+from golang.runfolder.evaluations import RESULT
 from golang.runfolder.folder import RunFolder
 from golang.tracking.client import TrackingError, mode_of
 from golang.tracking.publish import publish
@@ -42,13 +41,13 @@ def evaluate(
     Every rank calls it, settings checked and pinned; the errors are `session.attempt`'s, and CheckpointError for
     weights that are not whole.
     """
-    place = results or evaluations.results_of(config, run_dir)
+    where = results or evaluations.results_of(config, run_dir)
     if results is None:
-        for folder in (place.parent, place):  # of a run that others may have made
+        for folder in (where.parent, where):  # of a run that others may have made
             files.refuse_link(folder)
-    outcome = session.attempt(config, run_dir, rank, listeners, lambda own: _Job(own, place).run())
+    outcome = session.attempt(config, run_dir, rank, listeners, lambda own: _Job(own, where).run())
     if outcome is Outcome.ALREADY:
-        log.info("its result is %s", place / "result.json")
+        log.info("its result is %s", where / RESULT)
     return outcome
 
 
@@ -78,44 +77,33 @@ class _Job:
 
     def __init__(self, session: Session, results: Path) -> None:
         self.session, self.config, self.results = session, session.config, results
-        (self.name,) = session.config.evaluation.protocol
 
     def run(self) -> LastWords:
         """Measures; the last words keep the result."""
         config, rank = self.config, self.session.rank
+        (name,) = config.evaluation.protocol
+        dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.session.status("running")
         self.session.beat("reading the images")
+        if rank.first:
+            files.make_private(self.results)
         rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
         train, test = open_labelled(config.data)
         trunk, origin = rank.control.on_first_rank(self._trunk) or self._trunk()
-        log.info("%s of %s: %d + %d images, %d × %s", self.name, origin, len(train), len(test), rank.world.size,
+        log.info("%s of %s: %d + %d images, %d × %s", name, origin, len(train), len(test), rank.world.size,
                  rank.device.type)  # fmt: skip
-        measure = self._neighbours if self.name == "knn" else self._supervised
-        result = measure(trunk, origin, train, test)
-        return lambda: self._keep(result)
-
-    def _neighbours(self, trunk: Trunk, origin: str, train: ImageSet, test: ImageSet) -> dict[str, Any]:
-        whole, workers = feature.takes_whole(self.config.data), self.config.data.workers
-        trunk = trunk.to(self.session.rank.device, self._dtype)
-        found = knn.evaluate(trunk, train, test, self.session.rank, whole, workers, self.session.ask)
-        facts = {"name": "knn", "neighbours": knn.NEIGHBOURS, "temperature": knn.TEMPERATURE}
-        return {"protocol": facts, "checkpoint": origin, **found}
-
-    def _supervised(self, trunk: Trunk, origin: str, train: ImageSet, test: ImageSet) -> dict[str, Any]:
-        protocol = protocols.find(self.name, self.config.evaluation.published)
-        whole, workers = feature.takes_whole(self.config.data), self.config.data.workers
-        one = Supervised(protocol, trunk, train, test, self.session.rank, workers, whole, origin, self._dtype)
-        if self.session.resume is not None:
-            one.restore(sealed.read(self.session.resume))
-        if self.session.rank.first:
-            files.make_private(self.results)
-            names = [train.path(i).name for i in one.subset.tolist()]
-            files.write(self.results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
-        return one.run(self.session)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.float64 if self.config.precision == "fp64" else torch.float32
+        if name == "knn":
+            found = knn.evaluate(trunk.to(rank.device, dtype), train, test, self.session)
+        else:
+            protocol = protocols.find(name, config.evaluation.published)
+            one = Supervised(protocol, trunk, dtype, train, test, self.session)
+            if self.session.resume is not None:
+                one.restore(sealed.read(self.session.resume))
+            if rank.first:
+                names = [train.path(i).name for i in one.subset.tolist()]
+                files.write(self.results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
+            found = one.run()
+        return lambda: self._keep(name, {"checkpoint": origin, **found})
 
     def _trunk(self) -> tuple[Trunk, str]:
         """The trunk to measure, and where it is from."""
@@ -127,11 +115,11 @@ class _Job:
             return load_trunk(checkpoints.find(parent.path))
         return load_trunk(pinned.unchanged("checkpoint", asked.checkpoint or "", asked.checkpoint_sha256))
 
-    def _keep(self, result: dict[str, Any]) -> str:
-        files.make_private(self.results)
-        files.write(self.results / "result.json", json.dumps(result, indent=1) + "\n")
+    def _keep(self, name: str, result: dict[str, Any]) -> str:
+        file = self.results / RESULT
+        files.write(file, json.dumps(result, indent=1) + "\n")
         self.session.facts["mAP"] = result["mAP"]
-        log.info("%s: mAP %.2f; %s", self.name, result["mAP"], self.results / "result.json")
+        log.info("%s: mAP %.2f; %s", name, result["mAP"], file)
         return f"mAP {result['mAP']:.4f}"
 
 

@@ -9,6 +9,11 @@ from golang.method.model import GOLANG, SwAV
 from golang.method.trunk import build_trunk
 
 
+def display_name(config: Config) -> str:
+    """The method's name as its authors write it."""
+    return {"golang": "GOLANG", "swav": "SwAV"}[config.method.name]
+
+
 def build_model(config: Config) -> SwAV:
     """The network of `config`; its initial weights are a function of the seed alone."""
     model = config.model

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from golang import tables
 from golang.errors import CheckpointError, GolangError
 from golang.runfolder.checkpoints import find
 from golang.weights import layouts as weights
@@ -79,11 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         rows = convert(options.source, options.target, options.to, options.allow)
-    except IncompleteError as error:
-        _show(error.rows, options.keys)
-        print(error)
-        return error.exit_status
     except GolangError as error:
+        if isinstance(error, IncompleteError):
+            _show(error.rows, options.keys)
         print(error)
         return error.exit_status
     found = weights.read(find(options.source))
@@ -99,23 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show(rows: list[tuple[str, str, str]], every: bool) -> None:
-    header = ("in", "out", "") if every else ("part", "tensors", "")
-    lines = rows if every else summary(rows)
-    if sys.stdout.isatty():
-        try:
-            from rich.console import Console
-            from rich.table import Table
-        except ImportError:
-            pass
-        else:
-            table = Table(*header, box=None)
-            for line in lines:
-                table.add_row(*line, style=None if line[-1] == "written" else "bold")
-            Console().print(table)
-            return
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(3)]
-    for line in [header, *lines]:
-        print("  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
+    columns = ("in", "out", "") if every else ("part", "tensors", "")
+    tables.show(columns, rows if every else summary(rows), lambda row: row[-1] != "written", sys.stdout)
 
 
 if __name__ == "__main__":
