@@ -98,13 +98,13 @@ def test_hang_outside_of_steps(
 def endless_features() -> None:
     from golang.evaluation.protocols import knn
 
-    features = knn.pooled_features
+    features = knn.labelled_features
 
-    def pooled(*arguments: object) -> object:
+    def labelled(*arguments: object) -> object:
         time.sleep(1000 if os.environ["RANK"] == "1" else 0)
         return features(*arguments)
 
-    knn.pooled_features = pooled
+    knn.labelled_features = labelled
 
 
 def test_a_hang_in_an_evaluation_leaves_every_ranks_word(config: Config, undisturbed: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_hang_in_an_evaluation_leaves_every_ranks_word(config: Config, undistu
     assert attempt.cause()["cause"] == "hang" and "no progress for 4 s" in attempt.cause()["message"]
     assert [(word["rank"], word["cause"]) for word in attempt.failures()] == [(0, "hang"), (1, "hang")]
     assert all("no progress for 4 s" in attempt.log_file(rank).read_text() for rank in range(2))
-    assert "in pooled" in attempt.stacks_file(1).read_text()
+    assert "in labelled" in attempt.stacks_file(1).read_text()
 
 
 def broken_start() -> None:
