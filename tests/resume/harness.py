@@ -18,6 +18,7 @@ import torch
 
 from golang.config import Config
 from golang.engine import watchdog
+from golang.errors import GolangError
 from golang.runfolder.checkpoints import lineage
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import TIMINGS, read_metrics
@@ -110,6 +111,16 @@ def launch(
             with contextlib.suppress(ValueError):
                 process.kill()
     return [process.exitcode for process in processes]
+
+
+def here(config: Config, run_dir: Path) -> int:
+    """Trains, or evaluates, in this process alone; the exit status, as the command has it."""
+    from golang.processes.local import train_here
+
+    try:
+        return train_here(config, run_dir, processes=1)
+    except GolangError as error:
+        return error.exit_status
 
 
 def _rank(

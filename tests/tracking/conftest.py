@@ -15,9 +15,8 @@ import pytest
 
 from golang.config import Config
 from golang.data.toy.write import write
-from golang.processes.worker import work
 from golang.training.trainer import Trainer
-from tests.resume.harness import settings
+from tests.resume.harness import here, settings
 from tests.tracking.server import KEY, Server
 
 
@@ -73,8 +72,8 @@ def attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
         def stopping(self: Trainer, *batch: Any) -> None:
             train_on(self, *batch)
-            if self.done == stop:
-                log = self.attempt.path / "rank0.log"
+            if self.session.done + 1 == stop:
+                log = self.session.attempt.log_file(0)
                 wait(lambda: config.tracking.name == "none" or re.search("INFO W&B(:|, offline:|'s)", log.read_text()))
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -82,7 +81,7 @@ def attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             patch.setattr(Trainer, "_train_on", stopping)
             before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
             try:
-                return work(config, run_dir)
+                return here(config, run_dir)
             finally:
                 for number, handler in before.items():  # a process that was stopped stays deaf
                     signal.signal(number, handler)
