@@ -174,7 +174,8 @@ def test_a_probe_reads_its_labels_once_and_can_be_stopped_while_solving(
 ) -> None:
     opened, open_labelled = [], during.open_labelled
     monkeypatch.setattr(during, "open_labelled", lambda data: opened.append(data) or open_labelled(data))
-    probe, trunk = PeriodicProbe(settings(data_root), tmp_path), build_trunk("small").eval()
+    config = replace(settings(data_root), evaluation=Evaluation(probe_every_epochs=1))
+    probe, trunk = PeriodicProbe(config, tmp_path), build_trunk("small").eval()
     asked = iter([False] * 4 + [True])
     probe.look(trunk, 5, 1, lambda: next(asked))
     assert read_metrics(probe.path) == []

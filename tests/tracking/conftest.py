@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +95,13 @@ def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def sender(trainer: Trainer) -> subprocess.Popen[bytes]:
+    """The process that sends the run's metrics."""
+    (mirror,) = (member.mirror for member in trainer.session.listeners.members if hasattr(member, "mirror"))
+    assert mirror._process is not None
+    return mirror._process
 
 
 def roll_back(run_dir: Path) -> None:
