@@ -99,7 +99,7 @@ def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 def sender(trainer: Trainer) -> subprocess.Popen[bytes]:
     """The process that sends the run's metrics."""
-    (mirror,) = (member.mirror for member in trainer.session.listeners.members if hasattr(member, "mirror"))
+    (mirror,) = (member.mirror for member in trainer.session.listeners if hasattr(member, "mirror"))
     assert mirror._process is not None
     return mirror._process
 
