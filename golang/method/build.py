@@ -20,15 +20,8 @@ def build_model(config: Config) -> SwAV:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         trunk = build_trunk(model.trunk)
+        shared = (trunk, model.hidden_dim, model.feature_dim, model.prototypes)
         if config.method.name == "swav":
-            return SwAV(trunk, model.hidden_dim, model.feature_dim, model.prototypes)
-        return GOLANG(
-            trunk,
-            model.hidden_dim,
-            model.feature_dim,
-            model.prototypes,
-            model.local_prototypes,
-            model.group_heads,
-            config.attention.temperature,
-            config.cross_view.detach,
-        )
+            return SwAV(*shared)
+        attention, cross_view = config.attention, config.cross_view
+        return GOLANG(*shared, model.local_prototypes, model.group_heads, attention.temperature, cross_view.detach)

@@ -44,6 +44,8 @@ HEADS = {
 }
 _SWAV = ("projection_head", "prototypes")
 _GOLANG = (*_SWAV, "local_projection_head", "local_prototypes", "l2g_prototypes")
+_PARTS = {"published": _GOLANG, "swav": _SWAV, "torchvision": ("fc",), "trunk": ()}  # beside the trunk
+_PREFIXED = ("published", "swav")
 COUNTER = "num_batches_tracked"
 
 
@@ -71,21 +73,23 @@ class Weights:
 
     def _heads(self, layout: Layout) -> tuple[str, ...]:
         if layout == "own":  # a network of either method
-            local = any(name.startswith(("local_", "l2g_")) for name in self.tensors)
-            return _GOLANG if local else _SWAV
-        found: dict[str, tuple[str, ...]] = {"published": _GOLANG, "swav": _SWAV, "torchvision": ("fc",), "trunk": ()}
-        return found[layout]
+            layout = "published" if any(name.startswith(("local_", "l2g_")) for name in self.tensors) else "swav"
+        return _PARTS[layout]
 
     def arranged(self, layout: Layout) -> dict[str, Any]:
         """What a file of `layout` holds; without what it has no place for."""
         surplus = set(self.surplus(layout))
-        kept = {name: value for name, value in self.tensors.items() if name not in surplus}
+        kept = {name_in(layout, name): value for name, value in self.tensors.items() if name not in surplus}
         if layout == "own":
             return {"layout": "own", "trunk": self.trunk, "model": kept}
-        flat = {name.removeprefix("trunk."): value for name, value in kept.items()}
-        if layout in ("published", "swav"):
-            return {"state_dict": {PREFIX + name: value for name, value in flat.items()}}
-        return flat
+        return {"state_dict": kept} if layout in _PREFIXED else kept
+
+
+def name_in(layout: Layout, name: str) -> str:
+    """What one of our names is in a file of `layout`."""
+    if layout == "own":
+        return name
+    return (PREFIX if layout in _PREFIXED else "") + name.removeprefix("trunk.")
 
 
 def read(path: Path) -> Weights:
@@ -112,11 +116,9 @@ def read(path: Path) -> Weights:
     shapes = _trunk_shapes(trunk)
     known = {f"trunk.{name}": value for name, value in rest.items() if name in shapes}
     unknown = {name: value for name, value in rest.items() if name not in shapes}
-    lacking = [name for name in shapes if name.endswith(COUNTER) and name not in rest]
-    if len(lacking) == sum(name.endswith(COUNTER) for name in shapes):
-        known |= {f"trunk.{name}": torch.zeros((), dtype=torch.int64) for name in lacking}
-    else:
-        lacking = []
+    counters = [name for name in shapes if name.endswith(COUNTER)]
+    lacking = [] if any(name in rest for name in counters) else counters
+    known |= {f"trunk.{name}": torch.zeros((), dtype=torch.int64) for name in lacking}
     layout: Layout = "own" if own else _layout(heads)
     return Weights(layout, trunk, known | heads, unknown, beside, len(lacking))
 

@@ -224,7 +224,7 @@ def history(value: float, lines: int = 5) -> dict[str, list[float]]:
 )
 def test_collapse_is_a_loss_that_sits_at_ln_k(losses, collapse):
     config = Config.from_dict(TINY)
-    message = collapsed(losses, uniform_losses(config), config)
+    message = collapsed(losses, config)
     assert bool(message) is collapse
     if message:
         assert "method.epsilon" in message and "optim.base_lr" in message and "prototypes (now 6)" in message
@@ -232,19 +232,18 @@ def test_collapse_is_a_loss_that_sits_at_ln_k(losses, collapse):
 
 def test_collapse_is_hardly_any_prototype_in_use():
     config = Config.from_dict({**TINY, "model": {**TINY["model"], "prototypes": 1000}})
-    uniform = uniform_losses(config)
-    healthy = {name: [0.8 * level] * 5 for name, level in uniform.items()}
-    assert collapsed({**healthy, "prototype_perplexity": [400.0, *[5.0] * 4]}, uniform, config) is None
-    message = collapsed({**healthy, "prototype_perplexity": [5.0] * 5}, uniform, config)
+    healthy = {name: [0.8 * level] * 5 for name, level in uniform_losses(config).items()}
+    assert collapsed({**healthy, "prototype_perplexity": [400.0, *[5.0] * 4]}, config) is None
+    message = collapsed({**healthy, "prototype_perplexity": [5.0] * 5}, config)
     assert message is not None and "prototype_perplexity 5.0 of 1000" in message and "method.epsilon" in message
 
 
 def test_a_loss_that_passes_through_ln_k_has_not_collapsed():
     config = Config.from_dict(TINY)
-    assert collapsed(history(1.0, lines=4), uniform_losses(config), config) is None
+    assert collapsed(history(1.0, lines=4), config) is None
     falling = history(1.0)
     falling["loss"][0] *= 1.01
-    assert collapsed(falling, uniform_losses(config), config) is None
+    assert collapsed(falling, config) is None
 
 
 def test_collapse_counts_after_warm_up_and_freeze():

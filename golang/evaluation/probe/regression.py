@@ -9,7 +9,6 @@ protocol (arXiv 2208.14439), a linear layer trained with SGD on augmented images
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from golang.randomness import Purpose, permutation
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the L2 penalty, strongest first
 HELD_OUT = 0.2  # share of the training images on which the strength is chosen
+CPU = torch.device("cpu")
 ITERATIONS = 100  # of L-BFGS at most, a strength
 
 
@@ -38,13 +38,7 @@ class Probe:
     held_out: dict[float, float]  # mean AP on the held-out images by strength
 
 
-def linear_probe(
-    features: Features,
-    seed: int,
-    device: torch.device | None = None,
-    strengths: Sequence[float] = STRENGTHS,
-    ask: Ask = lambda: None,
-) -> Probe:
+def linear_probe(features: Features, seed: int, device: torch.device = CPU, ask: Ask = lambda: None) -> Probe:
     """Fits the probe on the training features and measures it on the validation features.
 
     The strength of the penalty is the one with the best mean AP on a fifth of the training images, drawn by `seed` and
@@ -53,18 +47,17 @@ def linear_probe(
     other.
     """
     _check(features)
-    device = device or torch.device("cpu")
     order = permutation(len(features.train), seed, Purpose.PROBE)
     cut = max(1, round(HELD_OUT * len(order)))
     held, kept = order[:cut], order[cut:]
     trial = _Regression(features.train[kept], features.train_labels[kept], device, ask)
     scores = {
         l2: average_precision(trial.fit(l2).logits(features.train[held]), features.train_labels[held]).mean
-        for l2 in sorted(strengths, reverse=True)
+        for l2 in STRENGTHS
     }
     best = max(scores, key=lambda l2: (scores[l2], l2))
     final = _Regression(features.train, features.train_labels, device, ask)
-    for l2 in sorted((s for s in strengths if s >= best), reverse=True):
+    for l2 in STRENGTHS[: STRENGTHS.index(best) + 1]:
         final.fit(l2)
     return Probe(average_precision(final.logits(features.val), features.val_labels), best, scores)
 

@@ -22,14 +22,9 @@ TEMPERATURE = 0.07
 BATCH = 1024  # images compared with all others at a time
 
 
-def knn(
-    features: Features,
-    device: torch.device,
-    neighbours: int = NEIGHBOURS,
-    temperature: float = TEMPERATURE,
-) -> npt.NDArray[np.float64]:
+def knn(features: Features, device: torch.device) -> npt.NDArray[np.float64]:
     """Scores of the validation images, [M, classes]: the share of a class among an image's nearest training images by
-    cosine, each weighted by exp(cosine / temperature); neighbours whose label is 255 have no vote. In fp64, so that it
+    cosine, each weighted by exp(cosine / TEMPERATURE); neighbours whose label is 255 have no vote. In fp64, so that it
     does not depend on how images are batched."""
     train, val = (
         F.normalize(torch.from_numpy(rows).to(device, torch.float64), dim=1) for rows in (features.train, features.val)
@@ -38,8 +33,8 @@ def knn(
     positive, known = (labels == 1).double(), (labels != IGNORE).double()
     scores = []
     for part in val.split(BATCH):
-        cosines, nearest = (part @ train.T).topk(min(neighbours, len(train)), dim=1)
-        votes = (cosines / temperature).exp()[..., None] * known[nearest]
+        cosines, nearest = (part @ train.T).topk(min(NEIGHBOURS, len(train)), dim=1)
+        votes = (cosines / TEMPERATURE).exp()[..., None] * known[nearest]
         scores.append((votes * positive[nearest]).sum(1) / votes.sum(1).clamp_min(1e-300))
     found: npt.NDArray[np.float64] = torch.cat(scores).cpu().numpy()
     return found

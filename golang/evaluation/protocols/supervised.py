@@ -160,10 +160,8 @@ class Supervised:
         world, size = self.rank.world, protocols.SIZE
         if self.whole:
             size = self.train.load(int(self.subset[0])).size[0]
-        own: list[list[tuple[int, int] | None]] = []
-        for whole in plan:
-            part = whole[feature.cut(len(whole), world.rank, world.size)]
-            own.append([(epoch, index) for index in part] or [None])
+        parts = [whole[feature.cut(len(whole), world.rank, world.size)] for whole in plan]
+        own: list[list[Any]] = [[(epoch, index) for index in part] or [None] for part in parts]
         loader: Loader[tuple[Tensor, Tensor]] = Loader(
             _Training(self.train, size),
             self.workers,
