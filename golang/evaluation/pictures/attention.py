@@ -151,20 +151,13 @@ def _names(images: ImageSet, index: int) -> str:
     return "\n".join(lines) or "no object"
 
 
-def _overlay(
-    pixels: npt.NDArray[np.uint8],
-    excess: npt.NDArray[np.float32],
-    norm: Any,  # noqa: ANN401
-) -> npt.NDArray[np.float32]:
+def _overlay(pixels: npt.NDArray[np.uint8], excess: npt.NDArray[np.float32], norm: object) -> npt.NDArray[np.float32]:
     """The image [h, w, 3] in faint grey under the attention [h', w'], enlarged bilinearly, float32 [h, w, 3]."""
-    height, width = pixels.shape[:2]
-    wide = F.interpolate(torch.from_numpy(excess)[None, None], (height, width), mode="bilinear")[0, 0].numpy()
-    color = _scale(norm).to_rgba(wide)[..., :3]
+    wide = F.interpolate(torch.from_numpy(excess)[None, None], pixels.shape[:2], mode="bilinear")[0, 0].numpy()
     gray = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
-    blend: npt.NDArray[np.float32] = color * (0.45 + 0.55 * gray[..., None])
-    return blend.astype(np.float32)
+    return np.asarray(_scale(norm).to_rgba(wide)[..., :3] * (0.45 + 0.55 * gray[..., None]), np.float32)
 
 
-def _scale(norm: Any) -> Any:  # noqa: ANN401 - matplotlib has no types here
+def _scale(norm: object) -> Any:  # noqa: ANN401 - matplotlib has no types here
     # Orange above, purple below, white for uniform: told apart with any colour vision.
     return drawing.matplotlib("cm").ScalarMappable(norm, "PuOr_r")

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -161,13 +161,9 @@ class Supervised:
         if self.whole:
             size = self.train.load(int(self.subset[0])).size[0]
         parts = [whole[feature.cut(len(whole), world.rank, world.size)] for whole in plan]
-        own: list[list[Any]] = [[(epoch, index) for index in part] or [None] for part in parts]
+        batches = _Batches(self.train, size, epoch, parts)
         loader: Loader[tuple[Tensor, Tensor]] = Loader(
-            _Training(self.train, size),
-            self.workers,
-            batch_sampler=own,
-            collate_fn=_collate,
-            pin_memory=self.rank.device.type == "cuda",
+            batches, self.workers, batch_size=None, pin_memory=self.rank.device.type == "cuda"
         )
         return iter(loader)
 
@@ -216,27 +212,29 @@ class Supervised:
         return found.hexdigest()
 
 
-class _Training(Dataset[tuple[Tensor, Tensor]]):
-    """A random crop of an image, uint8 [1, 3, s, s], a function of (epoch, index) and the protocol's seed, and its
-    labels, uint8 [1, classes]; those of an unreadable image are all 255. At None, no image."""
+@dataclass(frozen=True)
+class _Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Random crops of the images of each part, uint8 [n, 3, s, s], a function of epoch, image and the protocol's seed,
+    and their labels, uint8 [n, classes]; those of an unreadable image are all 255."""
 
-    def __init__(self, images: ImageSet, size: int) -> None:
-        self.images, self.size = images, size
+    images: ImageSet
+    size: int
+    epoch: int
+    parts: list[list[int]]
 
-    def __getitem__(self, position: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        part = self.parts[step]
         assert self.images.labels is not None
-        labels = torch.from_numpy(self.images.labels)
-        if position is None:
-            return torch.zeros(0, 3, self.size, self.size, dtype=torch.uint8), labels[:0]
-        epoch, index = position
-        image, nearest = self.images.load_nearest(index)
-        rng = randomness.generator(protocols.SEED, Purpose.VIEW, epoch, index)
-        parameters = draw(rng, *image.size, protocols.TRAIN_SCALE, _CROPS)
-        own = labels[index][None]
-        pixels = pillow.apply(image, parameters, self.size)[None]
-        return pixels, own if nearest == index else own.new_full(own.shape, IGNORE)
-
-
-def _collate(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    pixels, labels = zip(*items, strict=True)
-    return torch.cat(pixels), torch.cat(labels)
+        labels = torch.from_numpy(self.images.labels[part])
+        pixels = torch.empty(len(part), 3, self.size, self.size, dtype=torch.uint8)
+        for row, index in enumerate(part):
+            image, nearest = self.images.load_nearest(index)
+            rng = randomness.generator(protocols.SEED, Purpose.VIEW, self.epoch, index)
+            parameters = draw(rng, *image.size, protocols.TRAIN_SCALE, _CROPS)
+            pixels[row] = pillow.apply(image, parameters, self.size)
+            if nearest != index:
+                labels[row] = IGNORE
+        return pixels, labels
