@@ -6,11 +6,10 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from golang.config import Config
+from golang.config import Config, Evaluation
 from golang.data.sets import open_labelled, open_val
 from golang.engine import session
 from golang.engine.listeners import Listener
@@ -45,7 +44,7 @@ def evaluate(
     if results is None:
         for folder in (where.parent, where):  # of a run that others may have made
             files.refuse_link(folder)
-    outcome = session.attempt(config, run_dir, rank, listeners, lambda own: _Job(own, where).run())
+    outcome = session.attempt(config, run_dir, rank, listeners, lambda own: _measure(own, where))
     if outcome is Outcome.ALREADY:
         log.info("its result is %s", where / RESULT)
     return outcome
@@ -72,55 +71,49 @@ def track(run_dir: Path, config: Config) -> None:
         log.warning("W&B: %s", error)
 
 
-class _Job:
-    """One attempt, on one rank."""
-
-    def __init__(self, session: Session, results: Path) -> None:
-        self.session, self.config, self.results = session, session.config, results
-
-    def run(self) -> LastWords:
-        """Measures; the last words keep the result."""
-        config, rank = self.config, self.session.rank
-        (name,) = config.evaluation.protocol
-        dtype = torch.float64 if config.precision == "fp64" else torch.float32
-        self.session.status("running")
-        self.session.beat("reading the images")
+def _measure(session: Session, results: Path) -> LastWords:
+    """One attempt, on one rank; its last words keep the result."""
+    config, rank = session.config, session.rank
+    (name,) = config.evaluation.protocol
+    dtype = torch.float64 if config.precision == "fp64" else torch.float32
+    session.status("running")
+    session.beat("reading the images")
+    rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
+    train, test = open_labelled(config.data)
+    trunk, origin = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
+    log.info("%s of %s: %d + %d images, %d × %s", name, origin, len(train), len(test), rank.world.size,
+             rank.device.type)  # fmt: skip
+    if name == "knn":
+        found = knn.evaluate(trunk.to(rank.device, dtype), train, test, session)
+    else:
+        protocol = protocols.find(name, config.evaluation.published)
+        one = Supervised(protocol, trunk, dtype, train, test, session)
+        if session.resume is not None:
+            one.restore(sealed.read(session.resume))
         if rank.first:
-            files.make_private(self.results)
-        rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
-        train, test = open_labelled(config.data)
-        trunk, origin = rank.control.on_first_rank(self._trunk) or self._trunk()
-        log.info("%s of %s: %d + %d images, %d × %s", name, origin, len(train), len(test), rank.world.size,
-                 rank.device.type)  # fmt: skip
-        if name == "knn":
-            found = knn.evaluate(trunk.to(rank.device, dtype), train, test, self.session)
-        else:
-            protocol = protocols.find(name, config.evaluation.published)
-            one = Supervised(protocol, trunk, dtype, train, test, self.session)
-            if self.session.resume is not None:
-                one.restore(sealed.read(self.session.resume))
-            if rank.first:
-                names = [train.path(i).name for i in one.subset.tolist()]
-                files.write(self.results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
-            found = one.run()
-        return lambda: self._keep(name, {"checkpoint": origin, **found})
+            files.make_private(results)
+            names = [train.path(i).name for i in one.subset.tolist()]
+            files.write(results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
+        found = one.run()
 
-    def _trunk(self) -> tuple[Trunk, str]:
-        """The trunk to measure, and where it is from."""
-        asked = self.config.evaluation
-        if asked.run:
-            parent = RunFolder(asked.checkpoint or "")
-            if not parent.done:
-                raise CheckpointError(f"{parent.path} is to be evaluated once it is finished, and it is not; train it")
-            return load_trunk(checkpoints.find(parent.path))
+    def keep() -> str:
+        files.make_private(results)
+        files.write(results / RESULT, json.dumps({"checkpoint": origin, **found}, indent=1) + "\n")
+        session.facts["mAP"] = found["mAP"]
+        log.info("%s: mAP %.2f; %s", name, found["mAP"], results / RESULT)
+        return f"mAP {found['mAP']:.4f}"
+
+    return keep
+
+
+def _trunk(asked: Evaluation) -> tuple[Trunk, str]:
+    """The trunk to measure, and where it is from."""
+    if not asked.run:
         return load_trunk(pinned.unchanged("checkpoint", asked.checkpoint or "", asked.checkpoint_sha256))
-
-    def _keep(self, name: str, result: dict[str, Any]) -> str:
-        file = self.results / RESULT
-        files.write(file, json.dumps(result, indent=1) + "\n")
-        self.session.facts["mAP"] = result["mAP"]
-        log.info("%s: mAP %.2f; %s", name, result["mAP"], file)
-        return f"mAP {result['mAP']:.4f}"
+    parent = RunFolder(asked.checkpoint or "")
+    if not parent.done:
+        raise CheckpointError(f"{parent.path} is to be evaluated once it is finished, and it is not; train it")
+    return load_trunk(checkpoints.find(parent.path))
 
 
 def load_trunk(file: Path) -> tuple[Trunk, str]:

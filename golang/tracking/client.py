@@ -23,7 +23,6 @@ from golang.sources import ROOT
 from golang.tracking.ticket import Ticket
 
 PROJECT = "golang"
-INSTALL = "W&B's client is not installed: pip install 'wandb>=0.31'"
 Mode = Literal["online", "offline"]
 JobType = Literal["pretrain", "eval"]
 PROBED = ("step", "mAP", "l2", "seconds")  # of a probe while training, as probe/…
@@ -144,7 +143,7 @@ def _init(
     try:
         import wandb
     except ImportError as error:
-        raise TrackingError(f"{INSTALL} ({error})") from error
+        raise TrackingError(f"W&B's client is not installed: pip install 'wandb>=0.31' ({error})") from error
     config = run.config()
     tracking = config.tracking
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -171,7 +170,7 @@ def _init(
                 settings=wandb.Settings(**settings),
             )
     except wandb.errors.Error as error:
-        said = _first_line(error)
+        said = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, wandb.errors.CommError):
             if "deleted" in str(error):
                 raise _RefusedError(said) from error
@@ -241,7 +240,3 @@ def code_version(root: Path = ROOT) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return f"git {done.stdout.strip()}" if done.returncode == 0 else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -25,7 +25,7 @@ Word = Literal["finished", "preempting", "failed"]
 PATIENCE: dict[Word, float] = {"finished": 60.0, "preempting": 5.0, "failed": 5.0}
 
 
-class Mirror:
+class Mirror(contextlib.AbstractContextManager["Mirror"]):
     """Does nothing until it is started, and then nothing that the training would wait for, except when it is closed.
 
     Left by an exception, the run counts as failed, else as finished.
@@ -34,9 +34,6 @@ class Mirror:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._run_dir = Path()
-
-    def __enter__(self) -> Mirror:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

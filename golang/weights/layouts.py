@@ -110,7 +110,8 @@ def read(path: Path) -> Weights:
         raise CheckpointError(f"{path}: {prefixed} of {len(state)} names begin with {PREFIX!r}; all or none should")
     state = {name.removeprefix(PREFIX): value for name, value in state.items()}
     own = any(name.startswith("trunk.") for name in state)
-    heads = {name: value for name, value in state.items() if _is_head(name)}
+    known_heads = {f"{head}.{name}" for head, names in HEADS.items() for name in names}
+    heads = {name: value for name, value in state.items() if name in known_heads}
     rest = {name.removeprefix("trunk."): value for name, value in state.items() if name not in heads}
     trunk = _which_trunk(rest, path)
     shapes = _trunk_shapes(trunk)
@@ -143,7 +144,7 @@ def load_into(model: nn.Module, path: Path) -> str:
     Raises CheckpointError, before anything is changed, for a trunk or a head that is incomplete or of other sizes.
     """
     weights, own = read(path), model.state_dict()
-    parts = {name.partition(".")[0] for name in weights.tensors}
+    parts, ours = ({name.partition(".")[0] for name in names} for names in (weights.tensors, own))
     wanted = {name: value for name, value in own.items() if name.partition(".")[0] in parts}
     here = _which_trunk({key.removeprefix("trunk."): value for key, value in own.items()}, path)
     if weights.trunk != here:
@@ -164,8 +165,7 @@ def load_into(model: nn.Module, path: Path) -> str:
                 f"model.local_prototypes to its sizes (its trunk is {weights.trunk}), or {remedy}"
             )
     model.load_state_dict(own | {name: weights.tensors[name] for name in wanted})
-    fresh = sorted({name.partition(".")[0] for name in own} - parts)
-    left = sorted(parts - {name.partition(".")[0] for name in own})
+    fresh, left = sorted(ours - parts), sorted(parts - ours)
     said = f"{len(wanted)} tensors start from {path} ({weights.layout} layout)"
     said += f"; fresh: {', '.join(fresh)}" if fresh else ""
     return said + (f"; left out: {', '.join(left)}" if left else "")
@@ -201,11 +201,6 @@ def _unwrapped(content: Any, path: Path) -> tuple[dict[str, Any], tuple[str, ...
         if isinstance(content.get(key), Mapping):
             return dict(content[key]), tuple(name for name in content if name not in (key, "layout", "trunk"))
     return dict(content), ()
-
-
-def _is_head(name: str) -> bool:
-    head, _, rest = name.partition(".")
-    return rest in HEADS.get(head, ())
 
 
 def _layout(heads: Iterable[str]) -> Layout:

@@ -6,7 +6,6 @@ the protocol's seed, whatever the number of ranks.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -124,7 +123,7 @@ class Supervised:
             for whole, (pixels, labels) in zip(plan, batches, strict=True):
                 images = normalise(pixels.to(self.rank.device, non_blocking=True), self.dtype)
                 parts = [len(whole[feature.cut(len(whole), rank, ranks)]) for rank in range(ranks)]
-                with contextlib.nullcontext() if self.protocol.tunes_trunk else torch.no_grad(), uneven(parts):
+                with torch.set_grad_enabled(self.protocol.tunes_trunk), uneven(parts):
                     pooled = self.trunk(images).mean((2, 3))
                 self.optimizer.zero_grad()
                 truth = labels.to(self.rank.device, non_blocking=True)
