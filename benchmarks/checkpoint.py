@@ -24,7 +24,7 @@ from golang.config.checks import local_views
 from golang.engine.determinism import keep_freed_memory
 from golang.engine.distributed import ControlGroup
 from golang.engine.saver import Saver, snapshot
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.method.permutations import local_permutations
 from golang.runfolder.folder import RunFolder
 from golang.training import checkpoint as state

@@ -11,7 +11,7 @@ from golang.drawing import MissingMatplotlibError
 from golang.evaluation.pictures.attention import draw_attention
 from golang.evaluation.pictures.curves import draw_curves
 from golang.evaluation.probe.finished import ProbeResult, probe_run
-from golang.method.build import display_name
+from golang.method.model import display_name
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
 

@@ -25,7 +25,7 @@ from golang.engine.session import LastWords, Outcome, Session
 from golang.engine.stops import Stopped
 from golang.errors import CheckpointError, DataError, NonFiniteError
 from golang.method import permutations
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.runfolder import checkpoints, pinned
 from golang.training import checkpoint
 from golang.training.meters import NEVER, Meter, Sentinel

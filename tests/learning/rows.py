@@ -22,7 +22,7 @@ from golang.evaluation.average_precision import average_precision
 from golang.evaluation.features import Features, evaluating, view
 from golang.evaluation.probe.finished import ProbeResult, probe_run
 from golang.evaluation.probe.regression import linear_probe
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.processes.train import train
 from golang.randomness import Purpose, generator
 from golang.runfolder.folder import RunFolder

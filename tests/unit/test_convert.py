@@ -15,7 +15,7 @@ from golang.compat import torchvision
 from golang.config import Config
 from golang.config.identity import result_settings, run_id
 from golang.errors import CheckpointError, ConfigError
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.processes.train import train
 from golang.runfolder.checkpoints import find
 from golang.runfolder.pinned import pinned

@@ -13,8 +13,8 @@ from golang.evaluation import features
 from golang.evaluation.features import Features
 from golang.evaluation.probe import finished
 from golang.evaluation.probe import regression as linear
-from golang.method.build import build_model
 from golang.method.collapse import collapsed, counts_from, uniform_losses
+from golang.method.model import build_model
 from golang.runfolder.checkpoints import Entry
 from golang.runfolder.folder import RunFolder
 from golang.weights import sealed

@@ -12,7 +12,7 @@ from PIL import Image
 
 from golang.evaluation.pictures import __main__ as show
 from golang.evaluation.pictures import attention as pictures
-from golang.method.build import build_model
+from golang.method.model import build_model
 from tests.resume.harness import encoded
 from tests.unit.test_convert import published, small
 from tests.unit.test_data import save

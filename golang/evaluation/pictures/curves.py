@@ -10,8 +10,8 @@ from golang import drawing
 from golang.drawing import INK
 from golang.errors import DataError
 from golang.evaluation.pictures.shared import save
-from golang.method.build import display_name
 from golang.method.collapse import uniform_losses
+from golang.method.model import display_name
 from golang.method.objective import NAMES as LOSS_NAMES
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics

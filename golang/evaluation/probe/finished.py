@@ -20,8 +20,7 @@ from golang.evaluation import features as feature
 from golang.evaluation.average_precision import AveragePrecision
 from golang.evaluation.features import Features
 from golang.evaluation.probe.regression import HELD_OUT, STRENGTHS, Probe, chance, linear_probe
-from golang.method.build import build_model
-from golang.method.model import SwAV
+from golang.method.model import SwAV, build_model
 from golang.runfolder import files
 from golang.runfolder.checkpoints import latest
 from golang.runfolder.files import read_json
