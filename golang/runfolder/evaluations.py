@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from golang.config import Config, Data
+from golang.config import Config, Data, Evaluation
 from golang.config.identity import run_id
 from golang.errors import ConfigError
 from golang.runfolder.checkpoints import entries
@@ -61,24 +61,18 @@ def data_of(config: Config, name: str) -> Data:
 
 def of_checkpoint(config: Config) -> list[Config]:
     """An evaluation of `evaluation.checkpoint` for each protocol asked for. Raises ConfigError as `data_of`."""
-    return [
-        replace(config, data=data_of(config, name), evaluation=replace(config.evaluation, protocol=(name,)))
-        for name in config.evaluation.protocol
-    ]
+    return _each(config, config.evaluation)
 
 
 def of_run(config: Config, folder: Path) -> list[Config]:
-    """An evaluation of the end of this run, which lives in `folder`, for each protocol asked for. Raises ConfigError
-    as `data_of`."""
+    """The same of the end of this run, which lives in `folder`."""
+    return _each(config, replace(config.evaluation, checkpoint=str(folder.absolute()), run=run_id(config)))
+
+
+def _each(config: Config, asked: Evaluation) -> list[Config]:
     return [
-        replace(
-            config,
-            data=data_of(config, name),
-            evaluation=replace(
-                config.evaluation, protocol=(name,), checkpoint=str(folder.absolute()), run=run_id(config)
-            ),
-        )
-        for name in config.evaluation.protocol
+        replace(config, data=data_of(config, name), evaluation=replace(asked, protocol=(name,)))
+        for name in asked.protocol
     ]
 
 

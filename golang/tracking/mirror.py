@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from golang import sources
@@ -35,9 +34,7 @@ class Mirror(contextlib.AbstractContextManager["Mirror"]):
         self._process: subprocess.Popen[bytes] | None = None
         self._run_dir = Path()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self.close("failed" if kind is not None else "finished")
 
     def start(self, config: Config, attempt: Attempt) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
@@ -45,10 +44,8 @@ class Reporter:
         self._progress.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.__exit__(kind, error, trace)
+    def __exit__(self, *exception: object) -> None:
+        self._progress.__exit__()
         if self._metrics is not None:
             self._metrics.close()
 
