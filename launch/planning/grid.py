@@ -7,6 +7,7 @@ the settings or an override hold an interpolation.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
@@ -32,9 +33,10 @@ def cells(overrides: Sequence[Override]) -> list[Cell]:
             values[key] = [f"{key}={override.get_value_element_as_str()}"]
             continue
         override.config_loader = GlobalHydra.instance().config_loader()
-        found = override.sweep_string_iterator() if override.is_discrete_sweep() else ()
-        values[key] = [f"{key}={value}" for value in found]
-        if not values[key]:
+        with contextlib.suppress(ValueError):  # a range in steps of 0
+            found = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+            values[key] = [f"{key}={value}" for value in found]
+        if not values.get(key):
             raise ConfigError(f"{override.input_line} names no value to run with; give a list, range() or choice()")
     return list(itertools.product(*values.values()))
 

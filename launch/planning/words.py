@@ -54,10 +54,10 @@ def _check(override: Override, known: list[str], submits: bool) -> None:
     if not key.startswith(("hydra.", "hydra/", "cluster.env.", "cluster.extra.")) and key not in known:
         refuse_secret(key)
         raise ConfigError(f"unknown setting {typed}{nearest(key, known)}")
-    if key in groups() and isinstance(value, str):
-        if key == "sweep":
-            check_sweep(value)  # before Hydra looks for a file of that name
-        elif value not in (there := choices(key)):
+    if key == "sweep" and isinstance(value, str):
+        check_sweep(value)  # before Hydra looks for a file of that name
+    elif key in groups() and (isinstance(value, (str, int)) or (value is None and not override.is_delete())):
+        if value not in (there := choices(key)):
             raise ConfigError(f"{typed}: there is no such {key}; choose one of {', '.join(there)}")
     if not submits and (grid or (key == "sweep" and value in choices("sweep"))):
         raise ConfigError(
@@ -85,6 +85,8 @@ def translated(words: Sequence[str]) -> list[str]:
             found.append(f"++{word}")
         elif key in _TEXTS and value and value[0] not in "'\"[" and value != "null":
             found.append(f"{key}='{value}'")
+        elif key == "sweep" and value.isdecimal():
+            found.append(f"sweep='{value}'")  # a name, even if it is a year
         elif key == "evaluation" and value.startswith("[") and value.endswith("]"):
             names = [name.strip() for name in value[1:-1].split(",") if name.strip()]
             whole = "probe" if "probe" in names else names[0] if names else "none"

@@ -154,15 +154,14 @@ def test_wrong_commands(
     overrides: list[str],
     message: str,
 ) -> None:
-    """In this process, for speed: `app` is all that run.py calls."""
-    from launch.planning.plan import app
+    """In this process, for speed: `main` is all that run.py calls."""
+    from launch.planning.app import main
 
     monkeypatch.chdir(tmp_path)
     arguments = command(data_root, *overrides)[1:]
     if any(text.startswith("experiment=coco") for text in overrides):
         arguments = overrides
-    monkeypatch.setattr("sys.argv", ["run.py", *arguments])
-    assert app(arguments) == 2
+    assert main(["run.py", *arguments]) == 2
     assert re.search(message, capsys.readouterr().out)
     assert not (tmp_path / "runs").exists(), "nothing is made for a command that can't work"
 
