@@ -121,7 +121,7 @@ def test_not_a_number(data_root: Path, tmp_path: Path) -> None:
         ),
     )
     assert code == 74, output
-    step = int(re.search(r"stopped being a finite number at step (\d+); the last checkpoint is here/", output)[1])
+    step = int(re.search(r"became NaN or Inf at step (\d+); the last checkpoint is here/", output)[1])
     assert "Try a lower optim.base_lr (now 1e+30)" in output and "Traceback" not in output
     entry = lineage(RunFolder(tmp_path / "here"))[0]
     assert entry.step <= step and all(value.isfinite().all() for value in read(entry.path)["model"].values())
