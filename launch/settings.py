@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shlex
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from golang.config import nearest, refuse_secret
+from golang.config import build, refuse_secret
+from golang.config.reading import AT_LEAST_1, Range, check_ranges
 from golang.errors import ConfigError
 
 LEAD = 120  # seconds before the time limit at which Slurm warns a run whose saves have not been measured
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNED = re.compile(r"""(\w+)=["']?[A-Za-z0-9]""")  # but not from a file or another variable
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
+_GPUS = Range(
+    lambda text: re.fullmatch(r"(?:[\w.-]+:)?[1-9]\d*", text) is not None,
+    "be a number of GPUs, or TYPE:NUMBER as in a100:4",
+)
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class Cluster:
     account: str | None = None
     reservation: str | None = None
     time: str | None = None  # as sbatch takes it: minutes, HH:MM:SS, D-HH:MM:SS
-    nodes: int = 1
-    tasks_per_node: int | None = None  # None: one a GPU, or one
-    gpus_per_node: str | None = None  # 4, a100:4
-    gpus_per_task: str | None = None
+    nodes: Annotated[int, AT_LEAST_1] = 1
+    tasks_per_node: Annotated[int | None, AT_LEAST_1] = None  # None: one a GPU, or one
+    gpus_per_node: Annotated[str | None, _GPUS] = None  # 4, a100:4
+    gpus_per_task: Annotated[str | None, _GPUS] = None
     gres: str | None = None
-    cpus_per_task: int | None = None
+    cpus_per_task: Annotated[int | None, AT_LEAST_1] = None
     mem: str | None = None
     mem_per_cpu: str | None = None
     mem_per_gpu: str | None = None
@@ -44,13 +45,14 @@ class Cluster:
     nodelist: str | None = None
     exclusive: bool = False
     dependency: str | None = None
-    parallelism: int | None = None  # runs of one array at once; on this machine: of a sweep, 1 unless given
-    max_retries: int = 2  # times a run whose processes died comes back without a new checkpoint in between
-    lead: int | None = None  # seconds of warning before the time limit; None: from the measured time of a save
+    parallelism: Annotated[int | None, AT_LEAST_1] = None  # runs of an array at once; on this machine 1 unless given
+    # Times a run whose processes died comes back without a new checkpoint in between.
+    max_retries: Annotated[int, Range(lambda times: times >= 0, "be at least 0")] = 2
+    lead: Annotated[int | None, AT_LEAST_1] = None  # seconds of warning; None: from the measured time of a save
     python: str | None = None  # the command that runs Python in the job; None: the one that submits
-    setup: list[str] = field(default_factory=list)  # shell lines: modules, conda
+    setup: tuple[str, ...] = ()  # shell lines: modules, conda
     env: dict[str, str] = field(default_factory=dict)
-    container: list[str] = field(default_factory=list)  # arguments of srun, as in [--container-image=…]
+    container: tuple[str, ...] = ()  # arguments of srun, as in [--container-image=…]
     extra: dict[str, str] = field(default_factory=dict)  # any other option of sbatch; "true" for one without a value
 
     @property
@@ -86,7 +88,8 @@ class Launch:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Launch:
         """Checked settings from plain data. Raises ConfigError."""
-        launch: Launch = _build(cls, values, "")
+        launch: Launch = build(cls, values, loose=True)
+        check_ranges(launch)
         _check(launch.cluster)
         for key in ("run_dir", "runs_dir"):
             if not (getattr(launch, key) or ".").isprintable():
@@ -96,45 +99,40 @@ class Launch:
 
 def seconds(time: str) -> int:
     """A time limit as Slurm writes it, in seconds. Raises ConfigError for one that Slurm would not take."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
     if time.lower() in ("unlimited", "infinite", "-1"):
         return 366 * 86400
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
     if found is None:
         raise ConfigError(f"cluster.time={time!r} is no time limit; write minutes, HH:MM:SS or D-HH:MM:SS")
-    days, first, second, third = (int(part) if part else None for part in found.groups())
-    assert first is not None
-    if days is not None:
-        return days * 86400 + first * 3600 + (second or 0) * 60 + (third or 0)
-    if third is not None:
-        return first * 3600 + (second or 0) * 60 + third
-    return first * 60 + (second or 0)
+    first, second, third = (int(part or 0) for part in found.groups()[1:])
+    if found[1] is not None:
+        return int(found[1]) * 86400 + first * 3600 + second * 60 + third
+    return first * 60 + second if found[4] is None else first * 3600 + second * 60 + third
 
 
 def _check(cluster: Cluster) -> None:
-    whole = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "parallelism": 1, "max_retries": 0, "lead": 1}
-    for key, least in whole.items():
-        value = getattr(cluster, key)
-        if value is not None and value < least:
-            raise ConfigError(f"cluster.{key}={value} must be at least {least}")
-    for key in ("gpus_per_node", "gpus_per_task"):
-        value = getattr(cluster, key)
-        if value is not None and not re.fullmatch(r"(?:[\w.-]+:)?[1-9]\d*", value):
-            raise ConfigError(f"cluster.{key}={value} must be a number of GPUs, or TYPE:NUMBER as in a100:4")
+    """What no single setting's range says. A key or token, which would stand in job.sbatch, is named without its
+    value."""
     if cluster.time is not None:
         seconds(cluster.time)
     for name, value in cluster.env.items():
+        refuse_secret(f"cluster.env.{name}")
         if not _NAME.fullmatch(name):
             raise ConfigError(f"cluster.env.{name}={value!r}: {name!r} is no name for an environment variable")
     for name, value in cluster.extra.items():
+        refuse_secret(f"cluster.extra.{name}")
         if not _OPTION.fullmatch(name):
             raise ConfigError(
                 f"cluster.extra.{name}={value!r}: write the option as sbatch has it but for its dashes, as in mail-type"
             )
         if name in _OURS:
             raise ConfigError(f"cluster.extra.{name}={value!r}: the launcher sets --{name} itself{_OURS[name]}")
-    _refuse_secrets(cluster)
+    extra = {f"extra.{name}": value for name, value in cluster.extra.items()}
+    for place, line in [*(("setup", line) for line in (*cluster.setup, *cluster.container)), *extra.items()]:
+        for assigned in _ASSIGNED.finditer(line):
+            refuse_secret(f"cluster.{place}: {assigned[1]}")
     options = {name: value for name, value in vars(cluster).items() if isinstance(value, str) and name != "python"}
-    for name, value in {**options, **{f"extra.{key}": value for key, value in cluster.extra.items()}}.items():
+    for name, value in {**options, **extra}.items():
         if not value or any(ord(character) < 32 for character in value):
             raise ConfigError(
                 f"cluster.{name}={value!r} must be one line of text that is not empty; null leaves it out"
@@ -143,69 +141,8 @@ def _check(cluster: Cluster) -> None:
         raise ConfigError(f"cluster.nodes={cluster.nodes}: cluster=local is this machine alone; use cluster=slurm")
 
 
-def _refuse_secrets(cluster: Cluster) -> None:
-    """Raises ConfigError, without the value, for a key or token that would stand in job.sbatch."""
-    for section, values in (("env", cluster.env), ("extra", cluster.extra)):
-        for name in values:
-            refuse_secret(f"cluster.{section}.{name}")
-    lines = [("setup", line) for line in (*cluster.setup, *cluster.container)]
-    for place, line in [*lines, *((f"extra.{name}", value) for name, value in cluster.extra.items())]:
-        for assigned in _ASSIGNED.finditer(line):
-            refuse_secret(f"cluster.{place}: {assigned[1]}")
-
-
 _OURS = {
     "job-name": "", "comment": "", "array": "; see cluster.parallelism", "output": "", "error": "", "open-mode": "",
     "signal": "; see cluster.lead", "requeue": "", "no-requeue": "", "chdir": "", "ntasks": "; see cluster.nodes and "
     "cluster.tasks_per_node", "ntasks-per-node": "; see cluster.tasks_per_node", "parsable": "", "wait": "",
 }  # fmt: skip
-
-
-def _build(cls: type[Any], values: Any, path: str) -> Any:  # noqa: ANN401 - either class of settings
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path or 'the configuration'} must be a group of settings, got {values!r}")
-    hints = typing.get_type_hints(cls)
-    dotted = {key: f"{path}.{key}" if path else str(key) for key in values}
-    for key in values:
-        if key not in hints:
-            known = [f"{path}.{name}" if path else name for name in hints]
-            raise ConfigError(f"unknown setting {dotted[key]}={values[key]!r}{nearest(dotted[key], known)}")
-    return cls(**{key: _read(hints[key], value, dotted[key]) for key, value in values.items()})
-
-
-def _read(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type a setting has
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast("type[Any]", kind), value, path)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _read(arguments[0], value, path)
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"{path}={value!r} is not one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is list:
-        lines = [value] if isinstance(value, str) else value
-        if not isinstance(lines, (list, tuple)):
-            raise ConfigError(f"{path}={value!r} must be a list of text")
-        return [_read(str, line, path) for line in lines]
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path}={value!r} must be a group of names and values")
-        return {str(key): _read(str, item, f"{path}.{key}") for key, item in value.items()}
-    if kind is str and isinstance(value, bool):
-        return str(value).lower()
-    if kind is str and isinstance(value, (int, float)):
-        return str(value)  # Slurm takes 4 where Hydra sees a number
-    if kind is str and isinstance(value, (list, tuple)):
-        return ",".join(str(item) for item in value)  # node lists may be written as lists
-    if type(value) is not kind:
-        raise ConfigError(f"{path}={value!r} must be {_NAMES[kind]}, got {type(value).__name__}")
-    return value
-
-
-_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
-
-
-def shell(words: list[str]) -> str:
-    """Words as a shell reads them back."""
-    return " ".join(shlex.quote(word) for word in words)

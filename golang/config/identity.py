@@ -56,7 +56,7 @@ def label(overrides: Sequence[str], longest: int = 80) -> str:
     parts = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key.split(".")[0] in ("cluster", "tracking", "run_dir", "runs_dir", "sweep", "dry_run", "hydra"):
+        if key.split(".")[0] in ("cluster", "tracking", "run_dir", "runs_dir", "sweep", "dry_run", "code", "hydra"):
             continue
         if any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE):
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import types
 import typing
@@ -23,6 +24,7 @@ class Range:
     must: str
 
 
+_types: Callable[..., dict[str, Any]] = functools.cache(typing.get_type_hints)  # a grid reads thousands of cells
 POSITIVE = Range(lambda value: value > 0, "be greater than 0")
 NATURAL = Range(lambda value: value >= 0, "not be negative")
 AT_LEAST_1 = Range(lambda value: value >= 1, "be at least 1")
@@ -43,7 +45,7 @@ def build(cls: type[Any], values: Any, loose: bool = False) -> Any:  # noqa: ANN
 
 def check_ranges(settings: Any, path: str = "") -> None:  # noqa: ANN401 - any object of a settings class
     """Raises ConfigError for the first setting outside of its range; None is in every range."""
-    for name, kind in typing.get_type_hints(type(settings), include_extras=True).items():
+    for name, kind in _types(type(settings), include_extras=True).items():
         value, key = getattr(settings, name), f"{path}{name}"
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{key}.")
@@ -55,7 +57,7 @@ def check_ranges(settings: Any, path: str = "") -> None:  # noqa: ANN401 - any o
 def keys(cls: type[Any], prefix: str = "") -> list[str]:
     """Every dotted key of a settings class, sections included."""
     found = []
-    for name, kind in typing.get_type_hints(cls).items():
+    for name, kind in _types(cls).items():
         found.append(prefix + name)
         if dataclasses.is_dataclass(kind):
             found += keys(typing.cast("type[Any]", kind), f"{prefix}{name}.")
@@ -92,7 +94,7 @@ class _Reader:
     def group(self, cls: type[Any], values: Any, path: str) -> Any:  # noqa: ANN401 - any class of settings
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path or 'the configuration'} must be a group of settings, got {values!r}")
-        hints = typing.get_type_hints(cls)
+        hints = _types(cls)
         dotted = {key: f"{path}.{key}" if path else str(key) for key in values}
         for key in values:
             if key not in hints:

@@ -4,48 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launch.submission.submit import Fate
 from launch.sweep.folder import Plan, Planned, differing
 from launch.text import plain, shown
+
+if TYPE_CHECKING:
+    from launch.submission.submit import Fate
 
 _SHOWN = 40  # rows of a table; a longer one is cut in the middle
 
 
 def plan(plan: Plan, script: str) -> None:
     """A dry run: what differs between the runs, what they share, and the batch script."""
-    console = _console()
-    cells = [[run.id] for run in plan.runs]
-    common = _table(console, f"{len(plan.runs)} runs for {plan.sweep}", plan.runs, cells, ["id"])
-    _say(console, f"All of them: {common}" if common else "")
+    _show_runs(f"{len(plan.runs)} runs for {plan.sweep}", plan.runs, {"id": [run.id for run in plan.runs]})
     if plan.runs[0].cluster.name == "slurm":
-        _say(console, "\nThe first run's job.sbatch (an array's differs in --array and in where RUN_DIR comes from):\n")
-        _say(console, script)
-    _say(console, "Nothing was submitted. Without dry_run=true the same command submits.")
+        _say("\nThe first run's job.sbatch (an array's differs in --array and in where RUN_DIR comes from):\n")
+        _say(script)
+    _say("Nothing was submitted. Without dry_run=true the same command submits.")
 
 
 def fates(plan: Plan, fates: Sequence[Fate]) -> None:
     """What became of each run, and what to type next."""
-    console = _console()
-    cells = [[fate.run.id, fate.word, fate.job, fate.remark] for fate in fates]
     runs = [fate.run for fate in fates]
-    common = _table(console, str(plan.sweep), runs, cells, ["id", "now", "job", "remark"])
-    _say(console, f"All of them: {common}" if common else "")
-    counts = Counter(fate.word for fate in fates)
-    _say(console, ", ".join(f"{number} {word}" for word, number in counts.items()))
-    if plan.code == "current" and any(fate.remark.startswith("with today's code") for fate in fates):
-        _say(
-            console,
-            "Runs submitted before go on with today's code and settings; code=frozen keeps the old code.",
-        )
+    columns = {
+        "id": [run.id for run in runs], "now": [fate.word for fate in fates], "job": [fate.job for fate in fates],
+        "remark": [fate.remark for fate in fates],
+    }  # fmt: skip
+    _show_runs(str(plan.sweep), runs, columns)
+    _say(", ".join(f"{number} {word}" for word, number in Counter(columns["now"]).items()))
+    if plan.code == "current" and any(remark.startswith("with today's code") for remark in columns["remark"]):
+        _say("Runs submitted before go on with today's code and settings; code=frozen keeps the old code.")
     sweep = shown([str(plan.sweep)])
     _say(
-        console,
         f"\nNext:  python -m launch status {sweep}\n"
         f"       python -m launch logs {fates[0].run.id}\n"
         f"       python -m launch cancel {sweep}\n"
@@ -53,28 +49,29 @@ def fates(plan: Plan, fates: Sequence[Fate]) -> None:
     )
 
 
-def _table(console: Console, title: str, runs: Sequence[Planned], cells: list[list[str]], columns: list[str]) -> str:
-    """Prints one row a run, `cells` first and then what differs; returns what all runs share."""
+def _show_runs(title: str, runs: Sequence[Planned], columns: Mapping[str, Sequence[str]]) -> None:
+    """One row a run: `columns`, unless empty, and then the settings that differ; below it those that all share."""
     common, own = differing(runs)
     keys = list(dict.fromkeys(key for row in own for key in row))
-    used = [index for index in range(len(columns)) if any(row[index] for row in cells)]
+    used = {name: texts for name, texts in columns.items() if any(texts)}
     table = Table(box=None, pad_edge=False)
-    for name in [*(columns[index] for index in used), *keys]:
+    for name in [*used, *keys]:
         table.add_column(Text(name), overflow="fold")
-    for number, (row, values) in enumerate(zip(cells, own, strict=True)):
+    for number, row in enumerate(own):
         if len(runs) > _SHOWN and _SHOWN // 2 <= number < len(runs) - _SHOWN // 2:
             if number == _SHOWN // 2:
                 table.add_row(Text(f"… {len(runs) - _SHOWN} more"))
             continue
-        table.add_row(*(Text(plain(row[index])) for index in used), *(Text(plain(values.get(key, ""))) for key in keys))
-    _say(console, title)  # not as the table's own, which is folded to its width
-    console.print(table)
-    return " ".join(common)
+        texts = [*(column[number] for column in used.values()), *(row.get(key, "") for key in keys)]
+        table.add_row(*(Text(plain(text)) for text in texts))
+    _say(title)  # not as the table's own, which is folded to its width
+    _console().print(table)
+    if common:
+        _say(f"All of them: {' '.join(common)}")
 
 
-def _say(console: Console, text: str) -> None:
-    if text:
-        console.print(Text(plain(text, keep="\n")), soft_wrap=True)
+def _say(text: str) -> None:
+    _console().print(Text(plain(text, keep="\n")), soft_wrap=True)
 
 
 def _console() -> Console:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golang.errors import ConfigError
-from launch.settings import LEAD, Cluster, seconds, shell
+from launch.settings import LEAD, Cluster, seconds
 from launch.slurm import COMMENT
 
 _PATTERN = re.compile(r"\\|%[A-Za-z0-9%]")
@@ -120,7 +120,7 @@ class Script:
         if self.cluster.cpus_per_task is not None:
             words.append(f"--cpus-per-task={self.cluster.cpus_per_task}")  # since 22.05 not inherited
         log = '--output="$RUN_DIR/logs/%j.rank%t.log"'
-        return f"{shell(words)} {log} {shell(self.cluster.container)}".strip()
+        return f"{shlex.join(words)} {log} {shlex.join(self.cluster.container)}".strip()
 
 
 def check_name(path: Path) -> None:

@@ -53,7 +53,8 @@ class Plan:
 
 
 def folders(sweep: Path) -> dict[str, Path]:
-    """The run folders of a sweep by id. Raises ConfigError for an id that is there twice."""
+    """The run folders of a sweep by id. Raises ConfigError for an id that is there twice, and for a link."""
+    refuse_link(sweep)
     found: dict[str, Path] = {}
     with contextlib.suppress(OSError):  # there is none yet, or it will be said when it is written to
         for entry in os.scandir(sweep):

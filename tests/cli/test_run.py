@@ -121,7 +121,7 @@ def test_not_a_number(data_root: Path, tmp_path: Path) -> None:
         ),
     )
     assert code == 74, output
-    step = int(re.search(r"stopped being a finite number at step (\d+); the last checkpoint is here/", output)[1])
+    step = int(re.search(r"became NaN or Inf at step (\d+); the last checkpoint is here/", output)[1])
     assert "Try a lower optim.base_lr (now 1e+30)" in output and "Traceback" not in output
     entry = lineage(RunFolder(tmp_path / "here"))[0]
     assert entry.step <= step and all(value.isfinite().all() for value in read(entry.path)["model"].values())
@@ -154,15 +154,14 @@ def test_wrong_commands(
     overrides: list[str],
     message: str,
 ) -> None:
-    """In this process, for speed: `app` is all that run.py calls."""
-    from launch.planning.plan import app
+    """In this process, for speed: `main` is all that run.py calls."""
+    from launch.planning.app import main
 
     monkeypatch.chdir(tmp_path)
     arguments = command(data_root, *overrides)[1:]
     if any(text.startswith("experiment=coco") for text in overrides):
         arguments = overrides
-    monkeypatch.setattr("sys.argv", ["run.py", *arguments])
-    assert app(arguments) == 2
+    assert main(["run.py", *arguments]) == 2
     assert re.search(message, capsys.readouterr().out)
     assert not (tmp_path / "runs").exists(), "nothing is made for a command that can't work"
 

@@ -24,9 +24,9 @@ from launch.monitor.watch import screen, watch
 ROOT = Path(__file__).parents[2]
 PROGRESS = """
 import logging
-from golang.engine.progress import Progress
-from golang.engine.worker import set_up_logging
-set_up_logging(0)
+from golang import logs
+from golang.training.progress import Progress
+logs.set_up(0)
 with Progress(100, True) as progress:
     for step in (50, 100):
         progress.step(step)

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from golang.config import Config
-from golang.config.identity import find_run, label, run_id
+from golang.config.checks import check
+from golang.config.identity import label, run_id
 from golang.drawing import figure
 from golang.engine.stops import STOP_SIGNALS
 from golang.errors import ConfigError, GolangError
@@ -27,7 +28,7 @@ from golang.evaluation.pictures.shared import save
 from golang.processes import local
 from golang.runfolder.folder import RunFolder
 from golang.tracking.mirror import Mirror
-from launch.planning.plan import check_overrides
+from launch.planning.words import read
 from launch.settings import Cluster
 from launch.submission import submit
 from launch.submission.sbatch import Script
@@ -39,10 +40,10 @@ from tests.security.common import ROOT, SHELL, plan, planned, programs
 @pytest.mark.parametrize("sweep", ["../../x", "/tmp/x", "a/b", "..", ".", "", "a\nb", "x" * 300])
 def test_a_sweep_is_one_folder(sweep: str) -> None:
     with pytest.raises(ConfigError, match="must be the name of one folder"):
-        Config.from_dict({"sweep": sweep})
+        check(Config.from_dict({"sweep": sweep}))
     if sweep.isprintable() and sweep:
         with pytest.raises(ConfigError, match="must be the name of one folder"):
-            check_overrides([f"sweep='{sweep}'"])
+            read([f"sweep='{sweep}'"])
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "..", "a/../../b", SHELL, "\n", "\x00"])
@@ -64,7 +65,7 @@ def test_links_in_a_run_are_not_followed(tmp_path: Path, part: str) -> None:
     place.parent.mkdir(parents=True)
     place.symlink_to(outside / "file" if part == "lock" else outside)
     with pytest.raises(GolangError, match=r"is a link to|can't lock|symbolic link|twice"):
-        found = find_run(sweep, run_id(config)) or run
+        found = folders(sweep).get(run_id(config)) or run
         with RunFolder.create(found, config).hold():
             raise AssertionError("held through a link")
     with pytest.raises(GolangError, match=r"is a link to|can't lock|symbolic link"):

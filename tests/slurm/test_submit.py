@@ -217,7 +217,7 @@ def test_a_broken_working_tree_changes_nothing_for_a_queued_run(typist: Typist) 
     from a tree that is left in peace."""
     tree = typist.folder / "tree"
     tree.mkdir()
-    for part in ("golang", "launch", "configs", "hydra_plugins"):
+    for part in ("golang", "launch", "configs"):
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("run.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, tree)

@@ -50,10 +50,10 @@ def test_planted_keys(data_root: Path, server: Server, tmp_path: Path, monkeypat
 def test_a_key_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str
 ) -> None:
-    from launch.planning.plan import app
+    from launch.planning.app import main
 
     monkeypatch.chdir(tmp_path)
-    assert app([f"{typed}={KEY}", "cluster=slurm"]) == 2
+    assert main(["run.py", f"{typed}={KEY}", "cluster=slurm"]) == 2
     said = capsys.readouterr().out
     assert "looks like a secret" in said and "wandb login" in said and KEY not in said
     assert not list(tmp_path.glob("runs*"))

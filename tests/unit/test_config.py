@@ -5,32 +5,30 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 from pip._vendor import tomli
 
 from golang.config import Config, keys
-from golang.config.checks import check_world
+from golang.config.checks import check, check_world
 from golang.engine.rank import pick_device
 from golang.errors import ConfigError, GolangError
 from golang.training.optim import learning_rates
 from golang.world import World
-from launch.planning.cells import Reader
-from launch.planning.plan import CONFIGS
-from launch.settings import Launch
+from launch.planning.cells import read
+from launch.planning.compose import CONFIGS, composing, resolved
 
 ROOT = Path(__file__).parents[2]
 
 
 def composed(*overrides: str) -> Config:
-    ConfigStore.instance().store("schema", Config().to_dict() | asdict(Launch()))
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return Reader().read(OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True))[0]
+    """The trainer's settings as a command gives them to it."""
+    with composing() as compose:
+        config, _ = read(resolved(compose(overrides))[0])
+    check(config)
+    return config
 
 
 @pytest.mark.parametrize(("experiment", "images", "steps"), [("coco2014", 82783, 646), ("coco2017", 118287, 924)])
@@ -127,7 +125,7 @@ def test_round_trip() -> None:
 )
 def test_wrong_values(values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Config.from_dict(values)
+        check(Config.from_dict(values))
 
 
 def test_batch_and_world() -> None:
@@ -143,12 +141,13 @@ def test_more_gpus_than_seen() -> None:
 
 
 def test_world_from_the_environment() -> None:
-    assert World.read({}) is None
+    assert World.read({}) == World()
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "99"}
     world = World.read(torchrun)
-    assert world is not None and (world.rank, world.size, world.local_rank, world.port) == (3, 4, 1, 99)
+    assert (world.rank, world.size, world.local_rank, world.port, world.launcher) == (3, 4, 1, 99, "torchrun")
     slurm = {
         "SLURM_PROCID": "2",
+        "SLURM_STEP_ID": "0",
         "SLURM_STEP_NUM_TASKS": "4",
         "SLURM_LOCALID": "0",
         "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
@@ -156,8 +155,9 @@ def test_world_from_the_environment() -> None:
     with pytest.raises(ConfigError, match="MASTER_ADDR"):
         World.read(slurm)
     world = World.read(slurm | {"MASTER_ADDR": "n1", "MASTER_PORT": "12345"})
-    assert world is not None and (world.rank, world.size, world.local_size, world.address) == (2, 4, 2, "n1")
-    assert World.read({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None, "a step of one task starts alone"
+    assert (world.rank, world.size, world.local_size, world.address) == (2, 4, 2, "n1")
+    alone = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1"}
+    assert World.read(alone) == World(), "a step of one task starts alone"
     with pytest.raises(ConfigError, match="LOCAL_RANK"):
         World.read({"RANK": "0", "WORLD_SIZE": "2"})
 
@@ -178,7 +178,7 @@ def test_golang_stands_alone() -> None:
 import importlib, pkgutil, sys
 for name in ("hydra", "omegaconf", "submitit", "wandb", "launch", "rich", "matplotlib", "yaml", "cv2", "simplejpeg"):
     sys.modules[name] = None
-import golang.engine.runfolder, golang.identity, golang.validation
+import golang.config.checks, golang.config.identity, golang.runfolder.folder
 assert "torch" not in sys.modules
 import golang
 from golang import Config, train, train_here, Outcome, GolangError
@@ -224,7 +224,7 @@ def test_pins_satisfy_pyproject() -> None:
 
 
 def test_every_key_is_documented_by_its_class() -> None:
-    assert {"optim.epochs", "queue.start_epoch", "model.group_heads", "data.root"} <= set(keys())
+    assert {"optim.epochs", "queue.start_epoch", "model.group_heads", "data.root"} <= set(keys(Config))
     assert issubclass(ConfigError, GolangError)
 
 

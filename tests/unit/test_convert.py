@@ -22,7 +22,7 @@ from golang.runfolder.pinned import pinned
 from golang.weights import layouts as weights
 from golang.weights.__main__ import IncompleteError, convert, main
 from golang.weights.sealed import read as read_bundle
-from launch.planning.cells import Reader
+from launch.planning.cells import read
 from tests.resume.harness import differences, final_state, launch, settings
 from tests.unit.test_data import save
 
@@ -237,7 +237,7 @@ def test_identity_counts_the_content(tmp_path: Path, photos: Path) -> None:
     assert run_id(one) == run_id(copy) != run_id(other)
     assert run_id(run(photos, None)) not in (run_id(one), run_id(other))
     assert set(result_settings(one)) - set(result_settings(run(photos, None))) == {"model.init_sha256"}
-    assert Reader().read(one.to_dict())[0] == one
+    assert read(one.to_dict())[0] == one
     (tmp_path / "init.pt").unlink()
     assert Config.from_dict(one.to_dict()) == pinned(one) == one, "frozen settings need no file"
     with pytest.raises(ConfigError, match=r"model\.init=.*gone\.pt is no file"):

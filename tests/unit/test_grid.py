@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
 from golang.config import Config, Evaluation
 from golang.errors import ConfigError
 from launch.planning import show
-from launch.planning.grid import Grid
-from launch.planning.plan import CONFIGS, _for_hydra, _groups, _runs_of, check_overrides
-from launch.settings import Cluster, Launch
+from launch.planning.compose import Compose, composing, resolved
+from launch.planning.grid import cells, settings_of
+from launch.planning.plan import runs_of
+from launch.planning.words import read, translated
+from launch.settings import Cluster
 from launch.submission.sbatch import Script
 from launch.submission.submit import Fate, _arrays
 from launch.sweep.folder import Plan, Planned
 
 
 @pytest.fixture
-def hydra() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    ConfigStore.instance().store("schema", Config().to_dict() | asdict(Launch()))
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        yield
-
-
-def composed(overrides: list[str]) -> DictConfig:
-    settings = compose("config", overrides, return_hydra_config=True)
-    with open_dict(settings):
-        del settings["hydra"]
-    return settings
+def compose() -> Iterator[Compose]:
+    with composing() as compose:
+        yield compose
 
 
 @pytest.mark.parametrize(
-    "cells",
+    "typed",
     [
         [[f"optim.epochs={e}", f"seed={s}"] for e, s in itertools.product((10, 200), (1, 2))],
         [["experiment=coco2014", f"model.group_heads={h}", "optim.base_lr=1e-3"] for h in (1, 4)],
@@ -52,24 +41,42 @@ def composed(overrides: list[str]) -> DictConfig:
         [["data=toy", f"data.toy.size={size}"] for size in (32, 64)],
         [["seed=1", "seed=2"]],
         [["cluster=slurm", "++cluster.env={A: b}", f"cluster.nodes={n}"] for n in (1, 2)],
+        [["data.toy={size: 16}", f"data.toy.seed={n}"] for n in (1, 2)],
+        [["cluster=slurm", "++cluster.env={A: b}", f"++cluster.env.B={n}"] for n in (1, 2)],
     ],
 )
-def test_a_cell_is_what_hydra_composes(hydra: None, cells: list[list[str]]) -> None:
-    grid = Grid(composed, _groups())
-    for cell in cells:
-        assert grid.settings(cell) == OmegaConf.to_container(composed(cell), resolve=True)
+def test_a_cell_is_what_hydra_composes(compose: Compose, typed: list[list[str]]) -> None:
+    settings = settings_of([tuple(cell) for cell in typed], compose)
+    assert list(settings) == [resolved(compose(cell))[0] for cell in typed]
 
 
-def test_a_value_grid_is_composed_once(hydra: None) -> None:
-    grid = Grid(composed, _groups())
-    cells = [["experiment=coco2014", f"seed={seed}", f"optim.epochs={e}"] for seed in range(20) for e in (1, 2, 3)]
-    assert len({str(grid.settings(cell)) for cell in cells}) == 60
-    assert grid.compositions == 1
+def test_a_value_grid_is_composed_once(compose: Compose) -> None:
+    compositions = []
+
+    def counted(overrides: Sequence[str]) -> DictConfig:
+        compositions.append(overrides)
+        return compose(overrides)
+
+    typed = cells(read(["experiment=coco2014", "seed=range(20)", "optim.epochs=1,2,3", "cluster=slurm"]))
+    assert len({str(settings) for settings in settings_of(typed, counted)}) == len(typed) == 60
+    assert len(compositions) == 1
+
+
+def test_cells_are_all_combinations_of_the_last_word_for_each_key(compose: Compose) -> None:
+    words = ["seed=1,2", "model=glob(resnet1*)", "name='a,b'", "optim.epochs=range(1,3)", "seed=7", "cluster=slurm"]
+    assert cells(read(words)) == [
+        ("seed=7", f"model={model}", "name='a,b'", f"optim.epochs={epochs}", "cluster=slurm")
+        for model in ("resnet101", "resnet18")
+        for epochs in (1, 2)
+    ]
+    for endless in ("seed=interval(1,3)", "seed=range(1,1)", "seed=range(1,5,0)", "model=glob(x*)"):
+        with pytest.raises(ConfigError, match=r"=.*\) names no value to run with"):
+            cells(read([endless, "cluster=slurm"]))
 
 
 def test_a_long_folder_name_keeps_what_differs(tmp_path: Path) -> None:
     shared = [f"model.{name}=64" for name in ("hidden_dim", "feature_dim", "prototypes", "local_prototypes", "depth")]
-    (run,) = _runs_of(Config(seed=7), (*shared, "seed=7", "cluster=local"), {*shared}, Cluster(), tmp_path, {})
+    (run,) = runs_of(Config(seed=7), (*shared, "seed=7", "cluster=local"), {*shared}, Cluster(), tmp_path, {})
     assert run.folder.name.startswith("seed=7,hidden_dim=64,") and run.folder.name.endswith(f"-{run.id}")
 
 
@@ -88,12 +95,12 @@ def test_a_dry_run_shows_a_whole_path_and_only_a_script_that_would_be_used(
 )
 def test_a_grid_without_a_cluster_names_the_choices(grid: str) -> None:
     with pytest.raises(ConfigError, match=r"cluster=slurm or cluster=local"):
-        check_overrides([grid])
-    check_overrides([grid, "cluster=slurm"])
+        read([grid])
+    read([grid, "cluster=slurm"])
 
 
 @pytest.mark.parametrize(
-    ("typed", "read"),
+    ("typed", "expected"),
     [
         (["evaluation=[linear_coco, knn]"], ["evaluation=linear_coco", "evaluation.protocol=[linear_coco,knn]"]),
         (["evaluation=[probe,knn]"], ["evaluation=probe", "evaluation.protocol=[knn]"]),
@@ -105,8 +112,8 @@ def test_a_grid_without_a_cluster_names_the_choices(grid: str) -> None:
         (["checkpoint.keep_last=1", "cluster.exclude=n[1,2]"], ["checkpoint.keep_last=1", "cluster.exclude='n[1,2]'"]),
     ],
 )  # fmt: skip
-def test_words_of_ours_in_hydras_grammar(typed: list[str], read: list[str]) -> None:
-    assert _for_hydra(typed) == read
+def test_words_of_ours_in_hydras_grammar(typed: list[str], expected: list[str]) -> None:
+    assert translated(typed) == expected
 
 
 def test_evaluations_wait_for_their_runs() -> None:

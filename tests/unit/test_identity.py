@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from golang.config import Config
-from golang.config.identity import find_run, label, result_settings, run_id
+from golang.config.identity import label, result_settings, run_id
 from golang.errors import ConfigError
+from launch.sweep.folder import folders
 
 
 def changed(**sections: object) -> Config:
@@ -94,14 +95,14 @@ def test_label() -> None:
         label(["optim.epochs=100", "model.group_heads=8", "cluster=slurm", "data.root=/x"])
         == "epochs=100,group_heads=8"
     )
-    assert label([]) == "base"
+    assert label([]) == label(["code=frozen"]) == "base"
     assert "/" not in label(["name=../../etc/passwd"]) and label(["name=$(rm -rf)"]).isprintable()
 
 
 def test_found_by_id_alone(tmp_path: Path) -> None:
     (tmp_path / "any label-12345678").mkdir()
-    assert find_run(tmp_path, "12345678") == tmp_path / "any label-12345678"
-    assert find_run(tmp_path, "87654321") is None
+    assert folders(tmp_path) == {"12345678": tmp_path / "any label-12345678"}
+    assert folders(tmp_path / "nowhere") == {}
     (tmp_path / "other-12345678").mkdir()
-    with pytest.raises(ConfigError, match="2 times"):
-        find_run(tmp_path, "12345678")
+    with pytest.raises(ConfigError, match=r"holds run 12345678 twice: .*-12345678, .*-12345678; move one"):
+        folders(tmp_path)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from golang.errors import ConfigError
-from golang.world import ephemeral_range, free_port, tasks_of_nodes
+from golang.runfolder.folder import RunFolder
+from golang.world import World, ephemeral_range, free_port, tasks_of_nodes
 from launch.node.entry import Run
-from launch.node.rendezvous import Place, meet
+from launch.node.rendezvous import meet
 from launch.node.requeue import Verdict, decide, job_id
 from launch.settings import Cluster, Launch, seconds
 from launch.slurm import environment
@@ -81,8 +82,8 @@ def script() -> Script:
     cluster = Cluster(
         name="slurm", partition="gpu", account="lab", qos="long", time="1-00:00:00", nodes=4, gpus_per_node="a100:4",
         cpus_per_task=12, mem="120G", constraint="a100&nvlink", exclude="n[1-3,7]", python="python", parallelism=8,
-        setup=["module load cuda/12.4", "source ~/venv/bin/activate"],
-        env={"NCCL_DEBUG": "WARN", "NOTE": "it's $HOME"}, container=["--container-image=a b.sqsh"],
+        setup=("module load cuda/12.4", "source ~/venv/bin/activate"),
+        env={"NCCL_DEBUG": "WARN", "NOTE": "it's $HOME"}, container=("--container-image=a b.sqsh",),
         extra={"mail-type": "END", "hold": "true", "reservation": 'my "res"'},
     )  # fmt: skip
     return Script(cluster, Path("/runs/grid/code/0123456789ab"), "golang-grid", Path("/home/me"), 120)
@@ -147,7 +148,7 @@ def test_verdicts_of_the_task_and_of_the_batch_script_agree(
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f"#!/bin/sh\necho JobId=7 {record} Partition=low\n")
     scontrol.chmod(0o755)
-    code = f"RUN_DIR={tmp_path}; . {ROOT}/launch/job.sh; trap - EXIT; _ask; _verdict"
+    code = f"RUN_DIR={tmp_path}; . {ROOT}/launch/node/job.sh; trap - EXIT; _ask; _verdict"
     told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     said = subprocess.run(["bash", "-c", code], env=told, capture_output=True, text=True, check=True).stdout
     assert said.strip() == verdict.value
@@ -166,7 +167,7 @@ def test_the_batch_script_gives_up_after_its_retries(tmp_path: Path) -> None:
     def die(restarts: int) -> int:
         code = (
             f"RUN_DIR={shlex.quote(str(run))} MAX_RETRIES=2 GOLANG_SUBMISSION=s; "
-            f". {ROOT}/launch/job.sh; run_tasks sh -c 'exit 137'"
+            f". {ROOT}/launch/node/job.sh; run_tasks sh -c 'exit 137'"
         )
         told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
         return subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False).returncode
@@ -204,23 +205,23 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
     (tmp_path / "attempts").mkdir()
     step = {"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3",
             "SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_LOCALID": "0"}  # fmt: skip
-    first = [Place.find(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "0"}) for rank in range(3)]
+    first = [World.of_task(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "0"}) for rank in range(3)]
     second = [
-        Place.find(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "1", "SLURM_RESTART_COUNT": "1"})
+        World.of_task(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "1", "SLURM_RESTART_COUNT": "1"})
         for rank in range(3)
     ]
-    assert first[0] is not None and (first[0].size, first[0].local_size, first[0].nodes) == (3, 2, 2)
-    assert second[1] is not None and second[1].local_size == 1
-    old = meet(tmp_path, first[0])
-    assert meet(tmp_path, first[1]) == old
-    found: list[tuple[str, int]] = []
-    waiting = threading.Thread(target=lambda: found.append(meet(tmp_path, second[1])))
+    assert (first[0].size, first[0].local_size, first[0].nodes) == (3, 2, 2) and second[1].local_size == 1
+    run = RunFolder(tmp_path)
+    old = meet(run, first[0])
+    assert meet(run, first[1]) == replace(first[1], address=old.address, port=old.port)
+    found: list[World] = []
+    waiting = threading.Thread(target=lambda: found.append(meet(run, second[1])))
     waiting.start()
     waiting.join(0.3)
     assert found == []
-    new = meet(tmp_path, second[0])
+    new = meet(run, second[0])
     waiting.join(10)
-    assert found == [new]
+    assert found == [replace(second[1], address=new.address, port=new.port)] and new.port != old.port
 
 
 # -- what is kept ------------------------------------------------------------------------
@@ -288,9 +289,14 @@ def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
     assert ledger.read(tmp_path / "nowhere") == []
 
 
-def test_the_launcher_never_imports_torch() -> None:
-    code = (
-        "import sys; import launch.planning.plan, launch.submission.submit, launch.planning.show, launch.node.entry, hydra_plugins.golang_launcher; "
-        "sys.exit(int('torch' in sys.modules))"
-    )
+@pytest.mark.parametrize(
+    ("absent", "modules"),
+    [
+        ("torch", "launch.planning.app, launch.planning.show, launch.submission.submit, launch.node.entry"),
+        ("hydra", "launch.__main__, launch.submission.submit, launch.node.entry, launch.settings, launch.report.page"),
+    ],
+)
+def test_the_launcher_does_without(absent: str, modules: str) -> None:
+    """Torch until it trains; Hydra everywhere but in planning."""
+    code = f"import sys; import {modules}; sys.exit(int('{absent}' in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,111 @@
+"""Options beside the settings: --help, --cfg, shell completion."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.completion_plugin import CompletionPlugin
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from golang.config import nearest, refuse_secret
+from golang.errors import ConfigError
+from launch.planning.compose import ERRORS, choices, composing, groups
+from launch.planning.words import KEYS
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help lists the options")
+
+
+def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Options and the other words. Raises ConfigError for an option that is none, or is given wrongly."""
+    parser = _parser()
+    options, unknown = parser.parse_known_intermixed_args(arguments)
+    words: list[str] = options.words
+    for option in unknown:
+        key, _, value = option.lstrip("-").partition("=")
+        refuse_secret(key)
+        known = [name for action in parser._actions for name in action.option_strings]
+        right = f"; a setting is typed without dashes: {key}={value or '…'}" if key in KEYS else nearest(option, known)
+        raise ConfigError(f"{option} is no option{right}")
+    if options.info:
+        raise ConfigError(
+            "--info is Hydra's; here --cfg job shows the settings, and --cfg hydra from which folders and files they "
+            "were composed (runtime.config_sources and runtime.choices)"
+        )
+    if options.resolve and not (options.cfg or options.help):
+        raise ConfigError("--resolve goes with --cfg or --help")
+    if options.config_dir is not None:
+        if not Path(options.config_dir).is_dir():
+            raise ConfigError(f"--config-dir={options.config_dir} is no folder")
+        words.insert(0, f"hydra.searchpath=['file://{Path(options.config_dir).absolute()}']")
+    return options, words
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("run.py", "python run.py [GROUP=CHOICE …] [SETTING=VALUE …] [option …]", add_help=False)
+    add = parser.add_argument
+    add("words", nargs="*", help=argparse.SUPPRESS)
+    add("--help", "-h", "--hydra-help", action="store_true", help="this, with the settings that the other words make")
+    add("--version", action="version", version=f"Hydra {hydra.__version__}", help="Hydra's")
+    add("--cfg", "-c", choices=("job", "hydra", "all"), help="show the settings, Hydra's own or both, and do nothing")
+    add("--package", "-p", metavar="KEY", help="of what --cfg shows, this section")
+    add("--resolve", action="store_true", help="show values in place of their interpolations")
+    add("--shell-completion", "-sc", action="store_true", help="install=bash prints what `eval` takes; also zsh, fish")
+    add("--config-dir", "-cd", metavar="FOLDER", help="one more folder of settings")
+    add("--run", "-r", "--multirun", "-m", action="store_true", help="taken and not needed: a comma makes a grid")
+    add("--info", "-i", nargs="?", const="all", help=argparse.SUPPRESS)
+    return parser
+
+
+def show_help(settings: DictConfig, options: argparse.Namespace) -> None:
+    """The options, the groups and the settings."""
+    print(f"{_parser().format_help()}\ngroups, the folders of configs/:")
+    for group in sorted(groups()):
+        print(f"  {group}={'|'.join(choices(group))}")
+    print("\nsettings, section by section:")
+    options.cfg = "job"
+    show_settings(settings, options)
+
+
+def show_settings(settings: DictConfig, options: argparse.Namespace) -> None:
+    """--cfg, with --package and --resolve. Raises ConfigError for a section that isn't there."""
+    others = {"job": ["hydra"], "hydra": [key for key in list(settings) if key != "hydra"], "all": []}
+    with flag_override(settings, ["struct", "readonly"], False):
+        for key in others[options.cfg]:
+            del settings[key]
+    shown: Any = settings
+    if options.package not in (None, "_global_"):
+        shown = OmegaConf.select(settings, options.package)
+        if not OmegaConf.is_config(shown):
+            known = [key for key in KEYS if OmegaConf.is_config(OmegaConf.select(settings, key))]
+            raise ConfigError(f"--package={options.package}: there is no such section{nearest(options.package, known)}")
+        print(f"# @package {options.package}")
+    if options.resolve:
+        OmegaConf.resolve(shown)
+    print(OmegaConf.to_yaml(shown), end="")
+
+
+def complete(words: Sequence[str]) -> None:
+    """-sc: what a shell runs once, or asks at each Tab (`query=`). Raises ConfigError for anything else."""
+    action, _, shell = " ".join(words).partition("=")
+    plugins: dict[str, Any] = {kind.provides(): kind for kind in Plugins.instance().discover(CompletionPlugin)}  # type: ignore[attr-defined]
+    if action not in ("install", "uninstall", "query") or shell not in plugins:
+        raise ConfigError(f"-sc takes install=SHELL, uninstall=SHELL or query=SHELL; SHELL is {', '.join(plugins)}")
+    with composing(re.findall(r" sweep=(\S+)", os.environ.get("COMP_LINE", ""))):
+        plugin = plugins[shell](GlobalHydra.instance().config_loader())
+        if action != "query":
+            getattr(plugin, action)()
+        else:
+            with contextlib.suppress(*ERRORS):  # what was typed so far says nothing yet
+                plugin.query("config")

@@ -1,0 +1,182 @@
+"""Options of run.py beside its settings, in this process where that is enough; and what a command costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from golang.config import Config, Toy
+from golang.data.toy.write import write
+from launch.planning.app import main
+from launch.settings import Launch
+from tests.cli.command import ROOT, command, run
+
+COUNTED = """
+import collections, json, sys
+import hydra
+from golang.config import checks
+from golang.data import sets
+from golang.world import World
+from launch.planning.app import main
+counted = {
+    hydra.compose.__code__: "composed", checks.check.__code__: "settings checked",
+    World.read.__func__.__code__: "world read", sets.check_root.__code__: "images looked for",
+}
+calls = collections.Counter()
+def look(frame, event, argument):
+    if event == "call" and frame.f_code in counted:
+        calls[counted[frame.f_code]] += 1
+sys.setprofile(look)
+status = main(sys.argv[1:])
+sys.setprofile(None)
+print(json.dumps(calls))
+sys.exit(status)
+"""
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+    """What `python run.py WORDS` says."""
+    assert main(["run.py", *words]) == status
+    out, err = capsys.readouterr()
+    assert not err
+    return out
+
+
+def test_a_run_here_is_composed_and_checked_once(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", Toy(classes=5, size=32, train=44, val=4, seed=1), workers=1)
+    typed = command(root, "optim.epochs=2", "data.workers=0", "optim.warmup_epochs=0")
+    code, output = run(tmp_path, ["-c", COUNTED, *typed])
+    assert code == 0 and "finished: 10 steps" in output, output
+    once = {"composed": 1, "settings checked": 1, "world read": 1, "images looked for": 1}
+    assert json.loads(output.splitlines()[-1]) == once
+
+
+def test_the_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = yaml.safe_load(said(capsys, "--cfg", "job", "optim.epochs=7", "sweep=mine", "cluster=slurm"))
+    assert shown["optim"]["epochs"] == 7 and shown["sweep"] == "mine" and shown["cluster"]["name"] == "slurm"
+    assert shown.keys() == Config().to_dict().keys() | vars(Launch()).keys()
+    assert said(capsys, "-c", "job", "-p", "data.toy", "data.toy.seed=3").startswith("# @package data.toy\nclasses: 20")
+    name = ["--cfg=job", "name=run-${seed}", "seed=4", "--package", "_global_"]
+    assert "\nseed: 4\n" in said(capsys, *name) and "name: run-${seed}\n" in said(capsys, *name)
+    assert "name: run-4\n" in said(capsys, *name, "--resolve")
+    shown = yaml.safe_load(said(capsys, "--cfg", "hydra", "sweep=standard", "cluster=slurm"))
+    assert shown.keys() == {"hydra"} and shown["hydra"]["runtime"]["choices"]["sweep"] == "standard"
+    assert shown["hydra"]["sweeper"]["params"]["queue.start_epoch"] == "7,15"
+    shown = yaml.safe_load(said(capsys, "--cfg", "all", "hydra.job.name=x"))
+    assert shown["hydra"]["job"]["name"] == "x" and shown["optim"]["epochs"] == 3
+    assert "seed: 5\n" in said(capsys, "-m", "seed=5", "--multirun", "--cfg", "job", "-r", "name=x"), (
+        "needless, but taken"
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "--hydra-help"])
+def test_help(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    text = said(capsys, "optim.epochs=7", option)
+    assert "--cfg {job,hydra,all}" in text and "  cluster=local|none|slurm\n" in text and "  epochs: 7\n" in text
+    with pytest.raises(SystemExit) as left:
+        main(["run.py", "--version"])
+    assert left.value.code == 0 and re.match(r"Hydra \d", capsys.readouterr().out)
+
+
+def test_a_folder_of_settings_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own/sweep").mkdir(parents=True)
+    text = "# @package _global_\nhydra: {sweeper: {params: {seed: '5,6', optim.epochs: 'range(1,4)'}}}\n"
+    (tmp_path / "own/sweep/seeds.yaml").write_text(text)
+    grid = ["--config-dir", "own", "sweep=seeds", "cluster=local", "dry_run=true"]
+    assert "6 runs for" in said(capsys, *grid) and "2 runs for" in said(capsys, "optim.epochs=2", *grid)
+    (tmp_path / "own/sweep/seeds.yaml").write_text("seed: [")
+    assert "own/sweep/seeds.yaml" in said(capsys, *grid, status=2)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("optim.epochs 5", r"optim\.epochs 5: a setting is typed as KEY=VALUE: optim\.epochs=5"),
+        ("optim.epochs=2 queue.length", r"queue\.length: a setting is typed as KEY=VALUE: queue\.length=…"),
+        ("queue.lenght", r"queue\.lenght: a setting is typed as KEY=VALUE — did you mean queue\.length\?"),
+        ("tracking.api_key 1234", r"looks like a secret"),
+        ("--hepl", r"--hepl is no option — did you mean --help\?"),
+        ("--optim.epochs=5", r"no option; a setting is typed without dashes: optim\.epochs=5"),
+        ("--cfg jobs", r"invalid choice: 'jobs' .*; --help lists the options"),
+        ("--cfg job -p optm", r"--package=optm: there is no such section — did you mean optim\?"),
+        ("--cfg job -p optim.epochs", r"--package=optim\.epochs: there is no such section"),
+        ("--cfg job cluster=slurm seed=1,2", r"--cfg shows one run, and seed=1,2 is a grid; give one value"),
+        ("--resolve", r"--resolve goes with --cfg or --help"),
+        ("--info defaults", r"--info is Hydra's; here --cfg job shows the settings"),
+        ("--config-dir nowhere", r"--config-dir=nowhere is no folder"),
+        ("-sc install=csh", r"-sc takes install=SHELL, uninstall=SHELL or query=SHELL; SHELL is bash, fish, zsh"),
+        ("name=${nope}", r"name: Interpolation key 'nope' not found"),
+        ("name=${oc.env:NOPE}", r"name: .*Environment variable 'NOPE' not found"),
+        ("name=???", r"name: Missing mandatory value"),
+        ("name=a[b", r"can't read 'name=a\[b': .*; quote odd text twice"),
+        ("optim@x=demo", r"Could not override 'optim@x'. Did you mean to override optim\?"),
+        ("hydra.nope=1", r"Could not override 'hydra\.nope'"),
+        ("model=5", r"model=5: there is no such model; choose one of resnet101"),
+        ("data=null", r"data=null: there is no such data; choose one of coco2014"),
+        ("runs_dir=a,b cluster=slurm", r"runs_dir=a,b: runs_dir is the same for all runs of a command"),
+        ("hydra.verbose=true,false cluster=slurm", r"hydra\.verbose is the same for all runs of a command"),
+        ("experiment=demo,coco2014 cluster=local", r"a command fills one sweep, this one would fill demo, coco2014"),
+        ("cluster=slurm cluster.nodes=0", r"cluster\.nodes=0 must be at least 1"),
+        ("dry_run=true", r"dry_run=true shows what would be submitted, and cluster=none submits nothing"),
+        ("checkpoint=run.pt data=toy", r"checkpoint=\S*run\.pt is to be evaluated; say how: evaluation=linear_coco"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.pt").touch()
+    text = said(capsys, *typed.split(), status=2)
+    assert re.search(message, text) and len(text.splitlines()) == 1 and "1234" not in text.replace("key 1234", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_sweep_may_be_named_by_a_year(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"1 runs for {tmp_path}/runs/2026\n" in said(capsys, "sweep=2026", "cluster=local", "dry_run=true")
+
+
+def completions(line: str, **more: str) -> list[str]:
+    """What Bash would offer at the end of `line`, after the `eval` that --help names."""
+    script = (
+        'eval "$(python run.py -sc install=bash)"; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1)); '
+        'COMP_POINT=${#COMP_LINE}; hydra_bash_completion; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    around = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COMP_LINE": line, **more}
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=around, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    return done.stdout.split()
+
+
+def test_bash_completes_keys_and_groups() -> None:
+    assert completions("python run.py optim.ep") == ["optim.epochs="]
+    assert completions("python run.py sweep=mine cluster=slurm cluster.par") == [
+        "cluster.parallelism=",
+        "cluster.partition=",
+    ]
+    assert completions("python run.py tracking=") == ["tracking=none", "tracking=offline", "tracking=wandb"]
+    assert completions("python run.py exper") == ["experiment="]
+    assert completions("python run.py cluster=nowhere seed") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_shells_ask_for_completions(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    assert "-sc query=" in said(capsys, "-sc", f"install={shell}")
+    assert said(capsys, "--shell-completion", f"uninstall={shell}")
+    monkeypatch.setenv("COMP_LINE", "python run.py queue.len")
+    assert said(capsys, "-sc", f"query={shell}") == "queue.length=\n"
+    assert "@hydra.main" in (ROOT / "run.py").read_text(), "fish looks for it"
