@@ -56,9 +56,9 @@ def _check(override: Override, known: list[str], submits: bool) -> None:
         raise ConfigError(f"unknown setting {typed}{nearest(key, known)}")
     if key == "sweep" and isinstance(value, str):
         check_sweep(value)  # before Hydra looks for a file of that name
-    elif key in groups() and (isinstance(value, (str, int)) or (value is None and not override.is_delete())):
-        if value not in (there := choices(key)):
-            raise ConfigError(f"{typed}: there is no such {key}; choose one of {', '.join(there)}")
+    chosen = isinstance(value, (str, int)) or (value is None and not override.is_delete())
+    if key != "sweep" and key in groups() and chosen and value not in (there := choices(key)):
+        raise ConfigError(f"{typed}: there is no such {key}; choose one of {', '.join(there)}")
     if not submits and (grid or (key == "sweep" and value in choices("sweep"))):
         raise ConfigError(
             f"{typed} is a grid of several runs: say where they go with cluster=slurm or "
