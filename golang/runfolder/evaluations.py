@@ -11,6 +11,7 @@ from golang.config import Config, Data
 from golang.config.identity import run_id
 from golang.errors import ConfigError
 from golang.runfolder.checkpoints import entries
+from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 
 # What each is measured on; nearest neighbours on what linear_coco is.
@@ -21,6 +22,7 @@ DATA: dict[Any, Any] = {
     "semisup_coco_10": "coco2014",
     "knn": "coco2014",
 }
+NOT_OURS = ("random_init", "chance")  # results that measure another network than the run's
 
 
 def data_of(config: Config, name: str) -> Data:
@@ -99,3 +101,10 @@ def result_name(config: Config) -> str:
     """The folder's name of an evaluation among others of the same weights."""
     (name,) = config.evaluation.protocol
     return f"{name}-published" if config.evaluation.published else name
+
+
+def results(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What lies in the run's `evaluation`, by name: of the quick probe ("linear" and NOT_OURS), then of each protocol.
+    A damaged file is empty."""
+    files = [*sorted(run.evaluation.glob("*.json")), *sorted(run.evaluation.glob("*/result.json"))]
+    return {file.parent.name if file.name == "result.json" else file.stem: read_json(file) for file in files}

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from golang.runfolder.checkpoints import entries
 from golang.runfolder.files import as_number, read_json
-from golang.runfolder.folder import RunFolder
+from golang.runfolder.folder import Attempt, RunFolder
 from launch import slurm
 from launch.doctor import storage
 from launch.doctor.finding import Finding
@@ -38,18 +39,17 @@ class Patient:
     def of(cls, runs: Sequence[Run], runs_dir: Path) -> Patient:
         if not runs:
             return cls(runs_dir.absolute())
-        scripts = [run.path / "job.sbatch" for run in runs if (run.path / "job.sbatch").is_file()]
+        folders = [RunFolder(run.path) for run in runs]
+        scripts = [folder.script for folder in folders if folder.script.is_file()]
         newest = max(scripts, key=lambda script: script.stat().st_mtime, default=None)
-        saves = [took for run in runs if (took := _save_seconds(RunFolder(run.path))) is not None]
-        unfinished = [run for run in runs if not RunFolder(run.path).done]
-        kept = max(_setting(run, "keep_last", 2) for run in runs)
-        sizes = [file.stat().st_size for run in runs for file in run.path.glob("checkpoints/step_*.pt")]
+        kept = max(_setting(folder, "keep_last", 2) for folder in folders)
+        sizes = [entry.path.stat().st_size for folder in folders for entry in entries(folder)]
         return cls(
             runs[0].sweep if len(runs) > 1 else runs[0].path,
             sbatch_options(newest) if newest else {},
-            max(saves, default=None),
-            int(max(sizes, default=0) * (kept + 1) * len(unfinished)),
-            max(_setting(run, "every_minutes", 10) for run in runs),
+            max((took for folder in folders if (took := _save_seconds(folder)) is not None), default=None),
+            int(max(sizes, default=0) * (kept + 1) * sum(not folder.done for folder in folders)),
+            max(_setting(folder, "every_minutes", 10) for folder in folders),
         )
 
 
@@ -59,11 +59,10 @@ def examine(runs: Sequence[Run], runs_dir: Path, partition: str | None, probing:
     options = dict(patient.options) | ({"partition": partition} if partition else {})
     findings = list(_slurm(patient, options))
     reachable = findings[0].level == "ok"
-    several = reachable and not probing
     if probing and reachable:
         print("the probe sends two small jobs; it takes a minute or two", file=sys.stderr, flush=True)
         findings += probe(next(path for path in (patient.place, *patient.place.parents) if path.is_dir()), options)
-    return [*findings, *storage.look(patient.place, patient.needed, unseen=several)]
+    return [*findings, *storage.look(patient.place, patient.needed, unseen=reachable and not probing)]
 
 
 def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
@@ -80,16 +79,15 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
         return
     yield Finding("ok", "slurm", f"version {version}, cluster {config.get('ClusterName', '')}; the controller answers")
     try:
-        chosen = partitions(options.get("partition"))
+        chosen = slurm.partitions(options.get("partition"))
     except SlurmError as error:
         yield Finding("fail", "partition", str(error), "`sinfo --summarize` lists them; --partition=NAME chooses one")
         return
     if not chosen:
         yield Finding("warn", "partition", "no partition is Slurm's default, so nothing is known of preemption",
                       "--partition=NAME or a run says which; `sinfo --summarize` lists them")  # fmt: skip
-    kill_wait = _seconds(config.get("KillWait", "30"))
     for partition in chosen:
-        yield from _preemption(partition, config, kill_wait, options.get("qos"), patient)
+        yield from _preemption(partition, config, options.get("qos"), patient)
     early = "preempt_send_user_signal" in config.get("SlurmctldParameters", "").lower()
     told = "set: a preemption sends USR2 too" if early else "not set: a preemption sends TERM alone; runs heed both"
     yield Finding("ok", "preempt_send_user_signal", told)
@@ -100,34 +98,20 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
                       "submitting many takes longer; nothing else changes")  # fmt: skip
     else:
         yield Finding("ok", "arrays", f"up to {size} runs an array (MaxArraySize); more go out as several")
-    yield Finding("ok", "KillWait", f"{kill_wait:g} s from the last TERM to KILL")
+    yield Finding("ok", "KillWait", f"{slurm.grace({}, config)[2]:g} s from the last TERM to KILL")
     yield from _lead(patient, options)
 
 
-def partitions(names: str | None) -> list[dict[str, str]]:
-    """`scontrol show partition` of some, "a,b", or of the default one. Raises SlurmError, also for one that isn't
-    there."""
-    lines = slurm.run(["scontrol", "--oneliner", "show", "partition"]).splitlines()
-    there = {found["PartitionName"]: found for line in lines if "PartitionName" in (found := slurm.fields(line))}
-    if names is None:
-        return [found for found in there.values() if found.get("Default") == "YES"]
-    for name in names.split(","):
-        if name not in there:
-            raise SlurmError(f"there is no partition {name}; there are {', '.join(there)}")
-    return [there[name] for name in names.split(",")]
-
-
 def _preemption(
-    partition: Mapping[str, str], config: Mapping[str, str], kill_wait: float, qos: str | None, patient: Patient
+    partition: Mapping[str, str], config: Mapping[str, str], qos: str | None, patient: Patient
 ) -> Iterator[Finding]:
     """Whether jobs are preempted, how, and whether a save fits what is left to them then."""
     name = partition["PartitionName"]
     what, kind = f"preemption in {name}", config.get("PreemptType", "preempt/none")
-    mode, grace = partition.get("PreemptMode", "OFF"), _seconds(partition.get("GraceTime", "0"))
     if kind == "preempt/qos":
-        mode, grace, name = *_of_qos(qos or "normal", config.get("PreemptMode", "OFF")), f"QOS {qos or 'normal'}"
+        partition, name = _qos(qos or "normal", config.get("PreemptMode", "OFF")), f"QOS {qos or 'normal'}"
         what = f"preemption in {name}"
-    mode = mode.replace("GANG,", "").replace(",GANG", "")
+    mode, grace, kill_wait = slurm.grace(partition, config)
     said = f"PreemptMode={mode}, GraceTime={grace:g} s"
     if kind == "preempt/none" or mode in ("OFF", "WITHIN"):
         yield Finding("ok", what, f"never (PreemptType={kind}, PreemptMode={mode})")
@@ -152,18 +136,17 @@ def _preemption(
         yield Finding("ok", what, f"{said}: runs save in it and come back")
 
 
-def _of_qos(name: str, default: str) -> tuple[str, float]:
-    """Mode and grace of a QOS; the cluster's mode and no grace where accounting doesn't say."""
+def _qos(name: str, default: str) -> dict[str, str]:
+    """Mode and grace of a QOS, as a partition has them; the cluster's mode where accounting doesn't say."""
+    text = ""
     if shutil.which("sacctmgr") is not None:
-        try:
+        with contextlib.suppress(SlurmError):
             text = slurm.run(["sacctmgr", "-nP", "show", "qos", "format=Name,PreemptMode,GraceTime"], 20)
-        except SlurmError:
-            text = ""
-        for line in text.splitlines():
-            found, mode, grace = (line.split("|") + [""] * 2)[:3]
-            if found == name:
-                return (default if mode in ("", "cluster") else mode.upper()), _seconds(grace or "0")
-    return default, 0.0
+    for line in text.splitlines():
+        found, mode, grace = (line.split("|") + [""] * 2)[:3]
+        if found == name:
+            return {"PreemptMode": default if mode in ("", "cluster") else mode.upper(), "GraceTime": grace or "0"}
+    return {"PreemptMode": default}
 
 
 def _requeue(config: Mapping[str, str]) -> Iterator[Finding]:
@@ -203,24 +186,12 @@ def sbatch_options(script: Path) -> dict[str, str]:
 
 def _save_seconds(run: RunFolder) -> float | None:
     """What the newest attempt that measured one says."""
-    for number in reversed(run.attempt_numbers()):
-        took = as_number((read_json(run.attempts / f"{number:02d}" / "status.json") or {}).get("save_seconds"))
-        if took is not None:
-            return took
-    return None
+    told = (as_number(Attempt(run, number).status().get("save_seconds")) for number in reversed(run.attempt_numbers()))
+    return next((took for took in told if took is not None), None)
 
 
-def _setting(run: Run, key: str, default: float) -> float:
+def _setting(run: RunFolder, key: str, default: float) -> float:
     """Of the section `checkpoint` in the run's settings."""
-    section = (read_json(run.path / "config.yaml") or {}).get("checkpoint")
+    section = read_json(run.config_file).get("checkpoint")
     found = as_number(section.get(key)) if isinstance(section, dict) else None
     return default if found is None else found
-
-
-def _seconds(text: str) -> float:
-    """Of Slurm's "30 sec", "30", "00:00:30" or "1-00:00:00"."""
-    days, _, clock = text.partition(" ")[0].rpartition("-")
-    total = 0
-    for part in clock.split(":"):
-        total = 60 * total + (int(part) if part.isdecimal() else 0)
-    return float(total + (86400 * int(days) if days.isdecimal() else 0))

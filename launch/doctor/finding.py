@@ -11,15 +11,15 @@ from typing import Literal
 
 from launch.text import plain
 
-Level = Literal["ok", "warn", "fail"]
-STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+Grade = Literal["ok", "warn", "fail"]
+STYLES: dict[Grade, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at."""
 
-    level: Level
+    level: Grade
     what: str
     said: str
     remedy: str = ""  # what to do; empty where all is well

@@ -18,7 +18,7 @@ from pathlib import Path
 from launch import slurm
 from launch.doctor.finding import Finding
 from launch.errors import SlurmError
-from launch.queue import ACTIVE
+from launch.slurm import ACTIVE
 
 LEAD = 20  # seconds of warning asked for; Slurm looks every 30, so it comes 10 to 40 s after the start
 LIMIT = 60  # seconds: the shortest time limit there is
@@ -45,7 +45,7 @@ wait $!
 
 
 @dataclass
-class _Job:
+class _Trial:
     """One of the two, as seen from here."""
 
     kind: str
@@ -74,7 +74,7 @@ class _Job:
 def probe(place: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """Sends the jobs with the partition, account, … of `options`, and says what they found. Takes a minute, and the
     time that they wait for their start; leaves neither jobs nor files."""
-    jobs: list[_Job] = []
+    jobs: list[_Trial] = []
     try:
         folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=place))
     except OSError as error:
@@ -82,7 +82,7 @@ def probe(place: Path, options: Mapping[str, str]) -> Iterator[Finding]:
         return
     try:
         for kind in ("limit", "cancel"):
-            jobs.append(_Job(kind, folder, _send(folder, kind, options)))
+            jobs.append(_Trial(kind, folder, _send(folder, kind, options)))
         yield from _cancelled(jobs[1])
         yield from _warned_and_requeued(jobs[0])
     except SlurmError as error:
@@ -109,7 +109,7 @@ def _send(folder: Path, kind: str, options: Mapping[str, str]) -> str:
     return slurm.run(command).strip().partition(";")[0]
 
 
-def _started(job: _Job) -> Iterator[Finding]:
+def _started(job: _Trial) -> Iterator[Finding]:
     """Nothing, if it started; else why not."""
     deadline = time.monotonic() + START
     running = None
@@ -128,7 +128,7 @@ def _started(job: _Job) -> Iterator[Finding]:
         time.sleep(0.3)
 
 
-def _cancelled(job: _Job) -> Iterator[Finding]:
+def _cancelled(job: _Trial) -> Iterator[Finding]:
     late = list(_started(job))
     if late:
         yield from late
@@ -145,7 +145,7 @@ def _cancelled(job: _Job) -> Iterator[Finding]:
         yield Finding("ok", "scancel", f"TERM reached a task {took:.1f} s after scancel")
 
 
-def _warned_and_requeued(job: _Job) -> Iterator[Finding]:
+def _warned_and_requeued(job: _Trial) -> Iterator[Finding]:
     late = list(_started(job))
     if late:
         yield from late

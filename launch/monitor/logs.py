@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from golang.runfolder.folder import RunFolder
+from golang.runfolder.folder import Attempt, RunFolder
 from launch.sweep.find import NotFoundError, Run
 
 PAUSE = 0.2  # seconds between looks at a file that is followed
@@ -15,13 +15,14 @@ PAUSE = 0.2  # seconds between looks at a file that is followed
 
 def log_file(run: Run, rank: int, attempt: int | None) -> Path:
     """The log of one rank in one attempt (default: the newest). Raises NotFoundError, naming what there is."""
-    numbers = RunFolder(run.path).attempt_numbers()
+    folder = RunFolder(run.path)
+    numbers = folder.attempt_numbers()
     if not numbers:
         raise NotFoundError(f"{run.path.name} has not started yet: python -m launch status {run.identity or run.path}")
     chosen = numbers[-1] if attempt is None else attempt
     if chosen not in numbers:
         raise NotFoundError(f"{run.path.name} has no attempt {chosen}, only {', '.join(map(str, numbers))}")
-    path = RunFolder(run.path).attempts / f"{chosen:02d}" / f"rank{rank}.log"
+    path = Attempt(folder, chosen).log_file(rank)
     if not path.is_file():
         there = sorted(file.stem.removeprefix("rank") for file in path.parent.glob("rank*.log"))
         raise NotFoundError(f"attempt {chosen} has no log of rank {rank}, only of {', '.join(there) or 'none'}")

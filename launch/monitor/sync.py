@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from golang.errors import GolangError
 from golang.runfolder.folder import RunFolder
 from golang.tracking.publish import publish
-from launch.monitor.status import held
 from launch.sweep.find import Run
 
 
 def sync(runs: Sequence[Run], offline: bool) -> Iterator[tuple[Run, str, bool]]:
     """Of each run, as it is dealt with: what became of it, and whether that is well."""
     for run in runs:
-        if held(RunFolder(run.path)):
+        if RunFolder(run.path).held:
             yield run, "is being trained now; when it has stopped, the same command sends it", False
             continue
         try:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from launch.monitor.status import Standing, render
+from launch.monitor.status import Standing
+from launch.monitor.table import render
 
 # What one looks at first. A state that is not here is one of Slurm's own, between running and waiting.
 ORDER = ("running", "", "failed", "died", "waiting", "stopped", "not submitted", "cancelled", "finished")

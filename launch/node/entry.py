@@ -1,4 +1,4 @@
-"""What every task of a run runs: `python -m launch.node.entry RUN_DIR`. The one place where launch/ reaches the trainer."""
+"""What every task of a run runs: `python -m launch.node.entry RUN_DIR`. Here launch/ reaches the trainer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,22 +17,22 @@ from typing import Any
 from golang import exits
 from golang.config import Config
 from golang.errors import GolangError
-from golang.runfolder import lock
-from golang.runfolder.causes import Word
+from golang.runfolder.causes import LATE, Word
 from golang.runfolder.checkpoints import entries
 from golang.runfolder.folder import RunFolder
 from golang.world import World
 from launch.node.rendezvous import meet
-from launch.node.requeue import LATE, Requeue, job_id, say
-from launch.sweep import ledger
+from launch.node.requeue import Requeue, job_id, say
+from launch.sweep import here, ledger
+from launch.sweep.find import run_of
 
 PATIENCE = 3  # attempts in a row that end with nothing newly saved
 log = logging.getLogger("golang")
 
 
 @dataclass(frozen=True)
-class Run:
-    """What submitit pickles: the folder of a run, which is the whole truth about it."""
+class Task:
+    """What submitit calls: the folder of a run, which is the whole truth about it."""
 
     path: str
 
@@ -63,7 +62,9 @@ def main(path: str) -> int:
     try:
         config = run.config()
         _wait_for(config, run, world)
-        with _turn(run, world):
+        slots = int(os.environ.get("GOLANG_LOCAL_SLOTS", "0"))  # Slurm counts by itself
+        waits = slots and world.launcher and world.rank == 0
+        with here.turn(run.path.parent, slots) if waits else contextlib.nullcontext():
             # First the seconds of importing, then the port: it should not be taken in between.
             from golang.engine.doorway import prepare
             from golang.processes.worker import work
@@ -175,25 +176,9 @@ def _wait_for(config: Config, run: RunFolder, world: World) -> None:
     dependencies."""
     if world.launcher != "submitit" or not config.evaluation.run:
         return
-    parent = RunFolder(config.evaluation.checkpoint or "")
-    jobs = [line["job"] for line in ledger.read(run.path.parent) if line["folder"] == parent.path.name and line["job"]]
-    pid = jobs[-1].removeprefix("local:") if jobs else ""
-    while not parent.done and pid.isdecimal() and Path(f"/proc/{pid}").exists():
+    parent = run_of(Path(config.evaluation.checkpoint or ""))
+    while not RunFolder(parent.path).done and here.controller(parent) is not None:
         time.sleep(0.5)
-
-
-@contextlib.contextmanager
-def _turn(run: RunFolder, world: World) -> Iterator[None]:
-    """On this machine: waits until fewer runs of the sweep than its limit are under way. Slurm counts by itself."""
-    slots = int(os.environ.get("GOLANG_LOCAL_SLOTS", "0"))
-    if not slots or not world.launcher or world.rank != 0:
-        yield
-        return
-    with contextlib.ExitStack() as held:
-        files = [held.enter_context((run.path.parent / f".turn{number}.lock").open("a")) for number in range(slots)]
-        while not any(lock.take(file) for file in files):
-            time.sleep(0.5)
-        yield
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # What the batch script of a run does around its tasks; sourced by it. Needs RUN_DIR, MAX_RETRIES, GOLANG_SUBMISSION.
 #
 # `run_tasks COMMAND…` runs the tasks. When they have left, however they did, the script's EXIT trap asks Slurm what
-# to do next, as the tasks do themselves (launch/requeue.py): this is for tasks that were killed or had no scontrol.
+# to do next, as the tasks do themselves (launch/node/requeue.py): this is for tasks that were killed or had no scontrol.
 
 GOLANG_JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 export GOLANG_JOB=${GOLANG_JOB:-$SLURM_JOB_ID} GOLANG_SUBMISSION

@@ -1,6 +1,6 @@
 """What becomes of a run that was stopped: Slurm's word, not a guess.
 
-launch/job.sh holds the same table for a batch script whose tasks could not ask.
+launch/node/job.sh holds the same table for a batch script whose tasks could not ask.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from launch.errors import SlurmError
 from launch.sweep import ledger
 
 log = logging.getLogger("golang")
-LATE = "the next attempt"  # who names a cause that the attempt itself had no time to name
 PATIENCE = 10.0  # seconds for an answer: the grace after a signal may be short
 
 
@@ -79,14 +78,15 @@ class Requeue(Listener):
                 seconds, lead, needed,
             )  # fmt: skip
         try:
-            mode, grace = slurm.grace(self.environ.get("SLURM_JOB_PARTITION", ""))
+            (partition,) = slurm.partitions(self.environ.get("SLURM_JOB_PARTITION", ""), PATIENCE)
+            mode, warned, kill_wait = slurm.grace(partition, slurm.config(PATIENCE))
         except SlurmError as error:
             log.info("how long a preempted job has here is not known: %s", error)
             return
-        if mode not in ("OFF", "SUSPEND") and grace < needed:
+        if mode not in ("OFF", "SUSPEND") and (left := warned + kill_wait) < needed:
             log.warning(
                 "a save took %.0f s, but a preempted job has %d s here (GraceTime and KillWait): ask for a GraceTime "
-                "of %d s; until then a preemption loses up to checkpoint.every_minutes of work", seconds, grace, needed,
+                "of %d s; until then a preemption loses up to checkpoint.every_minutes of work", seconds, left, needed,
             )  # fmt: skip
 
     def left(self, cause: str) -> None:

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from golang.drawing import MissingMatplotlibError
 from golang.errors import GolangError
 from golang.runfolder import files
 from golang.runfolder.files import now
-from launch.report.outcome import Outcome, axes, best_first, marginals, measure, outcomes
+from launch.report.chart import draw
+from launch.report.effects import axes, best_first, marginals, measure
+from launch.report.outcome import RunOutcome, outcomes
+from launch.sweep.folder import Sweep
 
-FOLDER = "report"
 GOODPUT = (
     "Goodput is useful over total GPU-seconds. Useful: every step that stands in metrics.jsonl counts once, with the "
     "`step_seconds` of its log line (wall time a step, waiting for data and periodic saves included) times the ranks "
@@ -32,7 +35,7 @@ def write(sweep: Path) -> list[Path]:
     runs = best_first(outcomes(sweep))
     if not runs:
         raise ReportError(f"{sweep} holds no run to report on; python -m launch status lists what there is")
-    folder = sweep / FOLDER
+    folder = Sweep(sweep).report
     if folder.is_symlink():
         raise ReportError(f"{folder} is a link to elsewhere, and a report stays in its sweep; delete it")
     try:
@@ -45,17 +48,15 @@ def write(sweep: Path) -> list[Path]:
     return [folder / "report.md", *made]
 
 
-def _picture(runs: Sequence[Outcome], folder: Path) -> tuple[list[Path], str]:
+def _picture(runs: Sequence[RunOutcome], folder: Path) -> tuple[list[Path], str]:
     """The picture, and what to say in its place."""
-    from launch.report.chart import MissingMatplotlibError, draw
-
     try:
         return [draw(runs, folder / "report.png")], "![runs, effects, time line](report.png)"
     except MissingMatplotlibError as error:
         return [], f"No picture: {error}"
 
 
-def _lines(sweep: Path, runs: Sequence[Outcome], picture: str) -> Iterator[str]:
+def _lines(sweep: Path, runs: Sequence[RunOutcome], picture: str) -> Iterator[str]:
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
     yield from (f"# {_plain(sweep.name)}", "", f"{len(runs)} runs: {_plain(states)}. Written {now()}.", "", picture, "")
     yield from ("## Runs", "", *_table_of_runs(runs), "")
@@ -65,7 +66,7 @@ def _lines(sweep: Path, runs: Sequence[Outcome], picture: str) -> Iterator[str]:
     yield from ("## Failures", "", *_failures(runs))
 
 
-def _table_of_runs(runs: Sequence[Outcome]) -> Iterator[str]:
+def _table_of_runs(runs: Sequence[RunOutcome]) -> Iterator[str]:
     name = measure(runs)
     others = sorted({key for run in runs for key in run.scores} - {name})
     keys = axes(runs)
@@ -86,7 +87,7 @@ def _table_of_runs(runs: Sequence[Outcome]) -> Iterator[str]:
                     "differently far, losses do not compare.")  # fmt: skip
 
 
-def _effects(runs: Sequence[Outcome]) -> Iterator[str]:
+def _effects(runs: Sequence[RunOutcome]) -> Iterator[str]:
     found = marginals(runs)
     if not found:
         return
@@ -104,7 +105,7 @@ def _effects(runs: Sequence[Outcome]) -> Iterator[str]:
     yield from (*_table(["setting", "value", f"mean {what}", "lowest – highest", "runs", ""], rows), "")
 
 
-def _goodput(runs: Sequence[Outcome]) -> Iterator[str]:
+def _goodput(runs: Sequence[RunOutcome]) -> Iterator[str]:
     useful, total = sum(run.useful for run in runs), sum(run.total_seconds for run in runs)
     yield from ("## Goodput", "")
     if not total:
@@ -123,7 +124,7 @@ def _goodput(runs: Sequence[Outcome]) -> Iterator[str]:
     yield from (*_table(["#", "useful", "total", "goodput", "steps done again", "attempts"], rows), "")
 
 
-def _table_of_attempts(runs: Sequence[Outcome]) -> Iterator[str]:
+def _table_of_attempts(runs: Sequence[RunOutcome]) -> Iterator[str]:
     rows = [
         [str(number), str(attempt.number), attempt.shown_start, f"{attempt.seconds:,.0f}", str(attempt.ranks),
          attempt.host, str(attempt.resumed), str(attempt.reached), attempt.cause]
@@ -133,7 +134,7 @@ def _table_of_attempts(runs: Sequence[Outcome]) -> Iterator[str]:
     return _table(heads, rows) if rows else iter(["None has begun."])
 
 
-def _failures(runs: Sequence[Outcome]) -> Iterator[str]:
+def _failures(runs: Sequence[RunOutcome]) -> Iterator[str]:
     ends = Counter(attempt.cause for run in runs for attempt in run.attempts)
     del ends["finished"], ends["running"]
     if ends:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import shlex
 import subprocess
 import sys
@@ -16,12 +17,38 @@ from submitit.slurm.slurm import SlurmJob
 
 from launch import slurm
 from launch.errors import SlurmError
-from launch.node.entry import Run
 from launch.settings import seconds
-from launch.slurm import Job
 from launch.submission.sbatch import Script
+from launch.sweep import here, snapshot
+from launch.sweep.folder import Submission
 
 _WEEK = 7 * 86400  # seconds, for a run here whose cluster.time says nothing
+
+
+class Call:
+    """What submitit pickles: a run's folder, and what the run's own code calls with it, which need not be there now."""
+
+    def __init__(self, script: Script, run: Path) -> None:
+        self.call, self.run = _Named(snapshot.layout(script.code).call), str(run)
+
+    def __call__(self) -> None:
+        raise NotImplementedError("it is called where it is unpickled")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call, (self.run,)
+
+
+class _Named:
+    """Unpickled, it is the object of that address, "module:name"."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __call__(self, run: str) -> None:
+        raise NotImplementedError("it is called where it is unpickled")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pkgutil.resolve_name, (self.address,)
 
 
 class RunExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
@@ -29,16 +56,10 @@ class RunExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
     `launch.node.entry RUN_DIR`, found in a list that is complete before sbatch is called, while a pickle gets its name
     only after it."""
 
-    def __init__(self, script: Script, folder: Path, submission: str, runs: Sequence[Path], lock: int) -> None:
-        super().__init__(folder=folder)
+    def __init__(self, script: Script, submission: Submission, runs: Sequence[Path], lock: int) -> None:
+        super().__init__(folder=submission.path)
         self.script, self.submission, self.runs, self.lock = script, submission, runs, lock
         self._throttling = 0.0  # one call an array needs no pause
-
-    def submit_runs(self) -> list[str]:
-        """Slurm's ids of the runs, in order. Raises SlurmError."""
-        calls = [Run(str(run)) for run in self.runs]
-        jobs = self.submit_array(calls) if len(calls) > 1 else [self.submit(calls[0])]
-        return [str(job.job_id) for job in jobs]
 
     def _internal_process_submissions(self, delayed_submissions: Any) -> list[Any]:  # noqa: ANN401 - submitit's types
         pickles = []
@@ -55,36 +76,38 @@ class RunExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
 
     def _send(self, size: int) -> str:
         if size > 1:
-            text = self.script.for_array(self.folder, self.submission, size)
+            text = self.script.for_array(self.submission, size)
         else:
-            text = self.script.for_run(self.runs[0], self.submission)
-        file = self.folder / "job.sbatch"
+            text = self.script.for_run(self.runs[0], self.submission.id)
+        file, options = self.submission.script, list(self.script.options("", ""))
         file.write_text(text)
         # sbatch keeps the sweep's lock open: should we be killed now, the next launcher waits until Slurm has decided.
-        said = slurm.run(["sbatch", file], keep_open=[self.lock], script_sets=list(self.script.options("", "")))
+        said = slurm.run(["sbatch", file], keep_open=[self.lock], script_sets=options)
         try:
             return str(self._get_job_id_from_submission_command(said))
         except FailedSubmissionError as error:
             raise SlurmError(f"sbatch gave no job id: {said.strip()!r}") from error
 
 
-def send_to_slurm(script: Script, folder: Path, submission: str, runs: Sequence[Path], lock: int) -> list[str]:
+def send_to_slurm(script: Script, submission: Submission, runs: Sequence[Path], lock: int) -> list[str]:
     """Slurm's ids of the runs, in order. Raises SlurmError."""
     slurm.run(["sbatch", "--version"])  # says what to do where there is none
-    return RunExecutor(script, folder, submission, runs, lock).submit_runs()
+    executor, calls = RunExecutor(script, submission, runs, lock), [Call(script, run) for run in runs]
+    jobs = executor.submit_array(calls) if len(calls) > 1 else [executor.submit(calls[0])]
+    return [str(job.job_id) for job in jobs]
 
 
 class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]
     """submitit's local executor with a controller that outlives this terminal, and tasks that start by our script."""
 
-    def __init__(self, folder: Path, script: Script, submission: str) -> None:
+    def __init__(self, folder: Path, script: Script, name: str) -> None:
         super().__init__(folder=folder)
-        self.script, self.submission = script, submission
+        self.script, self.name = script, name
 
     @property
     def _submitit_command_str(self) -> str:
         file = self.folder / "job.sh"
-        file.write_text(self.script.here(self.folder, self.submission))
+        file.write_text(self.script.here(self.folder, self.name))
         return shlex.join(["/bin/bash", str(file)])
 
     def _num_tasks(self) -> int:
@@ -110,31 +133,14 @@ class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]
             env=slurm.environment() | told,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        return LocalJob(
-            folder=self.folder, job_id=str(process.pid), process=process, tasks=list(range(cluster.tasks))
-        )  # fmt: skip
+        tasks = list(range(cluster.tasks))
+        return LocalJob(folder=self.folder, job_id=str(process.pid), process=process, tasks=tasks)
 
 
-def send_here(script: Script, folder: Path, submission: str, runs: Sequence[Path], lock: int) -> list[str]:
-    """Starts the runs on this machine; "local:PID" of each one's controller."""
+def send_here(script: Script, submission: Submission, runs: Sequence[Path], lock: int) -> list[str]:
+    """Starts the runs on this machine; the name of each one's controller."""
     jobs = []
     for number, run in enumerate(runs):
-        own = folder / str(number)
-        jobs.append(HereExecutor(own, script, f"{submission}.{number}").submit(Run(str(run))))
-    return [f"local:{job.job_id}" for job in jobs]
-
-
-def live_here(sweep: Path) -> list[Job]:
-    """The sweep's runs that are on this machine now, by their controllers."""
-    jobs = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdecimal():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        folder = Path(words[3]) if words[1:3] == ["-m", "submitit.local._local"] and len(words) > 3 else None
-        if folder is not None and folder.parent.parent == sweep / "submissions":
-            jobs.append(Job(f"local:{process.name}", int(folder.name), "RUNNING", slurm.COMMENT + folder.parent.name))
+        executor = HereExecutor(submission.of_run(number), script, f"{submission.id}.{number}")
+        jobs.append(here.name(executor.submit(Call(script, run)).job_id))
     return jobs

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from golang.runfolder import files
 from golang.runfolder.evaluations import result_name, unprobed
-from golang.runfolder.files import as_number, make_private, refuse_link
+from golang.runfolder.files import as_number
 from golang.runfolder.folder import RunFolder
 from launch import slurm
 from launch.errors import SlurmError, SubmitError
 from launch.settings import Cluster
-from launch.submission.executors import live_here, send_here, send_to_slurm
+from launch.submission.executors import send_here, send_to_slurm
 from launch.submission.sbatch import Script, lead_time
-from launch.sweep import ledger, snapshot
-from launch.sweep.folder import Plan, Planned, describe, freeze, frozen_code, hold, unwritable
+from launch.sweep import here, ledger, snapshot
+from launch.sweep.folder import Plan, Planned, Sweep, describe, freeze, frozen_code, hold, unwritable
 
 log = logging.getLogger(__name__)
 UNANSWERED = 2.0  # seconds in which sbatch, whose launcher died, may still be heard by Slurm
@@ -99,8 +99,7 @@ def _after(script: Script, dependency: str) -> Script:
 def script_of(plan: Plan) -> str:
     """The batch script of a plan's first run, for show; nothing is written."""
     run = plan.runs[0]
-    code = plan.sweep / "code" / "…"
-    return _script(run, code).for_run(run.folder, run_submission(run))
+    return _script(run, Sweep(plan.sweep).code / "…").for_run(run.folder, run_submission(run))
 
 
 def run_submission(run: Planned) -> str:
@@ -131,9 +130,8 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
     if damaged := ledger.damaged(plan.sweep):
         log.warning(
             "%s: passed over damaged line %s; jobs are found in the queue all the same",
-            plan.sweep / ledger.FILE,
-            ", ".join(map(str, damaged)),
-        )
+            Sweep(plan.sweep).ledger, ", ".join(map(str, damaged)),
+        )  # fmt: skip
     known = {(line["submission"], line["job"]) for line in lines if line["event"] in ("submitted", "adopted")}
     answered = {line["submission"] for line in lines if line["event"] in ("submitted", "adopted", "failed")}
     unanswered = [line for line in lines if line["event"] == "intent" and line["submission"] not in answered]
@@ -145,24 +143,16 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
     own = {run_submission(run): run.id for run in plan.runs}
     members: dict[str, list[str]] = {}
     found = {}
-    for job in live_here(plan.sweep) if local else slurm.our_jobs():
+    for job in here.jobs(plan.sweep) if local else slurm.our_jobs():
         submission = job.comment.removeprefix(slurm.COMMENT)
         if submission in own:
             found[own[submission]] = (job, submission, True)
             continue
         if submission not in members:
-            members[submission] = _members(plan.sweep / "submissions" / submission)
+            members[submission] = Sweep(plan.sweep).submission(submission).members()
         if job.index < len(members[submission]):
             found[members[submission][job.index]] = (job, submission, (submission, job.id) in known)
     return found
-
-
-def _members(folder: Path) -> list[str]:
-    """The ids of the runs of a submission, in the order of its array; none for one of another sweep."""
-    try:
-        return [line.rpartition("-")[2] for line in (folder / "runs").read_text().splitlines()]
-    except OSError:
-        return []
 
 
 def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
@@ -174,8 +164,8 @@ def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
         kept = snapshot.kept(plan.sweep, had)
         if kept is None:
             raise SubmitError(
-                f"{had!r}, the code of {run.folder.name} in {plan.sweep / 'code'}, is gone; leave out code=frozen to "
-                "use today's"
+                f"{had!r}, the code of {run.folder.name} in {Sweep(plan.sweep).code}, is gone; leave out code=frozen "
+                "to use today's"
             )
         return kept, f"with its code of before ({had})"
     return current, f"with today's code ({current.name}, was {had}; code=frozen keeps the old)"
@@ -199,32 +189,28 @@ def _write(script: Script, run: Planned) -> None:
 
 def _hand_over(
     plan: Plan, script: Script, runs: Sequence[Planned], local: bool, lock: int
-) -> Iterator[tuple[Planned, str]]:
+) -> list[tuple[Planned, str]]:
     """One array. The intent is written first; the job's comment carries the submission's id."""
-    submission = uuid.uuid4().hex[:12]
-    folder = plan.sweep / "submissions" / submission
+    submission = Sweep(plan.sweep).submission(uuid.uuid4().hex[:12])
+    folders = [run.folder for run in runs]
     try:
-        refuse_link(folder.parent)
-        make_private(folder)
-        (folder / "runs").write_text("".join(f"{run.folder}\n" for run in runs))
+        submission.make(folders)
     except OSError as error:
-        raise unwritable(folder, error) from error
-    ledger.append_all(plan.sweep, [_line("intent", run, submission, "", at=time.time()) for run in runs])
-    send: Callable[..., list[str]] = send_here if local else send_to_slurm
+        raise unwritable(submission.path, error) from error
+    ledger.append_all(plan.sweep, [_line("intent", run, submission.id, "", at=time.time()) for run in runs])
+    send = send_here if local else send_to_slurm
     try:
-        jobs = send(script, folder, submission, [run.folder for run in runs], lock)
+        jobs = send(script, submission, folders, lock)
     except SlurmError as error:
         said = str(error)
-        ledger.append_all(plan.sweep, [_line("failed", run, submission, "", reason=said) for run in runs])
+        ledger.append_all(plan.sweep, [_line("failed", run, submission.id, "", reason=said) for run in runs])
         raise SlurmError(
             f"{said}{_advice(said, script.cluster)}. {len(runs)} of the sweep's runs are frozen in {plan.sweep} and "
             "not submitted; type the same command again once that is mended"
         ) from None
-    ledger.append_all(
-        plan.sweep,
-        [_line("submitted", run, submission, job, code=script.code.name) for run, job in zip(runs, jobs, strict=True)],
-    )
-    yield from zip(runs, jobs, strict=True)
+    sent, code = list(zip(runs, jobs, strict=True)), script.code.name
+    ledger.append_all(plan.sweep, [_line("submitted", run, submission.id, job, code=code) for run, job in sent])
+    return sent
 
 
 def _advice(said: str, cluster: Cluster) -> str:
@@ -241,6 +227,5 @@ def _advice(said: str, cluster: Cluster) -> str:
 
 
 def _line(event: str, run: Planned, submission: str, job: str, **facts: object) -> dict[str, object]:
-    return {
-        "event": event, "run": run.id, "folder": run.folder.name, "submission": submission, "job": job, **facts
-    }  # fmt: skip
+    own = {"event": event, "run": run.id, "folder": run.folder.name}
+    return own | {"submission": submission, "job": job, **facts}

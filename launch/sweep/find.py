@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golang.errors import GolangError
+from golang.runfolder.folder import RunFolder
 from launch.sweep import ledger
+from launch.sweep.folder import Sweep
 
 
 class NotFoundError(GolangError):
@@ -32,10 +34,20 @@ class Run:
         return match[1] if match else ""
 
 
+def run_of(folder: Path) -> Run:
+    """The run that lives in `folder`, with the job that it was last given."""
+    return Run(folder, _jobs(folder.parent).get(folder.name, ""))
+
+
+def _jobs(sweep: Path) -> dict[str, str]:
+    """The last job of each run, by its folder's name."""
+    return {line["folder"]: line["job"] for line in ledger.read(sweep) if line["job"] and line["folder"]}
+
+
 def runs_in(sweep: Path) -> list[Run]:
     """A sweep's runs by name, with the job each was last given."""
-    jobs = {line["folder"]: line["job"] for line in ledger.read(sweep) if line["job"] and line["folder"]}
-    folders = sorted((path.parent for path in sweep.glob("*/config.yaml")), key=_by_numbers)
+    jobs = _jobs(sweep)
+    folders = sorted((path.parent for path in sweep.glob(str(RunFolder("*").config_file))), key=_by_numbers)
     return [Run(folder, jobs.get(folder.name, "")) for folder in folders]
 
 
@@ -52,9 +64,8 @@ def find(target: str | None, runs_dir: Path) -> list[Run]:
     """
     if target is not None:
         path = Path(target)
-        if (path / "config.yaml").is_file():
-            folder = path.resolve()
-            return [next((run for run in runs_in(folder.parent) if run.path == folder), Run(folder))]
+        if RunFolder(path).config_file.is_file():
+            return [run_of(path.resolve())]
         if path.is_dir() and (found := runs_in(path.resolve())):
             return found
     everything = [run for sweep in _sweeps(runs_dir) for run in runs_in(sweep)]
@@ -88,7 +99,7 @@ def find_sweep(target: str | None, runs_dir: Path) -> Path:
     Raises NotFoundError if there is none, or naming them if there are several.
     """
     for path in () if target is None else (Path(target), runs_dir / target):
-        if path.is_dir() and ((path / ledger.FILE).is_file() or (path / "sweep.yaml").is_file()):
+        if path.is_dir() and (Sweep(path).ledger.is_file() or Sweep(path).description.is_file()):
             return path.resolve()
     sweeps = sorted({run.sweep for run in find(target, runs_dir)})
     if len(sweeps) > 1:

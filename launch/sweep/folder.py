@@ -1,4 +1,5 @@
-"""A sweep: the folder that holds its runs, its code and its ledger; and the runs that a command line plans for it."""
+"""A sweep: the folder that holds its runs, its code and its ledger; and the runs that a command line plans for it.
+Every path in it is built in this package."""
 
 from __future__ import annotations
 
@@ -12,21 +13,60 @@ from pathlib import Path
 from golang.config import Config
 from golang.errors import ConfigError, GolangError
 from golang.runfolder import files, lock
-from golang.runfolder.files import (
-    make_private,
-    now,
-    read_json,
-    refuse_link,
-    yaml_text,
-)
+from golang.runfolder.files import make_private, now, read_json, read_plain, refuse_link, yaml_text
 from golang.runfolder.folder import RunFolder
 from golang.tracking.ticket import Ticket
 from launch.errors import LaunchBusyError, SubmitError
 from launch.settings import Cluster
 
 PATIENCE = 2.0  # seconds for a launcher that is about to end
-FILE = "sweep.yaml"
 _FOLDER = re.compile(r".+-([0-9a-f]{8})")
+
+
+class Sweep:
+    """Paths in a sweep's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.description = path / "sweep.yaml"  # what was typed last
+        self.ledger = path / "ledger.jsonl"
+        self.lock = path / "lock"  # held by the launcher that submits
+        self.code = path / "code"  # holds snapshots
+        self.submissions = path / "submissions"
+        self.report = path / "report"
+
+    def submission(self, id: str) -> Submission:
+        return Submission(self.submissions / id)
+
+    def turn_file(self, number: int) -> Path:
+        """Held by a run that trains on this machine while it is its turn."""
+        return self.path / f".turn{number}.lock"
+
+
+class Submission:
+    """Runs that go out together, and what submitit keeps of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self.list_file = path / "runs"  # their folders, a line each, in the order of the array
+        self.script = path / "job.sbatch"
+
+    def make(self, runs: Sequence[Path]) -> None:
+        """Raises OSError, and ConfigError for a link."""
+        refuse_link(self.path.parent)
+        make_private(self.path)
+        self.list_file.write_text("".join(f"{run}\n" for run in runs))
+
+    def members(self) -> list[str]:
+        """The ids of the runs, in their order; none for a submission of another sweep."""
+        with contextlib.suppress(OSError):
+            return [line.rpartition("-")[2] for line in read_plain(self.list_file).splitlines()]
+        return []
+
+    def of_run(self, number: int) -> Path:
+        """The folder of one run's pickles and logs, where runs of this machine have their own."""
+        return self.path / str(number)
 
 
 @dataclass(frozen=True)
@@ -53,7 +93,8 @@ class Plan:
 
 
 def folders(sweep: Path) -> dict[str, Path]:
-    """The run folders of a sweep by id. Raises ConfigError for an id that is there twice."""
+    """The run folders of a sweep by id. Raises ConfigError for an id that is there twice, and for a link."""
+    refuse_link(sweep)
     found: dict[str, Path] = {}
     with contextlib.suppress(OSError):  # there is none yet, or it will be said when it is written to
         for entry in os.scandir(sweep):
@@ -74,7 +115,7 @@ def describe(plan: Plan) -> None:
         "command": list(plan.command), "cwd": str(Path.cwd()), "typed": now(), "runs": [run.id for run in plan.runs],
     }  # fmt: skip
     try:
-        files.write(plan.sweep / FILE, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
+        files.write(Sweep(plan.sweep).description, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
     except OSError as error:
         raise unwritable(plan.sweep, error) from error
 
@@ -100,7 +141,7 @@ def freeze(run: Planned, code: Path) -> None:
 
 def frozen_code(folder: Path) -> str:
     """The name of the snapshot that the run was last submitted with; "" if there is none."""
-    return str((read_json(RunFolder(folder).overrides_file)).get("code", ""))
+    return str(read_json(RunFolder(folder).overrides_file).get("code", ""))
 
 
 @contextlib.contextmanager
@@ -110,7 +151,7 @@ def hold(sweep: Path) -> Iterator[int]:
         try:
             refuse_link(sweep)
             make_private(sweep)
-            descriptor = held.enter_context(lock.hold(sweep / "lock", PATIENCE))
+            descriptor = held.enter_context(lock.hold(Sweep(sweep).lock, PATIENCE))
         except lock.HeldError as error:
             raise LaunchBusyError(
                 f"another launcher is at work in {sweep}: {error}; wait until it is done, then type the same command "

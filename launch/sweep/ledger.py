@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from golang.errors import GolangError
 from golang.runfolder.files import read_plain
+from launch.sweep.folder import Sweep
 
 Event = Literal[
     "intent",  # about to be handed to Slurm under that submission
@@ -28,7 +29,6 @@ Event = Literal[
     "cancelled",
     "note",
 ]
-FILE = "ledger.jsonl"
 _ALWAYS = ("run", "folder", "submission", "job")
 
 
@@ -51,7 +51,7 @@ def append_all(sweep: Path, lines: Iterable[Mapping[str, object]]) -> None:
         json.dumps({"time": stamp, "event": line["event"], **dict.fromkeys(_ALWAYS, ""), **line}, default=str) + "\n"
         for line in lines
     )
-    path = sweep / FILE
+    path = Sweep(sweep).ledger
     try:
         ledger = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -78,7 +78,7 @@ def damaged(sweep: Path) -> list[int]:
 
 def _lines(sweep: Path) -> list[tuple[dict[str, Any] | None, str]]:
     try:
-        text = read_plain(sweep / FILE, errors="replace")
+        text = read_plain(Sweep(sweep).ledger, errors="replace")
     except OSError:
         return []
     return [(_parse(line), line) for line in text.split("\n")]

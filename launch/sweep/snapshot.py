@@ -12,30 +12,39 @@ import subprocess
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from golang.runfolder.files import make_private, refuse_link
 from golang.sources import ROOT
 from launch.errors import SubmitError
+from launch.sweep.folder import Sweep
 
 log = logging.getLogger(__name__)
 
 _PARTS = ("golang", "launch")  # what a task imports
 _KINDS = ("*.py", "*.yaml", "*.yml", "*.sh", "*.json", "*.txt", "*.toml", "*.ttf")
-_SECRETS = (
-    "*.pem",
-    "*/.*",  # hidden files and folders
-    "*.env*",
-    "*key*",
-    "*secret*",
-    "*credential*",
-    "*token*",
-    "*passw*",
-    "*service*account*",
-    "*kubeconfig*",
-    "id_[der]*",
-    "*wandb/*",
-)
+_SECRETS = (  # hidden files and folders among them
+    "*.pem", "*/.*", "*.env*", "*key*", "*secret*", "*credential*", "*token*", "*passw*", "*service*account*",
+    "*kubeconfig*", "id_[der]*", "*wandb/*",
+)  # fmt: skip
 _LARGEST = 4 * 2**20  # bytes of a file that is still code
+
+
+class Layout(NamedTuple):
+    """Where a snapshot has what its jobs call."""
+
+    batch: str  # what the batch script sources
+    program: str  # what each task runs
+    call: str  # what submitit's pickles name
+
+
+_LAYOUT = Layout("launch/node/job.sh", "launch.node.entry", "launch.node.entry:Task")
+_EARLIER = Layout("launch/job.sh", "launch.entry", "launch.entry:Run")
+
+
+def layout(code: Path) -> Layout:
+    """Of a snapshot, which may be of before the modules lay where they do now."""
+    return _EARLIER if (code / _EARLIER.batch).is_file() else _LAYOUT
 
 
 def take(sweep: Path, root: Path = ROOT) -> Path:
@@ -44,7 +53,7 @@ def take(sweep: Path, root: Path = ROOT) -> Path:
     Raises SubmitError if it can't be written.
     """
     files = [(name, (root / name).read_bytes()) for name in code_files(root)]
-    folder = sweep / "code" / _digest(files)
+    folder = Sweep(sweep).code / _digest(files)
     if kept(sweep, folder.name) is not None:
         return folder
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
@@ -73,7 +82,7 @@ def kept(sweep: Path, name: str) -> Path | None:
 
     Raises SubmitError for a folder that does not hold the code that its name says.
     """
-    folder = sweep / "code" / name
+    folder = Sweep(sweep).code / name
     refuse_link(folder.parent)
     if not re.fullmatch(r"[0-9a-f]{12}", name) or not os.path.lexists(folder):
         return None

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from golang.config import Config
-from golang.config.identity import find_run, label, run_id
+from golang.config.checks import check
+from golang.config.identity import label, run_id
 from golang.engine.stops import STOP_SIGNALS
 from golang.errors import ConfigError, GolangError
 from golang.evaluation import features
@@ -38,7 +39,7 @@ from tests.security.common import ROOT, SHELL, plan, planned, programs
 @pytest.mark.parametrize("sweep", ["../../x", "/tmp/x", "a/b", "..", ".", "", "a\nb", "x" * 300])
 def test_a_sweep_is_one_folder(sweep: str) -> None:
     with pytest.raises(ConfigError, match="must be the name of one folder"):
-        Config.from_dict({"sweep": sweep})
+        check(Config.from_dict({"sweep": sweep}))
     if sweep.isprintable() and sweep:
         with pytest.raises(ConfigError, match="must be the name of one folder"):
             check_overrides([f"sweep='{sweep}'"])
@@ -63,7 +64,7 @@ def test_links_in_a_run_are_not_followed(tmp_path: Path, part: str) -> None:
     place.parent.mkdir(parents=True)
     place.symlink_to(outside / "file" if part == "lock" else outside)
     with pytest.raises(GolangError, match=r"is a link to|can't lock|symbolic link|twice"):
-        found = find_run(sweep, run_id(config)) or run
+        found = folders(sweep).get(run_id(config)) or run
         with RunFolder.create(found, config).hold():
             raise AssertionError("held through a link")
     with pytest.raises(GolangError, match=r"is a link to|can't lock|symbolic link"):
@@ -116,7 +117,7 @@ def test_planted_code_is_not_submitted(tmp_path: Path) -> None:
     assert snapshot.take(sweep) == taken
     cache = taken / "launch/__pycache__"
     cache.mkdir()
-    (cache / "entry.cpython-311.pyc").write_text("planted")
+    (cache / "slurm.cpython-311.pyc").write_text("planted")
     assert snapshot.take(sweep) == taken and not cache.exists(), "Python would run it unread"
     (taken / "launch/extra.py").write_text("import os; os.system('touch canary')")
     with pytest.raises(GolangError, match="does not hold the code that it is named after"):

@@ -138,7 +138,7 @@ def dying(
     task = tmp_path / "task"
     task.write_text(f"#!/bin/sh\n{before}echo '{says}' >&2\nexit {status}\n")
     task.chmod(0o755)
-    code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/job.sh; run_tasks {task}"
+    code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/node/job.sh; run_tasks {task}"
     restarts = str(len(list((run / "logs").glob("*.srun"))))
     told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False, start_new_session=True)

@@ -14,14 +14,17 @@ from pathlib import Path
 import pytest
 
 from golang.errors import ConfigError
-from golang.world import ephemeral_range, free_port, tasks_of_nodes
-from launch.node.entry import Run
-from launch.node.rendezvous import Place, meet
+from golang.runfolder.folder import RunFolder
+from golang.world import World, ephemeral_range, free_port, tasks_of_nodes
+from launch.node.entry import Task
+from launch.node.rendezvous import meet
 from launch.node.requeue import Verdict, decide, job_id
 from launch.settings import Cluster, Launch, seconds
 from launch.slurm import environment
+from launch.submission.executors import Call
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import ledger, snapshot
+from launch.sweep.folder import Submission
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("job.sbatch")
@@ -98,7 +101,7 @@ def test_the_golden_batch_script() -> None:
 
 def test_an_arrays_script_differs_in_where_its_run_is() -> None:
     single = script().for_run(Path("/runs/grid/x-a6cec0e8"), "s").splitlines()
-    array = script().for_array(Path("/runs/grid/submissions/s"), "s", 5).splitlines()
+    array = script().for_array(Submission(Path("/runs/grid/submissions/s")), 5).splitlines()
     differing = [line for line in array if line not in single]
     assert differing == [
         "#SBATCH --array=0-4%5",
@@ -108,7 +111,7 @@ def test_an_arrays_script_differs_in_where_its_run_is() -> None:
     assert "%" not in next(
         line
         for line in Script(replace(script().cluster, parallelism=None), *list(vars(script()).values())[1:])
-        .for_array(Path("/s"), "s", 5)
+        .for_array(Submission(Path("/s")), 5)
         .splitlines()
         if "--array" in line
     )
@@ -147,7 +150,7 @@ def test_verdicts_of_the_task_and_of_the_batch_script_agree(
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f"#!/bin/sh\necho JobId=7 {record} Partition=low\n")
     scontrol.chmod(0o755)
-    code = f"RUN_DIR={tmp_path}; . {ROOT}/launch/job.sh; trap - EXIT; _ask; _verdict"
+    code = f"RUN_DIR={tmp_path}; . {ROOT}/launch/node/job.sh; trap - EXIT; _ask; _verdict"
     told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     said = subprocess.run(["bash", "-c", code], env=told, capture_output=True, text=True, check=True).stdout
     assert said.strip() == verdict.value
@@ -166,7 +169,7 @@ def test_the_batch_script_gives_up_after_its_retries(tmp_path: Path) -> None:
     def die(restarts: int) -> int:
         code = (
             f"RUN_DIR={shlex.quote(str(run))} MAX_RETRIES=2 GOLANG_SUBMISSION=s; "
-            f". {ROOT}/launch/job.sh; run_tasks sh -c 'exit 137'"
+            f". {ROOT}/launch/node/job.sh; run_tasks sh -c 'exit 137'"
         )
         told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
         return subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False).returncode
@@ -204,32 +207,32 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
     (tmp_path / "attempts").mkdir()
     step = {"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3",
             "SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_LOCALID": "0"}  # fmt: skip
-    first = [Place.find(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "0"}) for rank in range(3)]
+    first = [World.of_task(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "0"}) for rank in range(3)]
     second = [
-        Place.find(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "1", "SLURM_RESTART_COUNT": "1"})
+        World.of_task(step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": "1", "SLURM_RESTART_COUNT": "1"})
         for rank in range(3)
     ]
-    assert first[0] is not None and (first[0].size, first[0].local_size, first[0].nodes) == (3, 2, 2)
-    assert second[1] is not None and second[1].local_size == 1
-    old = meet(tmp_path, first[0])
-    assert meet(tmp_path, first[1]) == old
-    found: list[tuple[str, int]] = []
-    waiting = threading.Thread(target=lambda: found.append(meet(tmp_path, second[1])))
+    assert (first[0].size, first[0].local_size, first[0].nodes) == (3, 2, 2) and second[1].local_size == 1
+    run = RunFolder(tmp_path)
+    old = meet(run, first[0])
+    assert meet(run, first[1]) == replace(first[1], address=old.address, port=old.port)
+    found: list[World] = []
+    waiting = threading.Thread(target=lambda: found.append(meet(run, second[1])))
     waiting.start()
     waiting.join(0.3)
     assert found == []
-    new = meet(tmp_path, second[0])
+    new = meet(run, second[0])
     waiting.join(10)
-    assert found == [new]
+    assert found == [replace(second[1], address=new.address, port=new.port)] and new.port != old.port
 
 
 # -- what is kept ------------------------------------------------------------------------
 
 
 def test_the_pickle_holds_a_path_and_nothing_else() -> None:
-    data = pickle.dumps(Run("/runs/x-a6cec0e8"))
-    assert len(data) < 200 and b"launch.node.entry" in data
-    assert Run("/a").checkpoint().function == Run("/a")
+    data = pickle.dumps(Call(script(), Path("/runs/x-a6cec0e8")))
+    assert len(data) < 200 and b"launch.node.entry" in data and pickle.loads(data) == Task("/runs/x-a6cec0e8")
+    assert Task("/a").checkpoint().function == Task("/a")
 
 
 def test_a_snapshot_has_code_and_no_secrets(tmp_path: Path) -> None:
@@ -280,7 +283,7 @@ def test_a_module_that_jobs_go_without_is_named(tmp_path: Path, caplog: pytest.L
 
 def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
     ledger.append(tmp_path, "intent", run="a6cec0e8", submission="s")
-    with (tmp_path / ledger.FILE).open("a") as file:
+    with (tmp_path / "ledger.jsonl").open("a") as file:
         file.write('{"event": "submi')
     ledger.append(tmp_path, "submitted", run="a6cec0e8", job="7")
     assert [line["event"] for line in ledger.read(tmp_path)] == ["intent", "submitted"]
@@ -290,7 +293,8 @@ def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
 
 def test_the_launcher_never_imports_torch() -> None:
     code = (
-        "import sys; import launch.planning.plan, launch.submission.submit, launch.planning.show, launch.node.entry, hydra_plugins.golang_launcher; "
+        "import sys; import launch.planning.plan, launch.submission.submit, launch.planning.show, launch.node.entry, "
+        "hydra_plugins.golang_launcher; "
         "sys.exit(int('torch' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -15,8 +15,8 @@ from golang.config import Config
 from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
 from launch.monitor.logs import follow
-from launch.monitor.status import differing
-from launch.queue import Answer, ask
+from launch.monitor.table import differing
+from launch.slurm import Answer, ask
 from launch.sweep import ledger
 from launch.sweep.find import NotFoundError, find, find_one
 
