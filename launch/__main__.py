@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        code: int = options.command(options)
+        return int(options.command(options))
     except GolangError as error:
         print(plain(str(error), keep="\n"), file=sys.stderr)
         return error.exit_status
@@ -31,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return code
 
 
 def show_status(options: argparse.Namespace) -> int:
@@ -65,11 +64,7 @@ def sync_runs(options: argparse.Namespace) -> int:
     """Each run to W&B; 1 if one could not be dealt with."""
     from launch.monitor.sync import sync
 
-    code = 0
-    for run, fate, well in sync(find(options.target, options.runs_dir), options.offline):
-        print(plain(f"{run.path.name}: {fate}"), file=sys.stdout if well else sys.stderr, flush=True)
-        code = code if well else 1
-    return code
+    return sync(find(options.target, options.runs_dir), options.offline)
 
 
 def show_logs(options: argparse.Namespace) -> int:

@@ -16,11 +16,8 @@ PATIENCE = float(os.environ.get("GOLANG_SLURM_PATIENCE", "60"))  # seconds for t
 LOOK = 20  # seconds for it where its answer is only to be shown
 COMMENT = "golang:"  # how our jobs' comments begin
 # Slurm keeps these for a job that may still run, or run again.
-ACTIVE = frozenset(
-    {
-        "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING",
-        "STAGE_OUT",
-    }
+ACTIVE = (
+    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "STAGE_OUT",
 )  # fmt: skip
 _SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i|%K|%T|%N|%r|%k")  # array elements one by one
 
@@ -50,11 +47,9 @@ class Answer:
 
 
 def run(
-    command: Sequence[str | Path],
-    patience: float = PATIENCE,
-    keep_open: Sequence[int] = (),
+    command: Sequence[str | Path], patience: float = PATIENCE, keep_open: Sequence[int] = (),
     script_sets: Sequence[str] = (),
-) -> str:
+) -> str:  # fmt: skip
     """What one of Slurm's commands says. It inherits the descriptors `keep_open`, and no variable that would overrule
     the options `script_sets` of a batch script. Raises SlurmError."""
     name = str(command[0])

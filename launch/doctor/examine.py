@@ -70,12 +70,8 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
         version = slurm.run(["scontrol", "--version"], 20).split()[-1]
         config = slurm.config()
     except SlurmError as error:
-        yield Finding(
-            "fail",
-            "slurm",
-            str(error),
-            "`scontrol ping` shows whether it is up; cluster=none and cluster=local need none",
-        )
+        yield Finding("fail", "slurm", str(error),
+                      "`scontrol ping` shows whether it is up; cluster=none and cluster=local need none")  # fmt: skip
         return
     yield Finding("ok", "slurm", f"version {version}, cluster {config.get('ClusterName', '')}; the controller answers")
     try:
@@ -91,7 +87,11 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
     early = "preempt_send_user_signal" in config.get("SlurmctldParameters", "").lower()
     told = "set: a preemption sends USR2 too" if early else "not set: a preemption sends TERM alone; runs heed both"
     yield Finding("ok", "preempt_send_user_signal", told)
-    yield from _requeue(config)
+    if config.get("JobRequeue") == "0":
+        yield Finding("warn", "requeue", "JobRequeue=0: only jobs that ask are put back in the queue; runs do ask",
+                      "--probe tries whether that is enough here")  # fmt: skip
+    else:
+        yield Finding("ok", "requeue", "allowed (JobRequeue=1)")
     size = slurm.largest_array()
     if size < 2:
         yield Finding("warn", "arrays", f"MaxArraySize={config.get('MaxArraySize')}: every run is a job of its own",
@@ -147,14 +147,6 @@ def _qos(name: str, default: str) -> dict[str, str]:
         if found == name:
             return {"PreemptMode": default if mode in ("", "cluster") else mode.upper(), "GraceTime": grace or "0"}
     return {"PreemptMode": default}
-
-
-def _requeue(config: Mapping[str, str]) -> Iterator[Finding]:
-    if config.get("JobRequeue") == "0":
-        yield Finding("warn", "requeue", "JobRequeue=0: only jobs that ask are put back in the queue; runs do ask",
-                      "--probe tries whether that is enough here")  # fmt: skip
-    else:
-        yield Finding("ok", "requeue", "allowed (JobRequeue=1)")
 
 
 def _lead(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:

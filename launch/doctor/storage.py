@@ -10,14 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from golang.runfolder import files
 from launch.doctor.finding import Finding
 
 # File systems that several machines see; FUSE ones are named fuse.NAME.
-SHARED = frozenset(
-    {
-        "nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "panfs", "wekafs", "pvfs2", "orangefs", "afs", "cifs",
-        "smb3", "ocfs2", "gfs2", "daos", "glusterfs", "vast",
-    }
+SHARED = (
+    "nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "panfs", "wekafs", "pvfs2", "orangefs", "afs", "cifs", "smb3",
+    "ocfs2", "gfs2", "daos", "glusterfs", "vast",
 )  # fmt: skip
 _BLOCK = 4 * 2**20  # bytes of the file that is timed
 _SLOW = 1.0  # seconds for it
@@ -76,21 +75,11 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> tu
 
 
 def _time_to_be_safe(folder: Path) -> float:
-    """Seconds, as a checkpoint is written: file, rename, folder; the median of three. Raises OSError."""
+    """Seconds, as a checkpoint is written; the median of three. Raises OSError."""
     times = []
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as name:
         for number in range(3):
             began = time.monotonic()
-            part = Path(name) / f".{number}"
-            with part.open("wb") as file:
-                file.write(os.urandom(_BLOCK))
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(Path(name) / str(number))
-            descriptor = os.open(name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            files.put(Path(name) / str(number), lambda file: file.write(os.urandom(_BLOCK)))
             times.append(time.monotonic() - began)
     return statistics.median(times)

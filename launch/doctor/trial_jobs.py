@@ -104,13 +104,12 @@ def _send(folder: Path, kind: str, options: Mapping[str, str]) -> str:
         "#!/bin/bash\n[ \"${SLURM_RESTART_COUNT:-0}\" -gt 0 ] && exit 0\n"
         f"cd {shlex.quote(str(folder))} || exit 1\nKIND={kind} exec srun --ntasks=1 bash task.sh\n"
     )  # fmt: skip
-    command: list[str | Path] = ["sbatch", "--parsable", "--requeue"]
-    command += [*(f"--{name}={value}" for name, value in told.items()), script]
-    return slurm.run(command).strip().partition(";")[0]
+    words = ["sbatch", "--parsable", "--requeue", *(f"--{name}={value}" for name, value in told.items()), str(script)]
+    return slurm.run(words).strip().partition(";")[0]
 
 
-def _started(job: _Trial) -> Iterator[Finding]:
-    """Nothing, if it started; else why not."""
+def _not_started(job: _Trial) -> Finding | None:
+    """Waits until it has started; else why not."""
     deadline = time.monotonic() + START
     running = None
     while not job.heard():
@@ -118,37 +117,33 @@ def _started(job: _Trial) -> Iterator[Finding]:
         running = running or (time.monotonic() if record.get("JobState") != "PENDING" else None)
         if running is not None and time.monotonic() > running + END:
             said = f"job {job.id} ran on {record.get('BatchHost')} and wrote nothing to {job.folder.parent}"
-            yield Finding("fail", "folder on nodes", said,
-                          "put runs where nodes see them: runs_dir=PATH on a shared file system")  # fmt: skip
-            return
+            remedy = "put runs where nodes see them: runs_dir=PATH on a shared file system"
+            return Finding("fail", "folder on nodes", said, remedy)
         if time.monotonic() > deadline and running is None:
-            yield Finding("warn", "probe", f"job {job.id} did not start within {START:.0f} s ({record.get('Reason')})",
-                          "try again when the partition is less busy, or --partition=OTHER")  # fmt: skip
-            return
+            said = f"job {job.id} did not start within {START:.0f} s ({record.get('Reason')})"
+            remedy = "try again when the partition is less busy, or --partition=OTHER"
+            return Finding("warn", "probe", said, remedy)
         time.sleep(0.3)
+    return None
 
 
 def _cancelled(job: _Trial) -> Iterator[Finding]:
-    late = list(_started(job))
-    if late:
-        yield from late
+    if late := _not_started(job):
+        yield late
         return
     yield Finding("ok", "folder on nodes", f"{job.heard()['start'][1]} writes to {job.folder.parent}")
     began = time.monotonic()
     slurm.run(["scancel", job.id])
-    heard = job.wait({"TERM"}, END)
-    took = time.monotonic() - began
-    if "TERM" not in heard:
+    if "TERM" in job.wait({"TERM"}, END):
+        yield Finding("ok", "scancel", f"TERM reached a task {time.monotonic() - began:.1f} s after scancel")
+    else:
         yield Finding("fail", "scancel", f"no TERM reached a task within {END:.0f} s",
                       "a cancelled run is killed without a save: lower checkpoint.every_minutes")  # fmt: skip
-    else:
-        yield Finding("ok", "scancel", f"TERM reached a task {took:.1f} s after scancel")
 
 
 def _warned_and_requeued(job: _Trial) -> Iterator[Finding]:
-    late = list(_started(job))
-    if late:
-        yield from late
+    if late := _not_started(job):
+        yield late
         return
     heard = job.wait({"accepted", "refused"}, LIMIT + END)
     if "USR2" not in heard:

@@ -24,7 +24,7 @@ from golang.world import World
 from launch.node.rendezvous import meet
 from launch.node.requeue import Requeue, job_id, say
 from launch.sweep import here, ledger
-from launch.sweep.find import run_of
+from launch.sweep.find import runs_of
 
 PATIENCE = 3  # attempts in a row that end with nothing newly saved
 log = logging.getLogger("golang")
@@ -37,10 +37,9 @@ class Task:
     path: str
 
     def __call__(self) -> int:
-        status = main(self.path)
-        if status:
+        if status := main(self.path):
             sys.exit(status)
-        return status
+        return 0
 
     def checkpoint(self) -> Any:  # noqa: ANN401 - submitit has no types
         """submitit's protocol: the same call again continues the run from its folder."""
@@ -80,10 +79,14 @@ def main(path: str) -> int:
         marks.write("final" if error.exit_status in exits.FOR_GOOD else "failure", str(error))
         status = error.exit_status
     except Exception as error:
-        marks.write("failure" if _may_go_better(error) else "final", f"{type(error).__name__}: {error}")
+        from golang.engine.causes import classify
+
+        marks.write("failure" if classify(error).retry else "final", f"{type(error).__name__}: {error}")
         raise
     if status in exits.FOR_GOOD:
-        marks.write("final", _reason(run) or f"exit status {status}: see {run.path}/logs")
+        cause = last.cause() if (last := run.last_attempt()) else {}
+        said = f"{cause.get('cause')}: {cause.get('message')}" if cause else ""
+        marks.write("final", said or f"exit status {status}: see {run.logs}")
     if world.rank == 0:
         if run.done:
             say(run.path, "finished")
@@ -96,19 +99,6 @@ class NoProgressError(GolangError):
     """Too many attempts in a row ended where they began."""
 
     exit_status = exits.NO_PROGRESS
-
-
-def _may_go_better(error: Exception) -> bool:
-    from golang.engine.causes import classify
-
-    return classify(error).retry
-
-
-def _reason(run: RunFolder) -> str:
-    """What the newest attempt failed of, in its own words."""
-    last = run.last_attempt()
-    cause = last.cause() if last else {}
-    return f"{cause.get('cause')}: {cause.get('message')}" if cause else ""
 
 
 @dataclass(frozen=True)
@@ -161,14 +151,8 @@ def _announce(run: RunFolder) -> None:
             f"cause.json below {run.attempts} say why. A shorter checkpoint.every_minutes or a longer cluster.time may "
             "help; then type the same command again"
         )
-    say(
-        run.path,
-        "attempt",
-        attempt=before.number + 1 if before else 0,
-        resumes=resumes,
-        reached=status.get("step", 0),
-        node=os.environ.get("SLURM_JOB_NODELIST", ""),
-    )
+    number, node = before.number + 1 if before else 0, os.environ.get("SLURM_JOB_NODELIST", "")
+    say(run.path, "attempt", attempt=number, resumes=resumes, reached=status.get("step", 0), node=node)
 
 
 def _wait_for(config: Config, run: RunFolder, world: World) -> None:
@@ -176,7 +160,7 @@ def _wait_for(config: Config, run: RunFolder, world: World) -> None:
     dependencies."""
     if world.launcher != "submitit" or not config.evaluation.run:
         return
-    parent = run_of(Path(config.evaluation.checkpoint or ""))
+    (parent,) = runs_of(run.path.parent, [Path(config.evaluation.checkpoint or "")])
     while not RunFolder(parent.path).done and here.controller(parent) is not None:
         time.sleep(0.5)
 

@@ -98,7 +98,9 @@ class Requeue(Listener):
         try:
             record = slurm.record(job, PATIENCE)
             verdict = decide(record, restarts)
-            out_of_time = self._put_back_by_its_script(job, restarts)
+            # While the tasks are there, the batch script puts back a job that has no time left to wait for them.
+            asked = {"event": "requeued", "by": "batch script", "job": job, "restarts": restarts}
+            out_of_time = any(asked.items() <= line.items() for line in ledger.read(self.run_dir.parent))
             cause = Word.TIME_LIMIT if out_of_time else name_cause(verdict, record, cause)
             self._note(cause)
             if verdict is Verdict.REQUEUE and record.get("BatchFlag") == "0":
@@ -118,33 +120,22 @@ class Requeue(Listener):
         except SlurmError as error:
             log.warning("%s. The run is saved; the batch script will try again to put job %s in the queue", error, job)
 
-    def _put_back_by_its_script(self, job: str, restarts: int) -> bool:
-        """While the tasks are there, the batch script does that where no time is left to wait for them."""
-        asked = {"event": "requeued", "by": "batch script", "job": job, "restarts": restarts}
-        return any(asked.items() <= line.items() for line in ledger.read(self.run_dir.parent))
-
     def _note(self, cause: str) -> None:
         """The newest attempt's cause.json by Slurm's word."""
         attempt = RunFolder(self.run_dir).last_attempt()
         assert attempt is not None
-        heard = {"step": 0} | attempt.cause()
+        heard = {key: value for key, value in ({"step": 0} | attempt.cause()).items() if key not in ("cause", "at")}
         with contextlib.suppress(OSError):
-            attempt.write_cause(cause, **{key: value for key, value in heard.items() if key not in ("cause", "at")})
+            attempt.write_cause(cause, **heard)
 
 
 def say(run_dir: Path, event: ledger.Event, **facts: object) -> None:
     """A line in the sweep's ledger about this run; a full disk must not stop a run."""
     try:
         ledger.append(
-            run_dir.parent,
-            event,
-            run=run_dir.name.rpartition("-")[2],
-            folder=run_dir.name,
-            submission=os.environ.get("GOLANG_SUBMISSION", ""),
-            job=os.environ.get("GOLANG_JOB", "") or job_id(),
-            restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
-            at=round(time.time(), 2),
-            **facts,
-        )
+            run_dir.parent, event, run=run_dir.name.rpartition("-")[2], folder=run_dir.name,
+            submission=os.environ.get("GOLANG_SUBMISSION", ""), job=os.environ.get("GOLANG_JOB", "") or job_id(),
+            restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")), at=round(time.time(), 2), **facts,
+        )  # fmt: skip
     except ledger.LedgerError as error:
         log.warning("%s", error)

@@ -84,13 +84,12 @@ def _effects(part: Any, effects: Sequence[Effect], what: str) -> None:  # noqa: 
 
 def _time_line(part: Any, runs: Sequence[RunOutcome], labels: Sequence[str], size: int) -> None:  # noqa: ANN401
     panel = part.subplots()
-    starts = [time for run in runs for time in (*run.submitted, *(attempt.began for attempt in run.attempts))]
-    zero = min(starts, default=0.0)
+    starts = [[*run.submitted, *(attempt.began for attempt in run.attempts)] for run in runs]
+    zero = min((time for times in starts for time in times), default=0.0)
     last = max((attempt.ended for run in runs for attempt in run.attempts), default=zero + 1)
     unit, name = _unit(last - zero)
     styles = _styles(runs)
-    for place, run in enumerate(runs):
-        known = [*run.submitted, *(attempt.began for attempt in run.attempts)]
+    for place, (run, known) in enumerate(zip(runs, starts, strict=True)):
         ends = [attempt.ended for attempt in run.attempts] or known
         if known:
             panel.plot([(min(known) - zero) / unit, (max(ends) - zero) / unit], [place, place], color=FAINT, zorder=1)

@@ -41,8 +41,7 @@ def best_first(runs: Sequence[RunOutcome]) -> list[RunOutcome]:
     """By mAP; then those without one, by loss; then the rest by name."""
     name = measure(runs)
     return sorted(
-        runs,
-        key=lambda run: (-run.scores.get(name, -math.inf), math.inf if run.loss is None else run.loss, run.name),
+        runs, key=lambda run: (-run.scores.get(name, -math.inf), math.inf if run.loss is None else run.loss, run.name)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,9 +111,7 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> RunOutcome:
         total=attempts[-1].total if attempts else 0,
         useful=_useful(metrics, attempts),
         attempts=tuple(attempts),
-        submitted=tuple(
-            when for line in lines if line["event"] == "submitted" and (when := _when(line["time"])) is not None
-        ),
+        submitted=tuple(filter(None, (_when(line["time"]) for line in lines if line["event"] == "submitted"))),
         failures=(
             *((str(one.number), one.cause, one.message) for one in attempts if one.message is not None),
             *(("launcher", "failed", str(line.get("reason", ""))[:400]) for line in lines if line["event"] == "failed"),
@@ -150,7 +149,7 @@ def _attempts(folder: RunFolder, logged: Mapping[int, float]) -> Iterator[Span]:
         # An attempt that said nothing at its end is under way, or it was killed or lost.
         ended_by = str(cause.get("cause", "running" if attempt.newest and folder.held else "lost"))
         silence = "it ended without a word: killed, or its node was lost" if ended_by == "lost" else None
-        message = cause.get("message", silence)
+        message = str(cause["message"])[:400] if "message" in cause else silence
         yield Span(
             number=number,
             began=began,
@@ -161,17 +160,16 @@ def _attempts(folder: RunFolder, logged: Mapping[int, float]) -> Iterator[Span]:
             reached=_count(cause.get("step")) or _count(status.get("step")),
             total=_count(status.get("total")),
             cause=ended_by,
-            message=None if message is None else str(message)[:400],
+            message=message,
         )
 
 
 def _measures_another(folder: RunFolder) -> bool:
     """Whether it is an evaluation, whose result lies with a run."""
-    try:
+    with contextlib.suppress(GolangError):
         config = folder.config()
-    except GolangError:
-        return False
-    return config.evaluation.checkpoint is not None and measured(config, folder.path) != folder.path
+        return config.evaluation.checkpoint is not None and measured(config, folder.path) != folder.path
+    return False
 
 
 def _overrides(folder: RunFolder) -> Iterator[tuple[str, str]]:
@@ -193,7 +191,6 @@ def _count(value: object) -> int:
 
 
 def _when(stamp: object) -> float | None:
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         return datetime.strptime(str(stamp), "%Y-%m-%dT%H:%M:%S%z").astimezone().timestamp()
-    except (ValueError, OverflowError):
-        return None
+    return None

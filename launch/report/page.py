@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from golang.drawing import MissingMatplotlibError
@@ -35,25 +35,21 @@ def write(sweep: Path) -> list[Path]:
     runs = best_first(outcomes(sweep))
     if not runs:
         raise ReportError(f"{sweep} holds no run to report on; python -m launch status lists what there is")
-    folder = Sweep(sweep).report
-    if folder.is_symlink():
-        raise ReportError(f"{folder} is a link to elsewhere, and a report stays in its sweep; delete it")
+    place = Sweep(sweep)
+    made = [place.report_text]
+    if place.report.is_symlink():
+        raise ReportError(f"{place.report} is a link to elsewhere, and a report stays in its sweep; delete it")
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        made, remark = _picture(runs, folder)
-        text = "\n".join(_lines(sweep, runs, remark))
-        files.write(folder / "report.md", text + "\n")
+        place.report.mkdir(mode=0o700, exist_ok=True)
+        try:
+            made.append(draw(runs, place.report_picture))
+            picture = "![runs, effects, time line](report.png)"
+        except MissingMatplotlibError as error:
+            picture = f"No picture: {error}"
+        files.write(place.report_text, "\n".join(_lines(sweep, runs, picture)) + "\n")
     except OSError as error:
-        raise ReportError(f"can't write to {folder}: {error.strerror}; make room, or report on a copy") from error
-    return [folder / "report.md", *made]
-
-
-def _picture(runs: Sequence[RunOutcome], folder: Path) -> tuple[list[Path], str]:
-    """The picture, and what to say in its place."""
-    try:
-        return [draw(runs, folder / "report.png")], "![runs, effects, time line](report.png)"
-    except MissingMatplotlibError as error:
-        return [], f"No picture: {error}"
+        raise ReportError(f"can't write to {place.report}: {error.strerror}; make room, or report on a copy") from error
+    return made
 
 
 def _lines(sweep: Path, runs: Sequence[RunOutcome], picture: str) -> Iterator[str]:
@@ -70,18 +66,14 @@ def _table_of_runs(runs: Sequence[RunOutcome]) -> Iterator[str]:
     name = measure(runs)
     others = sorted({key for run in runs for key in run.scores} - {name})
     keys = axes(runs)
+    rows = [
+        [number, *(run.settings.get(key, "–") for key in keys),
+         *(_figure(run.scores.get(key), 2) for key in (name, *others)), _figure(run.loss, 4),
+         f"{run.step}/{run.total}" if run.total else run.step, run.state, run.name]
+        for number, run in enumerate(runs, start=1)
+    ]  # fmt: skip
     heads = ["#", *keys, f"mAP ({name})" if name else "mAP", *others, "loss", "steps", "state", "run"]
-    yield from _table(
-        heads,
-        (
-            [
-                str(number), *(run.settings.get(key, "–") for key in keys), _figure(run.scores.get(name), 2),
-                *(_figure(run.scores.get(key), 2) for key in others), _figure(run.loss, 4),
-                f"{run.step}/{run.total}" if run.total else str(run.step), run.state, run.name,
-            ]
-            for number, run in enumerate(runs, start=1)
-        ),
-    )  # fmt: skip
+    yield from _table(heads, rows)
     if any(name not in run.scores for run in runs):
         yield from ("", "Runs without an mAP come last, by the loss of their last log line; where they have come "
                     "differently far, losses do not compare.")  # fmt: skip
@@ -99,7 +91,7 @@ def _effects(runs: Sequence[RunOutcome]) -> Iterator[str]:
     yield from ("## What each setting does", "", explained, "")
     rows = [
         [effect.key, level.value, _figure(level.mean, 3), f"{_figure(level.low, 3)} – {_figure(level.high, 3)}",
-         str(level.runs), "" if effect.balanced else "not balanced: no cell has all values"]
+         level.runs, "" if effect.balanced else "not balanced: no cell has all values"]
         for effect in found for level in effect.levels
     ]  # fmt: skip
     yield from (*_table(["setting", "value", f"mean {what}", "lowest – highest", "runs", ""], rows), "")
@@ -116,9 +108,8 @@ def _goodput(runs: Sequence[RunOutcome]) -> Iterator[str]:
     yield f"**{100 * useful / total:.1f} %**: {useful:,.0f} of {total:,.0f} GPU-seconds; {again} steps were done again."
     yield from ("", GOODPUT, "")
     rows = [
-        [str(number), f"{run.useful:,.0f}", f"{run.total_seconds:,.0f}",
-         "–" if run.goodput is None else f"{100 * run.goodput:.1f} %", str(run.repeated),
-         str(len(run.attempts))]
+        [number, f"{run.useful:,.0f}", f"{run.total_seconds:,.0f}",
+         "–" if run.goodput is None else f"{100 * run.goodput:.1f} %", run.repeated, len(run.attempts)]
         for number, run in enumerate(runs, start=1)
     ]  # fmt: skip
     yield from (*_table(["#", "useful", "total", "goodput", "steps done again", "attempts"], rows), "")
@@ -126,8 +117,8 @@ def _goodput(runs: Sequence[RunOutcome]) -> Iterator[str]:
 
 def _table_of_attempts(runs: Sequence[RunOutcome]) -> Iterator[str]:
     rows = [
-        [str(number), str(attempt.number), attempt.shown_start, f"{attempt.seconds:,.0f}", str(attempt.ranks),
-         attempt.host, str(attempt.resumed), str(attempt.reached), attempt.cause]
+        [number, attempt.number, attempt.shown_start, f"{attempt.seconds:,.0f}", attempt.ranks, attempt.host,
+         attempt.resumed, attempt.reached, attempt.cause]
         for number, run in enumerate(runs, start=1) for attempt in run.attempts
     ]  # fmt: skip
     heads = ["#", "attempt", "began", "seconds", "ranks", "node", "from step", "to step", "ended by"]
@@ -140,18 +131,15 @@ def _failures(runs: Sequence[RunOutcome]) -> Iterator[str]:
     if ends:
         ended = ", ".join(f"{cause} {count}" for cause, count in ends.most_common())
         yield from (f"Attempts that ended before the run was finished: {_plain(ended)}.", "")
-    rows = [
-        [str(number), where, cause, message]
-        for number, run in enumerate(runs, start=1) for where, cause, message in run.failures
-    ]  # fmt: skip
+    rows = [[number, *failure] for number, run in enumerate(runs, start=1) for failure in run.failures]
     yield from _table(["#", "attempt", "cause", "message"], rows) if rows else ("No attempt failed.",)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(map(_plain, heads)) + " |"
-    yield "|" + "---|" * len(heads)
-    for row in rows:
-        yield "| " + " | ".join(map(_plain, row)) + " |"
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    for row in (heads, *rows):
+        yield "| " + " | ".join(_plain(str(cell)) for cell in row) + " |"
+        if row is heads:
+            yield "|" + "---|" * len(heads)
 
 
 def _plain(text: str) -> str:

@@ -68,14 +68,9 @@ class Script:
     def options(self, submission: str, output: str) -> dict[str, str]:
         """Options of sbatch by their long names; "true" stands for one without a value."""
         options = {
-            "job-name": self.name,
-            "comment": COMMENT + submission,
-            "output": output,
-            "open-mode": "append",
-            "requeue": "true",
-            "signal": f"USR2@{self.lead}",
-            "ntasks-per-node": str(self.cluster.tasks),
-        }
+            "job-name": self.name, "comment": COMMENT + submission, "output": output, "open-mode": "append",
+            "requeue": "true", "signal": f"USR2@{self.lead}", "ntasks-per-node": str(self.cluster.tasks),
+        }  # fmt: skip
         for name in _PASSED:
             value = getattr(self.cluster, name)
             if value not in (None, False):
@@ -93,9 +88,9 @@ class Script:
 
     def _text(self, options: Mapping[str, str], which: str, submission: str) -> str:
         layout = snapshot.layout(self.code)
-        lines = ["#!/bin/bash"]
-        lines += [f"#SBATCH {_option(name, value)}" for name, value in sorted(options.items())]
-        lines += [
+        lines = [
+            "#!/bin/bash",
+            *(f"#SBATCH {_option(name, value)}" for name, value in sorted(options.items())),
             "",
             which,
             f"MAX_RETRIES={self.cluster.max_retries}",

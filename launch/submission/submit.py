@@ -19,7 +19,7 @@ from launch.settings import Cluster
 from launch.submission.executors import send_here, send_to_slurm
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import here, ledger, snapshot
-from launch.sweep.folder import Plan, Planned, Sweep, describe, freeze, frozen_code, hold, unwritable
+from launch.sweep.folder import Plan, Planned, Sweep, describe, freeze, frozen_code, hold, writing
 
 log = logging.getLogger(__name__)
 UNANSWERED = 2.0  # seconds in which sbatch, whose launcher died, may still be heard by Slurm
@@ -64,29 +64,22 @@ def _arrays(
 ) -> list[tuple[Script, list[Planned]]]:
     """Runs that can share an array. Evaluations of the elements of one array are one, element by element; others wait
     for their run's job alone."""
+    jobs = {run.id: fate.job for run in runs if (fate := fates.get(run.after)) and fate.word != "finished"}
+    arrays = {id: job.partition("_")[0] for id, job in jobs.items()}
     groups: dict[tuple[str, ...], list[Planned]] = {}
     for run in runs:
-        before = fates.get(run.after)
-        job = before.job if before is not None and before.word != "finished" else ""
-        groups.setdefault((repr(scripts[run.id]), *_kind(run, job)), []).append(run)
+        kind = (result_name(run.config), arrays[run.id]) if run.id in jobs else ()
+        groups.setdefault((repr(scripts[run.id]), *kind), []).append(run)
     found = []
     for group in groups.values():
-        first = fates.get(group[0].after)
-        jobs = [fates[run.after].job for run in group] if first is not None and first.word != "finished" else []
-        array = jobs[0].partition("_")[0] if jobs else ""
-        if not jobs:
-            found.append((scripts[group[0].id], group))
-        elif len(jobs) > 1 and jobs == [f"{array}_{index}" for index in range(len(jobs))]:
-            found.append((_after(scripts[group[0].id], f"aftercorr:{array}"), group))
+        script, array = scripts[group[0].id], arrays.get(group[0].id)
+        if array is None:
+            found.append((script, group))
+        elif len(group) > 1 and [jobs[run.id] for run in group] == [f"{array}_{i}" for i in range(len(group))]:
+            found.append((_after(script, f"aftercorr:{array}"), group))
         else:
-            pairs = zip(group, jobs, strict=True)
-            found += [(_after(scripts[run.id], f"afterok:{job}"), [run]) for run, job in pairs]
+            found += [(_after(script, f"afterok:{jobs[run.id]}"), [run]) for run in group]
     return found
-
-
-def _kind(run: Planned, job: str) -> tuple[str, ...]:
-    """Runs of one kind may wait as one array: the same evaluation, of elements of the same array."""
-    return (result_name(run.config), job.partition("_")[0]) if job else ()
 
 
 def _after(script: Script, dependency: str) -> Script:
@@ -137,8 +130,7 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
     unanswered = [line for line in lines if line["event"] == "intent" and line["submission"] not in answered]
     if unanswered:
         # Its launcher was killed, and sbatch may be on its way: Slurm is to have the last word.
-        at = unanswered[-1].get("at", 0)
-        at = at if isinstance(at, (int, float)) else 0
+        at = as_number(unanswered[-1].get("at")) or 0.0
         time.sleep(max(0.0, min(UNANSWERED, at + UNANSWERED - time.time())))
     own = {run_submission(run): run.id for run in plan.runs}
     members: dict[str, list[str]] = {}
@@ -180,11 +172,9 @@ def _script(run: Planned, code: Path) -> Script:
 
 def _write(script: Script, run: Planned) -> None:
     freeze(run, script.code)
-    try:
+    with writing(run.folder):
         text = script.for_run(run.folder, run_submission(run))
         files.write(RunFolder(run.folder).script, text, durable=False)
-    except OSError as error:
-        raise unwritable(run.folder, error) from error
 
 
 def _hand_over(
@@ -193,10 +183,8 @@ def _hand_over(
     """One array. The intent is written first; the job's comment carries the submission's id."""
     submission = Sweep(plan.sweep).submission(uuid.uuid4().hex[:12])
     folders = [run.folder for run in runs]
-    try:
+    with writing(submission.path):
         submission.make(folders)
-    except OSError as error:
-        raise unwritable(submission.path, error) from error
     ledger.append_all(plan.sweep, [_line("intent", run, submission.id, "", at=time.time()) for run in runs])
     send = send_here if local else send_to_slurm
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golang.config import Config
-from golang.errors import ConfigError, GolangError
+from golang.errors import ConfigError
 from golang.runfolder import files, lock
 from golang.runfolder.files import make_private, now, read_json, read_plain, refuse_link, yaml_text
 from golang.runfolder.folder import RunFolder
@@ -34,6 +34,8 @@ class Sweep:
         self.code = path / "code"  # holds snapshots
         self.submissions = path / "submissions"
         self.report = path / "report"
+        self.report_text = self.report / "report.md"
+        self.report_picture = self.report / "report.png"
 
     def submission(self, id: str) -> Submission:
         return Submission(self.submissions / id)
@@ -114,17 +116,15 @@ def describe(plan: Plan) -> None:
     values = {
         "command": list(plan.command), "cwd": str(Path.cwd()), "typed": now(), "runs": [run.id for run in plan.runs],
     }  # fmt: skip
-    try:
+    with writing(plan.sweep):
         files.write(Sweep(plan.sweep).description, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
-    except OSError as error:
-        raise unwritable(plan.sweep, error) from error
 
 
 def freeze(run: Planned, code: Path) -> None:
     """Makes the run's folder: config.yaml, overrides.yaml. Raises ConfigError if another run lives there, SubmitError
     if it can't be written."""
     values = {"overrides": list(run.overrides), "code": code.name, "frozen": now()}
-    try:
+    with writing(run.folder):
         # Without waiting for the disk: a thousand runs are made at once, and of a file that a power cut takes the
         # trainer says that it is damaged.
         refuse_link(run.folder)
@@ -135,8 +135,6 @@ def freeze(run: Planned, code: Path) -> None:
         if run.config.tracking.name != "none":
             Ticket.of(folder, durable=False)
         files.write(folder.overrides_file, yaml_text(values), durable=False)
-    except OSError as error:
-        raise unwritable(run.folder, error) from error
 
 
 def frozen_code(folder: Path) -> str:
@@ -149,16 +147,15 @@ def hold(sweep: Path) -> Iterator[int]:
     """Owns the sweep's submissions while entered; the lock's descriptor. Raises LaunchBusyError, SubmitError."""
     with contextlib.ExitStack() as held:
         try:
-            refuse_link(sweep)
-            make_private(sweep)
-            descriptor = held.enter_context(lock.hold(Sweep(sweep).lock, PATIENCE))
+            with writing(sweep):
+                refuse_link(sweep)
+                make_private(sweep)
+                descriptor = held.enter_context(lock.hold(Sweep(sweep).lock, PATIENCE))
         except lock.HeldError as error:
             raise LaunchBusyError(
                 f"another launcher is at work in {sweep}: {error}; wait until it is done, then type the same command "
                 "again"
             ) from None
-        except OSError as error:
-            raise unwritable(sweep, error) from error
         yield descriptor
 
 
@@ -175,8 +172,13 @@ def _pair(override: str) -> tuple[str, str]:
     return key, value
 
 
-def unwritable(path: Path, error: OSError) -> GolangError:
-    return SubmitError(
-        f"can't write to {path}: {error.strerror}; nothing was submitted for it. Make room, or choose another folder "
-        "with runs_dir=PATH, then type the same command again"
-    )
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises SubmitError where `path` can't be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise SubmitError(
+            f"can't write to {path}: {error.strerror}; nothing was submitted for it. Make room, or choose another "
+            "folder with runs_dir=PATH, then type the same command again"
+        ) from error

@@ -42,10 +42,8 @@ def append(sweep: Path, event: Event, **facts: object) -> None:
 
 
 def append_all(sweep: Path, lines: Iterable[Mapping[str, object]]) -> None:
-    """Adds several lines, each with its `event`, in one write, so that lines of two writers never mix.
-
-    Raises LedgerError if they can't be written.
-    """
+    """Adds several lines, each with its `event`, in one write, so that lines of two writers never mix. Raises
+    LedgerError if they can't be written."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     text = "".join(
         json.dumps({"time": stamp, "event": line["event"], **dict.fromkeys(_ALWAYS, ""), **line}, default=str) + "\n"
@@ -53,13 +51,12 @@ def append_all(sweep: Path, lines: Iterable[Mapping[str, object]]) -> None:
     )
     path = Sweep(sweep).ledger
     try:
-        ledger = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            if _ends_in_a_broken_line(ledger):
-                text = "\n" + text  # of a writer that was killed: it must not swallow ours
-            os.write(ledger, text.encode())
-        finally:
-            os.close(ledger)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                text = "\n" + text  # after a line of a writer that was killed: it must not swallow ours
+            file.write(text.encode())
     except OSError as error:
         raise LedgerError(
             f"can't write to {path}: {error.strerror}; make room or choose another folder with runs_dir=PATH"
@@ -93,8 +90,3 @@ def _parse(text: str) -> dict[str, Any] | None:
         return None
     whole = {"time": "", **dict.fromkeys(_ALWAYS, ""), **line}
     return whole if all(isinstance(whole[key], str) for key in ("time", *_ALWAYS)) else None
-
-
-def _ends_in_a_broken_line(ledger: int) -> bool:
-    size = os.fstat(ledger).st_size
-    return size > 0 and os.pread(ledger, 1, size - 1) != b"\n"

@@ -48,10 +48,7 @@ def layout(code: Path) -> Layout:
 
 
 def take(sweep: Path, root: Path = ROOT) -> Path:
-    """The folder `sweep/code/<sha>` that holds the code at `root`; written unless it is there.
-
-    Raises SubmitError if it can't be written.
-    """
+    """The snapshot of the code at `root`, written unless it is there. Raises SubmitError if it can't be."""
     files = [(name, (root / name).read_bytes()) for name in code_files(root)]
     folder = Sweep(sweep).code / _digest(files)
     if kept(sweep, folder.name) is not None:
@@ -62,26 +59,20 @@ def take(sweep: Path, root: Path = ROOT) -> Path:
             target = temporary / name
             make_private(target.parent)
             target.write_bytes(data)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-            shutil.rmtree(temporary, ignore_errors=True)  # another launcher was faster
+        temporary.rename(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise SubmitError(
-            f"can't keep a copy of the code in {folder.parent}: {error.strerror}; make room or choose another folder "
-            "with runs_dir=PATH"
-        ) from error
+        if not folder.is_dir():  # else another launcher was faster
+            raise SubmitError(
+                f"can't keep a copy of the code in {folder.parent}: {error.strerror}; make room or choose another "
+                "folder with runs_dir=PATH"
+            ) from error
     return folder
 
 
 def kept(sweep: Path, name: str) -> Path | None:
-    """The snapshot of that name, None if there is none. Bytecode in it goes: Python would believe it unread.
-
-    Raises SubmitError for a folder that does not hold the code that its name says.
-    """
+    """The snapshot of that name, None if there is none. Bytecode in it goes: Python would believe it unread. Raises
+    SubmitError for a folder that does not hold the code that its name says."""
     folder = Sweep(sweep).code / name
     refuse_link(folder.parent)
     if not re.fullmatch(r"[0-9a-f]{12}", name) or not os.path.lexists(folder):

@@ -230,7 +230,7 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
 
 
 def test_the_pickle_holds_a_path_and_nothing_else() -> None:
-    data = pickle.dumps(Call(script(), Path("/runs/x-a6cec0e8")))
+    data = pickle.dumps(Call(snapshot.layout(Path("/code")).call, "/runs/x-a6cec0e8"))
     assert len(data) < 200 and b"launch.node.entry" in data and pickle.loads(data) == Task("/runs/x-a6cec0e8")
     assert Task("/a").checkpoint().function == Task("/a")
 
