@@ -15,6 +15,7 @@ from launch.errors import SlurmError
 PATIENCE = float(os.environ.get("GOLANG_SLURM_PATIENCE", "60"))  # seconds for the controller, which may be busy
 LOOK = 20  # seconds for it where its answer is only to be shown
 COMMENT = "golang:"  # how our jobs' comments begin
+LOCAL = "local:"  # how ids of jobs begin that run here without Slurm; the controller's pid follows
 # Slurm keeps these for a job that may still run, or run again.
 ACTIVE = (
     "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "STAGE_OUT",
@@ -101,9 +102,8 @@ def our_jobs() -> list[Job]:
 
 
 def ask(jobs: Collection[str]) -> Answer:
-    """The state of jobs by id, as far as Slurm knows them: one squeue for all, then one sacct for those that it has
-    forgotten. Never raises: `trouble` says what went wrong."""
-    jobs = [job for job in jobs if not job.startswith("local:")]
+    """Jobs by id: one squeue for all, one sacct for those it has forgotten. Never raises: `trouble` says why."""
+    jobs = [job for job in jobs if not job.startswith(LOCAL)]
     if not jobs:
         return Answer({})
     if shutil.which("squeue") is None:
@@ -159,8 +159,7 @@ def record(job: str, patience: float = LOOK) -> dict[str, str]:
 
 
 def partitions(names: str | None, patience: float = PATIENCE) -> list[dict[str, str]]:
-    """What `scontrol show partition` says of some, "a,b", or of the default one. Raises SlurmError, also for one that
-    isn't there."""
+    """Some partitions, "a,b", or the default one, by field. Raises SlurmError, also for one that isn't there."""
     lines = run(["scontrol", "--oneliner", "show", "partition"], patience).splitlines()
     there = {found["PartitionName"]: found for line in lines if "PartitionName" in (found := _fields(line))}
     if names is None:
@@ -172,8 +171,7 @@ def partitions(names: str | None, patience: float = PATIENCE) -> list[dict[str, 
 
 
 def grace(partition: Mapping[str, str], config: Mapping[str, str]) -> tuple[str, float, float]:
-    """What becomes of preempted jobs of a partition, the seconds from the first signal to the last TERM, and those
-    from there to KILL."""
+    """What becomes of preempted jobs of a partition; seconds from the first signal to the last TERM, and on to KILL."""
     mode = partition.get("PreemptMode", "OFF").replace("GANG,", "").replace(",GANG", "")
     return mode, duration(partition.get("GraceTime", "0")), duration(config.get("KillWait", "30"))
 

@@ -122,16 +122,13 @@ def _preemption(
     left, save = grace + kill_wait, patient.save
     lost = f"each preemption repeats up to {patient.minutes:g} min of work"
     if save is not None and save + 3 > left:
-        yield Finding(
-            "warn", what, f"{said}: {left:g} s from TERM to KILL, and a save takes {save:.1f} s; {lost}",
-            f"ask for GraceTime={round(save * 2 + 10)}, or lower checkpoint.every_minutes",
-        )  # fmt: skip
+        yield Finding("warn", what, f"{said}: {left:g} s from TERM to KILL, and a save takes {save:.1f} s; {lost}",
+                      f"ask for GraceTime={round(save * 2 + 10)}, or lower checkpoint.every_minutes")  # fmt: skip
     elif grace == 0:
         fits = "" if save is None else f", and a save takes {save:.1f} s"
-        yield Finding(
-            "warn", what, f"{said}: no warning, and KillWait's {kill_wait:g} s to save in{fits}; else {lost}",
-            f"ask for GraceTime={max(30, round((save or 0) * 2 + 10))}, or lower checkpoint.every_minutes",
-        )  # fmt: skip
+        wanted = max(30, round((save or 0) * 2 + 10))
+        yield Finding("warn", what, f"{said}: no warning, and KillWait's {kill_wait:g} s to save in{fits}; else {lost}",
+                      f"ask for GraceTime={wanted}, or lower checkpoint.every_minutes")  # fmt: skip
     else:
         yield Finding("ok", what, f"{said}: runs save in it and come back")
 

@@ -24,18 +24,15 @@ _LITTLE = 10 * 2**30  # bytes free that are few, where no checkpoint tells how m
 
 
 def look(folder: Path, needed: int, unseen: bool) -> Iterator[Finding]:
-    """Findings about `folder`, or the nearest one above it that exists. `needed`: bytes, 0 if unknown; `unseen`: other
-    machines are to use it, and no job of theirs has said that it can."""
+    """About `folder`, or the nearest that exists above it. `needed`: bytes, or 0; `unseen`: by the nodes so far."""
     place = next(path for path in (folder, *folder.parents) if path.is_dir())
     kind, point = file_system(place)
-    shared = kind in SHARED or kind.removeprefix("fuse.") in SHARED
-    if shared or not unseen:
-        yield Finding("ok", "file system", f"{folder} is on {kind} ({point})")
+    there = f"{folder} is on {kind} ({point})"
+    if kind.removeprefix("fuse.") in SHARED or not unseen:
+        yield Finding("ok", "file system", there)
     else:
-        yield Finding(
-            "warn", "file system", f"{folder} is on {kind} ({point}), which often is this machine's alone",
-            "--probe tries it from a node; runs_dir=PATH puts runs on a shared file system",
-        )  # fmt: skip
+        yield Finding("warn", "file system", f"{there}, which often is this machine's alone",
+                      "--probe tries it from a node; runs_dir=PATH puts runs on a shared file system")  # fmt: skip
     try:
         took = _time_to_be_safe(place)
     except OSError as error:
@@ -48,9 +45,8 @@ def look(folder: Path, needed: int, unseen: bool) -> Iterator[Finding]:
                       "a save takes as much longer: put runs on a quicker file system with runs_dir=PATH")  # fmt: skip
     else:
         yield Finding("ok", "run folder", f"writable; {rate}")
-    free = shutil.disk_usage(place).free
-    said = f"{free / 2**30:,.1f} GiB free (a quota may leave less)"
-    said += f"; the runs' checkpoints need up to {needed / 2**30:,.1f} GiB" if needed else ""
+    free, more = shutil.disk_usage(place).free, f"; the runs' checkpoints need up to {needed / 2**30:,.1f} GiB"
+    said = f"{free / 2**30:,.1f} GiB free (a quota may leave less){more if needed else ''}"
     if free < needed:
         yield Finding("fail", "room", said, "make room, lower checkpoint.keep_last, or choose another runs_dir=PATH")
     elif not needed and free < _LITTLE:

@@ -1,8 +1,5 @@
-"""Two small jobs that try what runs rely on: the warning of a time limit, scancel's signal, a requeue from inside.
-
-One waits for its USR2 and then puts itself back in the queue, the other is cancelled. Each writes what it hears to
-a folder beside the runs, which goes again with the jobs.
-"""
+"""Two small jobs that try what runs rely on: one waits for the warning of its time limit and then requeues itself, the
+other is cancelled. Each writes what it hears to a folder beside the runs, which goes again with the jobs."""
 
 from __future__ import annotations
 
@@ -72,8 +69,7 @@ class _Trial:
 
 
 def probe(place: Path, options: Mapping[str, str]) -> Iterator[Finding]:
-    """Sends the jobs with the partition, account, … of `options`, and says what they found. Takes a minute, and the
-    time that they wait for their start; leaves neither jobs nor files."""
+    """Sends the jobs with the partition, account, … of `options`; what they found, a minute after they have started."""
     jobs: list[_Trial] = []
     try:
         folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=place))

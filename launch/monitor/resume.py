@@ -25,8 +25,7 @@ class ResumeError(GolangError):
 
 @dataclass(frozen=True)
 class Typed:
-    """What was typed last for a sweep. A command with a longer list of values includes the one before it; runs that
-    only an earlier command asked for are not `runs` of this one, and are named, not started."""
+    """What was typed last for a sweep."""
 
     sweep: Path
     command: tuple[str, ...]  # run.py and its arguments
@@ -49,11 +48,8 @@ class Typed:
 
 
 def read(sweep: Path, trusted: bool = False) -> Typed:
-    """The last command of a sweep, checked. `trusted`: its settings may run commands as you, wherever it came from.
-
-    Raises ResumeError for a file that is missing, damaged or not written here by this user, for a folder that is
-    gone, and for a program other than this project's run.py.
-    """
+    """The last command of a sweep. Raises ResumeError for a file that is missing, damaged or (unless `trusted`: its
+    settings may run commands as you) not written here by this user, and for a program that is not our run.py."""
     file = Sweep(sweep).description
     if not file.is_file():
         raise ResumeError(

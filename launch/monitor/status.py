@@ -15,6 +15,7 @@ from launch.slurm import Answer, Job, ask
 from launch.sweep import here, ledger
 from launch.sweep.find import Run
 
+_Facts = dict[str, Any]  # from a file
 TURN = "for its turn on this machine"  # what a run waits for that no Slurm knows
 
 
@@ -39,10 +40,8 @@ class Standing:
 def standings(runs: Sequence[Run]) -> tuple[list[Standing], str]:
     """How each run stands, and what of Slurm could not be asked ('' if all is well)."""
     answer = ask({run.job for run in runs if run.job})
-    events = {
-        sweep: {line["folder"]: line for line in ledger.read(sweep) if line["folder"]}
-        for sweep in {run.sweep for run in runs}
-    }
+    sweeps = {run.sweep for run in runs}
+    events = {sweep: {line["folder"]: line for line in ledger.read(sweep)} for sweep in sweeps}
     return [_standing(run, answer, events[run.sweep].get(run.path.name, {})) for run in runs], answer.trouble
 
 
@@ -50,7 +49,7 @@ def as_json(lines: Sequence[Standing]) -> str:
     return json.dumps([asdict(line) for line in lines], indent=1)
 
 
-def _standing(run: Run, answer: Answer, event: dict[str, Any]) -> Standing:
+def _standing(run: Run, answer: Answer, event: _Facts) -> Standing:
     folder, job = RunFolder(run.path), answer.jobs.get(run.job)
     attempts = [Attempt(folder, number) for number in reversed(folder.attempt_numbers())]
     status, cause = (attempts[0].status(), attempts[0].cause()) if attempts else ({}, {})
@@ -73,7 +72,7 @@ def _standing(run: Run, answer: Answer, event: dict[str, Any]) -> Standing:
     )
 
 
-def _evaluated(folder: RunFolder, status: dict[str, Any]) -> dict[str, float]:
+def _evaluated(folder: RunFolder, status: _Facts) -> dict[str, float]:
     """What the run's evaluations found; of one whose result lies with the run it measures, what it says itself."""
     there = results(folder)
     probe = there.pop("linear", {})
@@ -84,12 +83,7 @@ def _evaluated(folder: RunFolder, status: dict[str, Any]) -> dict[str, float]:
 
 
 def _state(
-    folder: RunFolder,
-    job: Job | None,
-    asked: bool,
-    status: dict[str, Any],
-    cause: dict[str, Any],
-    event: dict[str, Any],
+    folder: RunFolder, job: Job | None, asked: bool, status: _Facts, cause: _Facts, event: _Facts
 ) -> tuple[str, str]:
     """The run's state in one word, and the last event; `asked`: whether Slurm would have said of a job it has."""
     said, message = str(cause.get("cause", "")), str(cause.get("message", ""))

@@ -21,11 +21,8 @@ def differing(runs: Sequence[str]) -> dict[str, str]:
     """Short names: what distinguishes each run's label, with its id."""
     split = {name: name.rpartition("-")[0].split(",") for name in runs}
     common = set.intersection(*(set(parts) for parts in split.values())) if len(split) > 1 else set()
-    short = {}
-    for name, parts in split.items():
-        own = ",".join(part for part in parts if part not in common)
-        short[name] = f"{own} {name.rpartition('-')[2]}".strip()
-    return short
+    own = {name: ",".join(part for part in parts if part not in common) for name, parts in split.items()}
+    return {name: f"{words} {name.rpartition('-')[2]}".strip() for name, words in own.items()}
 
 
 def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everything: Sequence[Standing] = ()) -> Any:  # noqa: ANN401 - a rich renderable
@@ -51,17 +48,16 @@ def render(lines: Sequence[Standing], trouble: str, width: int = WIDE, everythin
             table.add_column("last event", overflow="fold")
         names = differing([line.run for line in own])
         for line in own:
-            progress = f"{line.step}/{line.total}" if line.total else "–"
-            loss = "–" if line.loss is None else f"{line.loss:.3f}"
-            state = Text(plain(line.state), style=COLOURS.get(line.state, ""))
-            points = [f"{key} {value:.1f}" if len(line.mAP) > 1 else f"{value:.1f}" for key, value in line.mAP.items()]
-            name = Text(plain(names[line.run]))
-            last = plain(line.last)
+            name, last = Text(plain(names[line.run])), plain(line.last)
             if last and width < WIDE:
                 name.append(f"\n  {last}", style="dim")
-            row: list[Any] = [name, state, progress, loss]
-            row += [*(["\n".join(points) or "–"] if measured else []), str(line.attempts)]
-            table.add_row(*row, *([Text(plain(line.node)), Text(last)] if width >= WIDE else []))
+            points = [f"{key} {value:.1f}" if len(line.mAP) > 1 else f"{value:.1f}" for key, value in line.mAP.items()]
+            table.add_row(
+                name, Text(plain(line.state), style=COLOURS.get(line.state, "")),
+                f"{line.step}/{line.total}" if line.total else "–", "–" if line.loss is None else f"{line.loss:.3f}",
+                *(["\n".join(points) or "–"] if measured else []), str(line.attempts),
+                *([Text(plain(line.node)), Text(last)] if width >= WIDE else []),
+            )  # fmt: skip
         parts += [title, table]
     if trouble:
         parts.append(Text(plain(trouble), style="yellow"))

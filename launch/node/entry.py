@@ -131,8 +131,7 @@ class _Marks:
 
 
 def _announce(run: RunFolder) -> None:
-    """The attempt that begins, and what the one before had done that will be done again. Raises NoProgressError where
-    too many attempts of this job began at the same step."""
+    """The attempt that begins. Raises NoProgressError where too many of this job began at the same step."""
     before = run.last_attempt()
     status = before.status() if before else {}
     resumes = max((entry.step for entry in entries(run)), default=0)
@@ -156,8 +155,7 @@ def _announce(run: RunFolder) -> None:
 
 
 def _wait_for(config: Config, run: RunFolder, world: World) -> None:
-    """On this machine: until the run that is to be evaluated has finished, or is no longer under way. Slurm has
-    dependencies."""
+    """Until the run that is to be evaluated is no longer under way on this machine. Slurm has dependencies."""
     if world.launcher != "submitit" or not config.evaluation.run:
         return
     (parent,) = runs_of(run.path.parent, [Path(config.evaluation.checkpoint or "")])

@@ -1,7 +1,4 @@
-"""What becomes of a run that was stopped: Slurm's word, not a guess.
-
-launch/node/job.sh holds the same table for a batch script whose tasks could not ask.
-"""
+"""What becomes of a run that was stopped, by Slurm's word; job.sh holds the same table for tasks that could not ask."""
 
 from __future__ import annotations
 

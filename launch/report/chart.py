@@ -104,9 +104,9 @@ def _time_line(part: Any, runs: Sequence[RunOutcome], labels: Sequence[str], siz
     panel.set_xlabel(f"{name} since the first submission or start; grey: waiting", fontsize=9)
     panel.set_title("Attempts, by what ended them", loc="left", color=INK, fontsize=10)
     patch = matplotlib("patches").Patch
+    looks = {_plain(_short(cause, 24)): style for cause, style in styles.items()}
     marks = [
-        patch(facecolor=color, hatch=hatch, edgecolor="white", label=_plain(_short(cause, 24)))
-        for cause, (color, hatch) in styles.items()
+        patch(facecolor=color, hatch=hatch, edgecolor="white", label=label) for label, (color, hatch) in looks.items()
     ]
     if marks:
         part.legend(handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=8)

@@ -82,8 +82,7 @@ class RunOutcome:
 
 
 def outcomes(sweep: Path) -> list[RunOutcome]:
-    """All runs of a sweep; evaluations of a run are figures of that run. What is missing or damaged in a folder is left
-    out, never guessed."""
+    """All runs of a sweep, with evaluations as figures of their runs. What is missing or damaged is never guessed."""
     lines = ledger.read(sweep)
     return [
         _outcome(run, [line for line in lines if line["folder"] == run.path.name])

@@ -18,7 +18,7 @@ from launch import slurm
 from launch.errors import SlurmError
 from launch.settings import seconds
 from launch.submission.sbatch import Script
-from launch.sweep import here, snapshot
+from launch.sweep import snapshot
 from launch.sweep.folder import Submission
 
 _WEEK = 7 * 86400  # seconds, for a run here whose cluster.time says nothing
@@ -71,17 +71,12 @@ class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]
         cluster = self.script.cluster
         limit = seconds(cluster.time) if cluster.time else _WEEK
         told = {
-            "SUBMITIT_LOCAL_NTASKS": str(cluster.tasks),
-            "SUBMITIT_LOCAL_COMMAND": command,
-            "SUBMITIT_LOCAL_TIMEOUT_S": str(limit),
-            "SUBMITIT_LOCAL_SIGNAL_DELAY_S": str(self.script.lead),
-            "SUBMITIT_LOCAL_NODEID": "0",
-            "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
-            "SUBMITIT_STDERR_TO_STDOUT": "1",
-            "SUBMITIT_EXECUTOR": "local",
-            "SUBMITIT_LOCAL_WITH_SHELL": "",
+            "SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_COMMAND": command, "SUBMITIT_LOCAL_WITH_SHELL": "",
+            "SUBMITIT_LOCAL_NTASKS": str(cluster.tasks), "SUBMITIT_LOCAL_NODEID": "0",
+            "SUBMITIT_LOCAL_JOB_NUM_NODES": "1", "SUBMITIT_LOCAL_TIMEOUT_S": str(limit),
+            "SUBMITIT_LOCAL_SIGNAL_DELAY_S": str(self.script.lead), "SUBMITIT_STDERR_TO_STDOUT": "1",
             "PYTHONSAFEPATH": "1",  # no modules that lie where the command is typed; since Python 3.11
-        }
+        }  # fmt: skip
         process = subprocess.Popen(
             [sys.executable, "-m", "submitit.local._local", str(self.folder)],
             env=slurm.environment() | told,
@@ -96,5 +91,5 @@ def send_here(script: Script, submission: Submission, runs: Sequence[Path], lock
     jobs, address = [], snapshot.layout(script.code).call
     for number, run in enumerate(runs):
         executor = HereExecutor(submission.of_run(number), script, f"{submission.id}.{number}")
-        jobs.append(here.name(executor.submit(Call(address, str(run))).job_id))
+        jobs.append(f"{slurm.LOCAL}{executor.submit(Call(address, str(run))).job_id}")
     return jobs

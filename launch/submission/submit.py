@@ -36,8 +36,8 @@ class Fate:
 
 
 def submit(plan: Plan) -> list[Fate]:
-    """Hands over what is not done or under way; the fate of every run. Raises SlurmError, SubmitError,
-    LaunchBusyError, LedgerError; whatever was handed over before is in the ledger."""
+    """Hands over what is not done or under way; the fate of every run. Raises SlurmError, SubmitError, LaunchBusyError,
+    LedgerError; whatever was handed over before is in the ledger."""
     local = plan.runs[0].cluster.name == "local"
     largest = len(plan.runs) if local else slurm.largest_array()
     with hold(plan.sweep) as lock:
@@ -62,8 +62,7 @@ def submit(plan: Plan) -> list[Fate]:
 def _arrays(
     runs: Sequence[Planned], scripts: dict[str, Script], fates: dict[str, Fate]
 ) -> list[tuple[Script, list[Planned]]]:
-    """Runs that can share an array. Evaluations of the elements of one array are one, element by element; others wait
-    for their run's job alone."""
+    """Runs that can share an array: alike, or evaluations of the elements of one array, in their order."""
     jobs = {run.id: fate.job for run in runs if (fate := fates.get(run.after)) and fate.word != "finished"}
     arrays = {id: job.partition("_")[0] for id, job in jobs.items()}
     groups: dict[tuple[str, ...], list[Planned]] = {}

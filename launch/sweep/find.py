@@ -85,8 +85,7 @@ def find_one(target: str, runs_dir: Path) -> Run:
 
 
 def find_sweep(target: str | None, runs_dir: Path) -> Path:
-    """The one sweep that `target` names: its folder or name, or a run of it; None means the only one there is. Raises
-    NotFoundError if there is none, or naming them if there are several."""
+    """The one sweep that `target` names, or a run of it; None means the only one. Raises NotFoundError."""
     for path in () if target is None else (Path(target), runs_dir / target):
         if path.is_dir() and (Sweep(path).ledger.is_file() or Sweep(path).description.is_file()):
             return path.resolve()

@@ -1,5 +1,4 @@
-"""A sweep: the folder that holds its runs, its code and its ledger; and the runs that a command line plans for it.
-Every path in it is built in this package."""
+"""A sweep: the folder that holds its runs, its code and its ledger; and the runs that a command line plans for it."""
 
 from __future__ import annotations
 
@@ -111,18 +110,16 @@ def folders(sweep: Path) -> dict[str, Path]:
 
 
 def describe(plan: Plan) -> None:
-    """Writes to sweep.yaml what was typed, for which runs, and the folder's inode, which a copy of the sweep does not
-    have. Raises SubmitError."""
-    values = {
-        "command": list(plan.command), "cwd": str(Path.cwd()), "typed": now(), "runs": [run.id for run in plan.runs],
-    }  # fmt: skip
+    """Writes to sweep.yaml what was typed, and for which runs. Raises SubmitError."""
+    values: dict[str, object] = {"command": list(plan.command), "cwd": str(Path.cwd()), "typed": now()}
     with writing(plan.sweep):
-        files.write(Sweep(plan.sweep).description, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
+        inode = plan.sweep.stat().st_ino  # which a copy of the sweep does not have
+        values |= {"runs": [run.id for run in plan.runs], "folder": inode}
+        files.write(Sweep(plan.sweep).description, yaml_text(values))
 
 
 def freeze(run: Planned, code: Path) -> None:
-    """Makes the run's folder: config.yaml, overrides.yaml. Raises ConfigError if another run lives there, SubmitError
-    if it can't be written."""
+    """Makes the run's folder. Raises ConfigError if another run lives there, SubmitError if it can't be written."""
     values = {"overrides": list(run.overrides), "code": code.name, "frozen": now()}
     with writing(run.folder):
         # Without waiting for the disk: a thousand runs are made at once, and of a file that a power cut takes the

@@ -12,16 +12,9 @@ from pathlib import Path
 
 from golang.runfolder import lock
 from golang.runfolder.folder import RunFolder
-from launch.slurm import COMMENT, Job
+from launch.slurm import COMMENT, LOCAL, Job
 from launch.sweep.find import Run
 from launch.sweep.folder import Sweep
-
-_PREFIX = "local:"  # before the pid of a run's controller, where Slurm's runs have the job's id
-
-
-def name(pid: int | str) -> str:
-    """What the ledger calls a run's job here."""
-    return f"{_PREFIX}{pid}"
 
 
 def jobs(sweep: Path) -> list[Job]:
@@ -29,13 +22,13 @@ def jobs(sweep: Path) -> list[Job]:
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdecimal() and (folder := _folder(process, sweep)) is not None:
-            found.append(Job(name(process.name), "RUNNING", int(folder.name), comment=COMMENT + folder.parent.name))
+            found.append(Job(LOCAL + process.name, "RUNNING", int(folder.name), comment=COMMENT + folder.parent.name))
     return found
 
 
 def controller(run: Run) -> int | None:
     """The process that submitit's local executor left in charge of the run, while it lives; None without one."""
-    pid = run.job.removeprefix(_PREFIX)
+    pid = run.job.removeprefix(LOCAL)
     own = pid != run.job and pid.isdecimal() and _folder(Path("/proc", pid), run.sweep) is not None
     return int(pid) if own else None
 

@@ -42,8 +42,7 @@ def append(sweep: Path, event: Event, **facts: object) -> None:
 
 
 def append_all(sweep: Path, lines: Iterable[Mapping[str, object]]) -> None:
-    """Adds several lines, each with its `event`, in one write, so that lines of two writers never mix. Raises
-    LedgerError if they can't be written."""
+    """Adds several lines, each with its `event`, in one write: those of two writers never mix. Raises LedgerError."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     text = "".join(
         json.dumps({"time": stamp, "event": line["event"], **dict.fromkeys(_ALWAYS, ""), **line}, default=str) + "\n"
