@@ -26,7 +26,7 @@ from torch.utils.data import Dataset, Subset
 from golang.collectives import sum_over_ranks
 from golang.compat import torchvision
 from golang.config import Data
-from golang.data.crops.draw import normalise
+from golang.data.crops.device import normalise
 from golang.data.images import REMEDY, ImageSet
 from golang.data.loader import Loader, close, own_words
 from golang.errors import DataError

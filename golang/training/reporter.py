@@ -59,7 +59,7 @@ class Reporter:
             return
         run, device = session.attempt.run, session.rank.device
         self._metrics = MetricsLog(run.metrics_file, session.done)
-        session.listeners.begun(config, session.attempt)
+        session.tell(lambda listener: listener.begun(config, session.attempt))
         where = f"{session.rank.world.size} × {device.type} in {precision_on(device, config.precision)}"
         log.info(
             "run %s, attempt %d: %d images, %d steps, %d epochs, %s",

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from golang.config import Config
-from golang.data.crops.draw import normalise
+from golang.data.crops.device import normalise
 from golang.data.images import ImageSet
 from golang.data.sets import open_train, open_val
 from golang.engine.session import Outcome

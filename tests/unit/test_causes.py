@@ -61,7 +61,7 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_causes_of_exceptions(error: Exception, name: str, retry: bool) -> None:
     cause = classify(error)
-    assert (cause.name, cause.retry) == (name, retry)
+    assert (cause.word, cause.retry) == (name, retry)
 
 
 def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_save_that_ends_after_the_time_is_of_the_time_limit(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     told = {"job": "7", "restarts": restarts, "by": "batch script"}
     ledger.append(run.path.parent, "requeued", folder=run.path.name, **told)
-    Requeue(run.path, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}).leaving("terminated")
+    Requeue(run.path, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}).left("terminated")
     assert json.loads((run.attempts / "00/cause.json").read_text())["cause"] == cause
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from golang.data.crops.draw import normalise
+from golang.data.crops.device import normalise
 from golang.data.images import ImageSet
 from golang.data.sets import open_val
 from golang.engine.rank import pick_device

@@ -45,7 +45,7 @@ class PeriodicProbe(Listener):
         What has been measured before an interruption is not measured again: a resumed run has the same weights.
         """
         lines = {line["step"]: line for line in read_metrics(self.path)}
-        if step in lines:
+        if step in lines or not self.due(epochs):
             return
         began = time.monotonic()
         self._images = self._images or open_labelled(self.config.data)

@@ -24,8 +24,9 @@ from golang import randomness
 from golang.collectives import gather_rows, sum_over_ranks
 from golang.config import Augment
 from golang.data import loader as loading
-from golang.data.crops import draw as augment
-from golang.data.crops.draw import normalise
+from golang.data.crops import pillow
+from golang.data.crops.device import normalise
+from golang.data.crops.draw import draw
 from golang.data.images import ImageSet
 from golang.data.loader import Loader
 from golang.engine.rank import Rank
@@ -254,9 +255,9 @@ class _Training(Dataset[tuple[Tensor, Tensor]]):
         epoch, index = position
         image, nearest = self.images.load_nearest(index)
         rng = randomness.generator(protocols.SEED, Purpose.VIEW, epoch, index)
-        parameters = augment.draw(rng, *image.size, self.size, protocols.TRAIN_SCALE, _CROPS)
+        parameters = draw(rng, *image.size, protocols.TRAIN_SCALE, _CROPS)
         own = labels[index][None]
-        pixels = augment.apply(image, parameters, self.size)[None]
+        pixels = pillow.apply(image, parameters, self.size)[None]
         return pixels, own if nearest == index else own.new_full(own.shape, IGNORE)
 
 
