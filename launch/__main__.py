@@ -71,11 +71,8 @@ def show_logs(options: argparse.Namespace) -> int:
     """One rank's log."""
     run = find_one(options.target, options.runs_dir)
     folder = RunFolder(run.path)
-    if options.follow:
-        said = logs.follow(run, options.rank, ended=lambda: folder.done)
-    else:
-        said = iter([logs.log_file(run, options.rank, options.attempt).read_text(errors="replace")])
-    for text in said:
+    whole = [] if options.follow else [logs.log_file(run, options.rank, options.attempt).read_text(errors="replace")]
+    for text in whole or logs.follow(run, options.rank, ended=lambda: folder.done):
         sys.stdout.write(plain(text, keep="\n\t"))
         sys.stdout.flush()
     return 0

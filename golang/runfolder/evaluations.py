@@ -1,4 +1,5 @@
-"""Which evaluations settings ask for, each as the settings of a run of its own, and where their results lie."""
+"""Which evaluations settings ask for, each as the settings of a run of its own; where their results lie, and what is in
+them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,20 @@ DATA: dict[Any, Any] = {
     "semisup_coco_10": "coco2014",
     "knn": "coco2014",
 }
-NOT_OURS = ("random_init", "chance")  # results that measure another network than the run's
+PROBE = "linear"  # the quick probe, by the name of its file
+RESULT = "result.json"  # in the folder of each evaluation
+
+
+def results(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What was found in each evaluation of a run, by the name of its folder, and by the quick probe, as PROBE; what
+    cannot be read is not there."""
+    return results_in(run.evaluation)
+
+
+def results_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same of any folder that holds one for each evaluation."""
+    files = {path.parent.name: path for path in sorted(folder.glob(f"*/{RESULT}"))} | {PROBE: folder / f"{PROBE}.json"}
+    return {name: facts for name, path in files.items() if (facts := read_json(path))}
 
 
 def data_of(config: Config, name: str) -> Data:
@@ -101,10 +115,3 @@ def result_name(config: Config) -> str:
     """The folder's name of an evaluation among others of the same weights."""
     (name,) = config.evaluation.protocol
     return f"{name}-published" if config.evaluation.published else name
-
-
-def results(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """What lies in the run's `evaluation`, by name: of the quick probe ("linear" and NOT_OURS), then of each protocol.
-    A damaged file is empty."""
-    files = [*sorted(run.evaluation.glob("*.json")), *sorted(run.evaluation.glob("*/result.json"))]
-    return {file.parent.name if file.name == "result.json" else file.stem: read_json(file) for file in files}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from golang.runfolder.causes import Word
-from golang.runfolder.evaluations import NOT_OURS, results
+from golang.runfolder.evaluations import PROBE, results
 from golang.runfolder.files import as_number
 from golang.runfolder.folder import Attempt, RunFolder
 from launch.slurm import Answer, Job, ask
@@ -60,8 +60,8 @@ def _standing(run: Run, answer: Answer, event: _Facts) -> Standing:
         sweep=run.sweep.name,
         run=run.path.name,
         state=state,
-        step=_whole(progress.get("step")),
-        total=_whole(progress.get("total")),
+        step=int(as_number(progress.get("step")) or 0),
+        total=int(as_number(progress.get("total")) or 0),
         loss=as_number(progress.get("loss")),
         mAP=_evaluated(folder, status),
         attempts=len(attempts),
@@ -74,11 +74,9 @@ def _standing(run: Run, answer: Answer, event: _Facts) -> Standing:
 
 def _evaluated(folder: RunFolder, status: _Facts) -> dict[str, float]:
     """What the run's evaluations found; of one whose result lies with the run it measures, what it says itself."""
-    there = results(folder)
-    probe = there.pop("linear", {})
-    found = {name: facts for name, facts in there.items() if name not in NOT_OURS}
-    own = {} if found else {folder.path.name.partition(",")[0]: status}
-    found |= {"probe": probe} | own
+    found = results(folder)
+    probe = {"probe": found.pop(PROBE, {})}
+    found = (found | probe) if found else probe | {folder.path.name.partition(",")[0]: status}
     return {name: points for name, facts in found.items() if (points := as_number(facts.get("mAP"))) is not None}
 
 
@@ -118,7 +116,3 @@ def _state(
     if sent and asked:  # of an array's element that never started, Slurm keeps nothing
         return "gone", "cancelled before it started? type the same command to submit it again"
     return ("submitted", "") if sent else ("not submitted", "type the same command")
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0

@@ -13,7 +13,7 @@ from golang.config.identity import OUTSIDE, flat
 from golang.errors import GolangError
 from golang.runfolder.causes import LATE
 from golang.runfolder.checkpoints import Entry
-from golang.runfolder.evaluations import NOT_OURS, measured, results
+from golang.runfolder.evaluations import measured, results
 from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import Attempt, RunFolder
 from golang.runfolder.metrics import read_metrics
@@ -98,7 +98,7 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> RunOutcome:
     attempts = list(_attempts(folder, logged))
     settings = {key: str(value) for key, value in flat(read_json(folder.config_file)).items()}
     typed = dict(_overrides(folder))
-    found = {name: as_number(facts.get("mAP")) for name, facts in results(folder).items() if name not in NOT_OURS}
+    found = {name: as_number(facts.get("mAP")) for name, facts in results(folder).items()}
     return RunOutcome(
         name=run.path.name,
         state="finished" if folder.done else attempts[-1].cause if attempts else "not started",
