@@ -11,7 +11,7 @@ from pathlib import Path
 from golang.errors import GolangError
 from golang.runfolder.folder import RunFolder
 from launch.errors import without
-from launch.monitor import cancel, logs, resume, status
+from launch.monitor import cancel, logs, resume, status, table
 from launch.sweep.find import find, find_one, find_sweep
 from launch.text import plain
 
@@ -36,17 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def show_status(options: argparse.Namespace) -> int:
     """A table of runs, or JSON."""
     lines, trouble = status.standings(find(options.target, options.runs_dir))
-    if options.json:
+    if not options.json:
+        table.show(lines, trouble)
+    else:
         print(status.as_json(lines))
-        if trouble:
-            print(trouble, file=sys.stderr)
-        return 0
-    from rich.console import Console
-
-    from launch.monitor.table import render
-
-    console = Console()
-    console.print(render(lines, trouble, console.width))
+        print(trouble, end="\n" if trouble else "", file=sys.stderr)
     return 0
 
 
@@ -107,8 +101,7 @@ def write_report(options: argparse.Namespace) -> int:
     """Writes a sweep's report and says where it is."""
     from launch.report.page import write
 
-    for path in write(find_sweep(options.target, options.runs_dir)):
-        print(plain(str(path)))
+    print(*(plain(str(path)) for path in write(find_sweep(options.target, options.runs_dir))), sep="\n")
     return 0
 
 

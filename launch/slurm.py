@@ -39,14 +39,6 @@ class Job:
         return self.state in ACTIVE
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Jobs by id, and what could not be asked."""
-
-    jobs: dict[str, Job]
-    trouble: str = ""
-
-
 def run(
     command: Sequence[str | Path], patience: float = PATIENCE, keep_open: Sequence[int] = (),
     script_sets: Sequence[str] = (),
@@ -101,13 +93,13 @@ def our_jobs() -> list[Job]:
     return [job for job in _jobs(run(_SQUEUE)) if job.comment.startswith(COMMENT) and job.reason != gone]
 
 
-def ask(jobs: Collection[str]) -> Answer:
-    """Jobs by id: one squeue for all, one sacct for those it has forgotten. Never raises: `trouble` says why."""
+def ask(jobs: Collection[str]) -> tuple[dict[str, Job], str]:
+    """Jobs by id, by one squeue and by one sacct for those it has forgotten; and what failed, or ''. Never raises."""
     jobs = [job for job in jobs if not job.startswith(LOCAL)]
     if not jobs:
-        return Answer({})
+        return {}, ""
     if shutil.which("squeue") is None:
-        return Answer({}, "squeue is not on the PATH here: states are from the run folders alone")
+        return {}, "squeue is not on the PATH here: states are from the run folders alone"
     text, trouble = _heard([*_SQUEUE, "--states=all"])
     found = {job.id: job for job in _jobs(text)}
     unknown = sorted({job.split("_")[0] for job in jobs if job not in found})
@@ -115,7 +107,7 @@ def ask(jobs: Collection[str]) -> Answer:
         text, _ = _heard(["sacct", "-n", "-P", "-X", "-D", "-j", ",".join(unknown), "-o", "JobID,State,NodeList"])
         parts = [(line.split("|") + [""] * 2)[:3] for line in text.splitlines()]  # of a requeued job, the last counts
         found = {job: Job(job, state.split(" ")[0], nodes=nodes) for job, state, nodes in parts} | found
-    return Answer({job: found[job] for job in jobs if job in found}, trouble)
+    return {job: found[job] for job in jobs if job in found}, trouble
 
 
 def _heard(command: Sequence[str]) -> tuple[str, str]:
@@ -134,13 +126,11 @@ def _heard(command: Sequence[str]) -> tuple[str, str]:
 
 def _jobs(text: str) -> list[Job]:
     """What squeue said; a line that is none of its own is passed over."""
-    jobs = []
-    for line in text.splitlines():
-        if line.count("|") >= 5:
-            identifier, index, state, nodes, reason, comment = (part.strip() for part in line.split("|", 5))
-            number = int(index) if index.isdecimal() else 0
-            jobs.append(Job(identifier, state, number, nodes, "" if reason == "None" else reason, comment))
-    return jobs
+    rows = [[part.strip() for part in line.split("|", 5)] for line in text.splitlines() if line.count("|") >= 5]
+    return [
+        Job(id, state, int(index) if index.isdecimal() else 0, nodes, "" if reason == "None" else reason, comment)
+        for id, index, state, nodes, reason, comment in rows
+    ]
 
 
 def largest_array() -> int:

@@ -16,7 +16,7 @@ from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import Attempt, RunFolder
 from launch import slurm
 from launch.doctor import storage
-from launch.doctor.finding import Finding
+from launch.doctor.finding import Finding, check
 from launch.doctor.trial_jobs import probe
 from launch.errors import SlurmError
 from launch.settings import LEAD
@@ -40,7 +40,7 @@ class Patient:
         if not runs:
             return cls(runs_dir.absolute())
         folders = [RunFolder(run.path) for run in runs]
-        scripts = [folder.script for folder in folders if folder.script.is_file()]
+        scripts = (folder.script for folder in folders if folder.script.is_file())
         newest = max(scripts, key=lambda script: script.stat().st_mtime, default=None)
         kept = max(_setting(folder, "keep_last", 2) for folder in folders)
         sizes = [entry.path.stat().st_size for folder in folders for entry in entries(folder)]
@@ -87,17 +87,13 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
     early = "preempt_send_user_signal" in config.get("SlurmctldParameters", "").lower()
     told = "set: a preemption sends USR2 too" if early else "not set: a preemption sends TERM alone; runs heed both"
     yield Finding("ok", "preempt_send_user_signal", told)
-    if config.get("JobRequeue") == "0":
-        yield Finding("warn", "requeue", "JobRequeue=0: only jobs that ask are put back in the queue; runs do ask",
-                      "--probe tries whether that is enough here")  # fmt: skip
-    else:
-        yield Finding("ok", "requeue", "allowed (JobRequeue=1)")
+    yield check(config.get("JobRequeue") != "0", "requeue", "allowed (JobRequeue=1)",
+                "JobRequeue=0: only jobs that ask are put back in the queue; runs do ask",
+                "--probe tries whether that is enough here")  # fmt: skip
     size = slurm.largest_array()
-    if size < 2:
-        yield Finding("warn", "arrays", f"MaxArraySize={config.get('MaxArraySize')}: every run is a job of its own",
-                      "submitting many takes longer; nothing else changes")  # fmt: skip
-    else:
-        yield Finding("ok", "arrays", f"up to {size} runs an array (MaxArraySize); more go out as several")
+    yield check(size > 1, "arrays", f"up to {size} runs an array (MaxArraySize); more go out as several",
+                f"MaxArraySize={config.get('MaxArraySize')}: every run is a job of its own",
+                "submitting many takes longer; nothing else changes")  # fmt: skip
     yield Finding("ok", "KillWait", f"{slurm.grace({}, config)[2]:g} s from the last TERM to KILL")
     yield from _lead(patient, options)
 
@@ -106,22 +102,22 @@ def _preemption(
     partition: Mapping[str, str], config: Mapping[str, str], qos: str | None, patient: Patient
 ) -> Iterator[Finding]:
     """Whether jobs are preempted, how, and whether a save fits what is left to them then."""
-    name = partition["PartitionName"]
-    what, kind = f"preemption in {name}", config.get("PreemptType", "preempt/none")
+    what, kind = f"preemption in {partition['PartitionName']}", config.get("PreemptType", "preempt/none")
     if kind == "preempt/qos":
-        partition, name = _qos(qos or "normal", config.get("PreemptMode", "OFF")), f"QOS {qos or 'normal'}"
-        what = f"preemption in {name}"
+        what, partition = (
+            f"preemption in QOS {qos or 'normal'}",
+            _qos(qos or "normal", config.get("PreemptMode", "OFF")),
+        )
     mode, grace, kill_wait = slurm.grace(partition, config)
     said = f"PreemptMode={mode}, GraceTime={grace:g} s"
     if kind == "preempt/none" or mode in ("OFF", "WITHIN"):
         yield Finding("ok", what, f"never (PreemptType={kind}, PreemptMode={mode})")
         return
-    if mode == "SUSPEND":
-        yield Finding("ok", what, f"{said}: runs are halted in memory and go on; no attempt is counted")
-        return
     left, save = grace + kill_wait, patient.save
     lost = f"each preemption repeats up to {patient.minutes:g} min of work"
-    if save is not None and save + 3 > left:
+    if mode == "SUSPEND":
+        yield Finding("ok", what, f"{said}: runs are halted in memory and go on; no attempt is counted")
+    elif save is not None and save + 3 > left:
         yield Finding("warn", what, f"{said}: {left:g} s from TERM to KILL, and a save takes {save:.1f} s; {lost}",
                       f"ask for GraceTime={round(save * 2 + 10)}, or lower checkpoint.every_minutes")  # fmt: skip
     elif grace == 0:
@@ -153,13 +149,12 @@ def _lead(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
     if save is None:
         yield Finding("ok", "save time", f"not measured yet; the warning before a time limit is {lead} s")
         return
-    said = f"a save takes {save:.1f} s; the warning before the time limit is {lead} s"
+    said, wanted = f"a save takes {save:.1f} s; the warning before the time limit is {lead} s", round(60 + 4 * save)
     if lead < save:
-        yield Finding("fail", "save time", said, f"cluster.lead={round(60 + 4 * save)}; left to itself, {_ASK}")
-    elif lead < 2 * save + 10:
-        yield Finding("warn", "save time", f"{said}, which is tight", f"cluster.lead={round(60 + 4 * save)}; {_ASK}")
+        yield Finding("fail", "save time", said, f"cluster.lead={wanted}; left to itself, {_ASK}")
     else:
-        yield Finding("ok", "save time", said)
+        remedy = f"cluster.lead={wanted}; {_ASK}"
+        yield check(lead >= 2 * save + 10, "save time", said, f"{said}, which is tight", remedy)
 
 
 def sbatch_options(script: Path) -> dict[str, str]:

@@ -25,6 +25,11 @@ class Finding:
     remedy: str = ""  # what to do; empty where all is well
 
 
+def check(well: bool, what: str, said: str, otherwise: str, remedy: str, level: Grade = "warn") -> Finding:
+    """`said` where all is well; else `otherwise`, and what to do."""
+    return Finding("ok", what, said) if well else Finding(level, what, otherwise, remedy)
+
+
 def show(findings: Sequence[Finding], as_json: bool) -> int:
     """Prints findings: a table on a terminal, plain lines elsewhere; 1 if one of them is a failure."""
     if as_json:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from golang.runfolder import files
-from launch.doctor.finding import Finding
+from launch.doctor.finding import Finding, check
 
 # File systems that several machines see; FUSE ones are named fuse.NAME.
 SHARED = (
@@ -28,23 +28,18 @@ def look(folder: Path, needed: int, unseen: bool) -> Iterator[Finding]:
     place = next(path for path in (folder, *folder.parents) if path.is_dir())
     kind, point = file_system(place)
     there = f"{folder} is on {kind} ({point})"
-    if kind.removeprefix("fuse.") in SHARED or not unseen:
-        yield Finding("ok", "file system", there)
-    else:
-        yield Finding("warn", "file system", f"{there}, which often is this machine's alone",
-                      "--probe tries it from a node; runs_dir=PATH puts runs on a shared file system")  # fmt: skip
+    yield check(kind.removeprefix("fuse.") in SHARED or not unseen, "file system", there,
+                f"{there}, which often is this machine's alone",
+                "--probe tries it from a node; runs_dir=PATH puts runs on a shared file system")  # fmt: skip
     try:
         took = _time_to_be_safe(place)
     except OSError as error:
         yield Finding("fail", "run folder", f"can't write to {place}: {error.strerror}",
                       "choose another place with runs_dir=PATH")  # fmt: skip
         return
-    rate = f"{_BLOCK >> 20} MiB are safe on disk after {took * 1000:.0f} ms"
-    if took > _SLOW:
-        yield Finding("warn", "run folder", f"writable; {rate}, which is slow",
-                      "a save takes as much longer: put runs on a quicker file system with runs_dir=PATH")  # fmt: skip
-    else:
-        yield Finding("ok", "run folder", f"writable; {rate}")
+    rate = f"writable; {_BLOCK >> 20} MiB are safe on disk after {took * 1000:.0f} ms"
+    yield check(took <= _SLOW, "run folder", rate, f"{rate}, which is slow",
+                "a save takes as much longer: put runs on a quicker file system with runs_dir=PATH")  # fmt: skip
     free, more = shutil.disk_usage(place).free, f"; the runs' checkpoints need up to {needed / 2**30:,.1f} GiB"
     said = f"{free / 2**30:,.1f} GiB free (a quota may leave less){more if needed else ''}"
     if free < needed:
@@ -57,12 +52,8 @@ def look(folder: Path, needed: int, unseen: bool) -> Iterator[Finding]:
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> tuple[str, str]:
     """The type of the file system that holds `folder`, and where it is mounted; ("unknown", "") where no one says."""
-    try:
-        lines = mounts.read_text().splitlines()
-    except OSError:
-        return "unknown", ""
     found, place = ("unknown", ""), folder.resolve()
-    for line in lines:  # a later mount hides an earlier one
+    for line in mounts.read_text().splitlines() if mounts.is_file() else ():  # a later mount hides an earlier one
         left, _, right = line.partition(" - ")
         point = Path(left.split(" ")[4].encode().decode("unicode_escape"))
         if (place == point or point in place.parents) and len(str(point)) >= len(found[1]):

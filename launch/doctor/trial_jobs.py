@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch import slurm
-from launch.doctor.finding import Finding
+from launch.doctor.finding import Finding, check
 from launch.errors import SlurmError
 from launch.slurm import ACTIVE
 
@@ -54,8 +54,7 @@ class _Trial:
         found: dict[str, tuple[float, str]] = {}
         with contextlib.suppress(OSError):
             for line in (self.folder / f"{self.kind}.log").read_text(errors="replace").splitlines():
-                clock, _, rest = line.partition(" ")
-                word, _, said = rest.partition(" ")
+                clock, word, said = [*line.split(" ", 2), "", ""][:3]
                 with contextlib.suppress(ValueError):
                     found.setdefault(word, (float(clock), said.strip()))
         return found
@@ -79,8 +78,8 @@ def probe(place: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     try:
         for kind in ("limit", "cancel"):
             jobs.append(_Trial(kind, folder, _send(folder, kind, options)))
-        yield from _cancelled(jobs[1])
-        yield from _warned_and_requeued(jobs[0])
+        for job, look in ((jobs[1], _cancelled), (jobs[0], _warned_and_requeued)):
+            yield from look(job) if (late := _not_started(job)) is None else (late,)
     except SlurmError as error:
         yield Finding("fail", "probe", str(error), "name a run: the probe then uses its account, QOS and partition")
     finally:
@@ -124,23 +123,16 @@ def _not_started(job: _Trial) -> Finding | None:
 
 
 def _cancelled(job: _Trial) -> Iterator[Finding]:
-    if late := _not_started(job):
-        yield late
-        return
     yield Finding("ok", "folder on nodes", f"{job.heard()['start'][1]} writes to {job.folder.parent}")
     began = time.monotonic()
     slurm.run(["scancel", job.id])
-    if "TERM" in job.wait({"TERM"}, END):
-        yield Finding("ok", "scancel", f"TERM reached a task {time.monotonic() - began:.1f} s after scancel")
-    else:
-        yield Finding("fail", "scancel", f"no TERM reached a task within {END:.0f} s",
-                      "a cancelled run is killed without a save: lower checkpoint.every_minutes")  # fmt: skip
+    told, took = "TERM" in job.wait({"TERM"}, END), time.monotonic() - began
+    yield check(told, "scancel", f"TERM reached a task {took:.1f} s after scancel",
+                f"no TERM reached a task within {END:.0f} s",
+                "a cancelled run is killed without a save: lower checkpoint.every_minutes", "fail")  # fmt: skip
 
 
 def _warned_and_requeued(job: _Trial) -> Iterator[Finding]:
-    if late := _not_started(job):
-        yield late
-        return
     heard = job.wait({"accepted", "refused"}, LIMIT + END)
     if "USR2" not in heard:
         yield Finding("fail", "time limit", f"no USR2 reached a task {LEAD} s before the time limit",
@@ -148,10 +140,8 @@ def _warned_and_requeued(job: _Trial) -> Iterator[Finding]:
     else:
         before = LIMIT - (heard["USR2"][0] - heard["start"][0])
         said = f"USR2 reached a task {before:.0f} s before the time limit; {LEAD} s were asked for"
-        if before < LEAD - 5:
-            yield Finding("warn", "time limit", said, f"add {LEAD - before:.0f} s to cluster.lead")
-        else:
-            yield Finding("ok", "time limit", f"{said} (Slurm may be 30 s early)")
+        remedy = f"add {LEAD - before:.0f} s to cluster.lead"
+        yield check(before >= LEAD - 5, "time limit", f"{said} (Slurm may be 30 s early)", said, remedy)
     if "accepted" in heard:
         record = slurm.record(job.id)
         if int(record.get("Restarts", "0")) or record.get("JobState") in ("PENDING", "COMPLETING"):

@@ -15,11 +15,10 @@ from launch.text import plain
 
 def cancel(target: str, runs: Sequence[Run], sure: bool) -> int:
     """Lists what is queued or running, asks unless `sure`, and ends it; 1 if something goes on."""
-    jobs = slurm.ask({run.job for run in runs if run.job}).jobs
+    jobs, _ = slurm.ask({run.job for run in runs if run.job})
     queued = [run for run in runs if run.job in jobs and jobs[run.job].active]
-    alive = [run for run, line in zip(runs, standings(runs)[0], strict=True)
-             if line.state == "running" or line.last == TURN]  # fmt: skip
-    own = [run for run in alive if run not in queued]
+    stands = zip(runs, standings(runs)[0], strict=True)
+    own = [run for run, line in stands if run not in queued and (line.state == "running" or line.last == TURN)]
     if not queued and not own:
         print(f"nothing to cancel: no run of {target} is queued or running")
         return 0
@@ -32,7 +31,7 @@ def cancel(target: str, runs: Sequence[Run], sure: bool) -> int:
         try:
             slurm.run(["scancel", *(run.job for run in queued)])
         except SlurmError as error:
-            print(error, file=sys.stderr)
+            print(plain(str(error)), file=sys.stderr)
             return 1
     elsewhere = [run for run in own if not here.stop(run)]
     cancelled = [*queued, *(run for run in own if run not in elsewhere)]

@@ -11,7 +11,7 @@ from golang.runfolder.causes import Word
 from golang.runfolder.evaluations import PROBE, results
 from golang.runfolder.files import as_number
 from golang.runfolder.folder import Attempt, RunFolder
-from launch.slurm import Answer, Job, ask
+from launch.slurm import Job, ask
 from launch.sweep import here, ledger
 from launch.sweep.find import Run
 
@@ -39,21 +39,22 @@ class Standing:
 
 def standings(runs: Sequence[Run]) -> tuple[list[Standing], str]:
     """How each run stands, and what of Slurm could not be asked ('' if all is well)."""
-    answer = ask({run.job for run in runs if run.job})
+    jobs, trouble = ask({run.job for run in runs if run.job})
     sweeps = {run.sweep for run in runs}
     events = {sweep: {line["folder"]: line for line in ledger.read(sweep)} for sweep in sweeps}
-    return [_standing(run, answer, events[run.sweep].get(run.path.name, {})) for run in runs], answer.trouble
+    own = ((run, jobs.get(run.job), events[run.sweep].get(run.path.name, {})) for run in runs)
+    return [_standing(run, job, not trouble, event) for run, job, event in own], trouble
 
 
 def as_json(lines: Sequence[Standing]) -> str:
     return json.dumps([asdict(line) for line in lines], indent=1)
 
 
-def _standing(run: Run, answer: Answer, event: _Facts) -> Standing:
-    folder, job = RunFolder(run.path), answer.jobs.get(run.job)
+def _standing(run: Run, job: Job | None, asked: bool, event: _Facts) -> Standing:
+    folder = RunFolder(run.path)
     attempts = [Attempt(folder, number) for number in reversed(folder.attempt_numbers())]
     status, cause = (attempts[0].status(), attempts[0].cause()) if attempts else ({}, {})
-    state, last = _state(folder, job, not answer.trouble, status, cause, event)
+    state, last = _state(folder, job, asked, status, cause, event)
     # An attempt that has only begun has not said yet how far the run is.
     progress = next(filter(None, (attempt.status() for attempt in attempts)), {})
     return Standing(

@@ -17,6 +17,14 @@ COLOURS = {
 WIDE = 100  # columns from which on there is room for the nodes
 
 
+def show(lines: Sequence[Standing], trouble: str) -> None:
+    """Prints the table as wide as the terminal is."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(render(lines, trouble, console.width))
+
+
 def differing(runs: Sequence[str]) -> dict[str, str]:
     """Short names: what distinguishes each run's label, with its id."""
     split = {name: name.rpartition("-")[0].split(",") for name in runs}

@@ -109,20 +109,18 @@ class _Marks:
     world: World
 
     def write(self, kind: str, text: str) -> None:
-        if self.world.launcher != "slurm":
-            return
-        _, job, restarts, _ = self.world.life.split(".")
-        with contextlib.suppress(OSError):
-            self.run.note(kind, job, restarts).write_text(text)
+        if self.world.launcher == "slurm":
+            _, job, restarts, _ = self.world.life.split(".")
+            with contextlib.suppress(OSError):
+                self.run.note(kind, job, restarts).write_text(text)
 
     def heard_early(self, number: int, frame: FrameType | None) -> None:
         """A stop signal before the trainer listens. A warning of the time limit is passed on once it does, so that
         even an attempt that started slowly gets a step further; otherwise there is no time, and nothing to save."""
-        if number == signal.SIGUSR2:
-            threading.Thread(target=self._pass_on, args=(number,), daemon=True).start()
-            return
-        self.write("stopped", signal.Signals(number).name)
-        os._exit(exits.STOPPED)
+        if number != signal.SIGUSR2:
+            self.write("stopped", signal.Signals(number).name)
+            os._exit(exits.STOPPED)
+        threading.Thread(target=self._pass_on, args=(number,), daemon=True).start()
 
     def _pass_on(self, number: int) -> None:
         while signal.getsignal(number) == self.heard_early:

@@ -54,9 +54,7 @@ _verdict() { # by the job's record: requeue, already, ended, or silent
   esac
 }
 
-_heard() { # what srun said of its tasks
-  cat "$RUN_DIR/logs/$SLURM_JOB_ID.$_restarts.srun" 2>/dev/null
-}
+_heard() { cat "$RUN_DIR/logs/$SLURM_JOB_ID.$_restarts.srun" 2>/dev/null; } # what srun said of its tasks
 
 _culprit() { # the node of the task that ended first and badly, as srun tells; or nothing
   _heard | sed -nE 's/^srun: error: Node failure on (\S+).*/\1/p; /exit code 75$/d; s/^srun: error: ([^ :]+): tasks? .*/\1/p' | head -n 1

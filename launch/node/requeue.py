@@ -32,10 +32,9 @@ def decide(record: Mapping[str, str], restarts: int) -> Verdict:
     state = record.get("JobState", "")
     if int(record.get("Restarts", "0")) > restarts or state in ("PENDING", "REQUEUED"):
         return Verdict.ALREADY
-    if state == "RUNNING":
-        return Verdict.REQUEUE  # preempted (PreemptTime is set), near its limit, or someone sent a signal
-    if state in ("PREEMPTED", "TIMEOUT") or record.get("Reason") == "TimeLimit":
-        return Verdict.REQUEUE  # PreemptMode=CANCEL; a time limit that came before the save was done
+    # Running: preempted, near its limit, or sent a signal. Else: PreemptMode=CANCEL; out of time before it had saved.
+    if state in ("RUNNING", "PREEMPTED", "TIMEOUT") or record.get("Reason") == "TimeLimit":
+        return Verdict.REQUEUE
     if state == "COMPLETING" and record.get("EndTime", "Unknown") == "Unknown":
         return Verdict.ALREADY
     # COMPLETING with an end, CANCELLED, COMPLETED: scontrol requeue would revive it against its owner's will.
@@ -75,7 +74,7 @@ class Requeue(Listener):
                 seconds, lead, needed,
             )  # fmt: skip
         try:
-            (partition,) = slurm.partitions(self.environ.get("SLURM_JOB_PARTITION", ""), PATIENCE)
+            partition, *_ = slurm.partitions(self.environ.get("SLURM_JOB_PARTITION", ""), PATIENCE)
             mode, warned, kill_wait = slurm.grace(partition, slurm.config(PATIENCE))
         except SlurmError as error:
             log.info("how long a preempted job has here is not known: %s", error)
@@ -99,7 +98,11 @@ class Requeue(Listener):
             asked = {"event": "requeued", "by": "batch script", "job": job, "restarts": restarts}
             out_of_time = any(asked.items() <= line.items() for line in ledger.read(self.run_dir.parent))
             cause = Word.TIME_LIMIT if out_of_time else name_cause(verdict, record, cause)
-            self._note(cause)
+            attempt = RunFolder(self.run_dir).last_attempt()
+            assert attempt is not None
+            heard = {"step": 0} | {key: value for key, value in attempt.cause().items() if key not in ("cause", "at")}
+            with contextlib.suppress(OSError):
+                attempt.write_cause(cause, **heard)
             if verdict is Verdict.REQUEUE and record.get("BatchFlag") == "0":
                 say(self.run_dir, "stopped", cause=cause)
                 log.info("job %s is interactive, so it is not put back in the queue; the same command continues", job)
@@ -116,14 +119,6 @@ class Requeue(Listener):
                 log.info("job %s was cancelled; it will not come back by itself", job)
         except SlurmError as error:
             log.warning("%s. The run is saved; the batch script will try again to put job %s in the queue", error, job)
-
-    def _note(self, cause: str) -> None:
-        """The newest attempt's cause.json by Slurm's word."""
-        attempt = RunFolder(self.run_dir).last_attempt()
-        assert attempt is not None
-        heard = {key: value for key, value in ({"step": 0} | attempt.cause()).items() if key not in ("cause", "at")}
-        with contextlib.suppress(OSError):
-            attempt.write_cause(cause, **heard)
 
 
 def say(run_dir: Path, event: ledger.Event, **facts: object) -> None:

@@ -34,11 +34,9 @@ def draw(runs: Sequence[RunOutcome], path: Path) -> Path:
     above, below = whole.subfigures(2, 1, height_ratios=(upper, lower))
     labels, legend = _labels(runs)
     size = 8 if len(runs) <= 20 else 7
-    if effects:
-        left, right = above.subfigures(1, 2, width_ratios=(1.35, 1.0))
-        _effects(right, effects, _what(runs))
-    else:
-        left = above
+    left, *right = above.subfigures(1, 2, width_ratios=(1.35, 1.0)) if effects else [above]
+    for part in right:
+        _effects(part, effects, _what(runs))
     _scores(left.subplots(), runs, labels, size, legend)
     _time_line(below, runs, labels, size)
     files.put(path, lambda file: file.write(png(whole, _DOTS_PER_INCH)), durable=False)
@@ -152,10 +150,8 @@ def _what(runs: Sequence[RunOutcome]) -> str:
 
 
 def _unit(seconds: float) -> tuple[float, str]:
-    for unit, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds > 3 * unit:
-            return unit, name
-    return 1.0, "seconds"
+    units = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
+    return next((named for named in units if seconds > 3 * named[0]), (1.0, "seconds"))
 
 
 def _short(text: str, longest: int) -> str:

@@ -68,10 +68,8 @@ def marginals(runs: Sequence[RunOutcome]) -> list[Effect]:
         whole = [cell for cell in cells.values() if len(cell) == len(values)]
         if len(values) < 2:
             continue
-        levels = []
-        for value in values:
-            figures = [one for cell in whole or cells.values() for one in cell.get(value, [])]
-            levels.append(Level(value, fmean(figures), min(figures), max(figures), len(figures)))
+        figures = {value: [one for cell in whole or cells.values() for one in cell.get(value, [])] for value in values}
+        levels = (Level(value, fmean(own), min(own), max(own), len(own)) for value, own in figures.items())
         found.append(Effect(key, tuple(levels), bool(whole)))
     return found
 

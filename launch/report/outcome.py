@@ -42,10 +42,6 @@ class Span:
     def seconds(self) -> float:
         return max(0.0, self.ended - self.began)
 
-    @property
-    def shown_start(self) -> str:
-        return datetime.fromtimestamp(self.began).strftime("%Y-%m-%d %H:%M:%S")
-
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -84,11 +80,8 @@ class RunOutcome:
 def outcomes(sweep: Path) -> list[RunOutcome]:
     """All runs of a sweep, with evaluations as figures of their runs. What is missing or damaged is never guessed."""
     lines = ledger.read(sweep)
-    return [
-        _outcome(run, [line for line in lines if line["folder"] == run.path.name])
-        for run in runs_in(sweep)
-        if not _measures_another(RunFolder(run.path))
-    ]
+    runs = [run for run in runs_in(sweep) if not _measures_another(RunFolder(run.path))]
+    return [_outcome(run, [line for line in lines if line["folder"] == run.path.name]) for run in runs]
 
 
 def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> RunOutcome:
@@ -97,7 +90,9 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> RunOutcome:
     logged = {_count(line.get("attempt")): _when(line.get("time")) or 0.0 for line in metrics}
     attempts = list(_attempts(folder, logged))
     settings = {key: str(value) for key, value in flat(read_json(folder.config_file)).items()}
-    typed = dict(_overrides(folder))
+    words = read_json(folder.overrides_file).get("overrides")
+    pairs = [str(word).lstrip("+~").partition("=") for word in (words if isinstance(words, list) else [])]
+    typed = {key: value for key, _, value in pairs if not is_below(key, LAUNCHER) and not is_below(key, OUTSIDE)}
     found = {name: as_number(facts.get("mAP")) for name, facts in results(folder).items()}
     return RunOutcome(
         name=run.path.name,
@@ -169,14 +164,6 @@ def _measures_another(folder: RunFolder) -> bool:
         config = folder.config()
         return config.evaluation.checkpoint is not None and measured(config, folder.path) != folder.path
     return False
-
-
-def _overrides(folder: RunFolder) -> Iterator[tuple[str, str]]:
-    typed = read_json(folder.overrides_file).get("overrides")
-    for override in typed if isinstance(typed, list) else []:
-        key, _, value = str(override).lstrip("+~").partition("=")
-        if not is_below(key, LAUNCHER) and not is_below(key, OUTSIDE):
-            yield key, value
 
 
 def is_below(key: str, names: Container[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from golang.drawing import MissingMatplotlibError
@@ -117,8 +118,8 @@ def _goodput(runs: Sequence[RunOutcome]) -> Iterator[str]:
 
 def _table_of_attempts(runs: Sequence[RunOutcome]) -> Iterator[str]:
     rows = [
-        [number, attempt.number, attempt.shown_start, f"{attempt.seconds:,.0f}", attempt.ranks, attempt.host,
-         attempt.resumed, attempt.reached, attempt.cause]
+        [number, attempt.number, f"{datetime.fromtimestamp(attempt.began):%Y-%m-%d %H:%M:%S}",
+         f"{attempt.seconds:,.0f}", attempt.ranks, attempt.host, attempt.resumed, attempt.reached, attempt.cause]
         for number, run in enumerate(runs, start=1) for attempt in run.attempts
     ]  # fmt: skip
     heads = ["#", "attempt", "began", "seconds", "ranks", "node", "from step", "to step", "ended by"]

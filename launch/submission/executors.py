@@ -38,8 +38,7 @@ def send_to_slurm(script: Script, submission: Submission, runs: Sequence[Path], 
 
 
 class Call:
-    """What submitit pickles: a call that is made where it is unpickled, of what the run's own code has at an address,
-    "module:name". Nothing of the kind need be here."""
+    """What submitit pickles: a call, once unpickled, of what the run's own code has at an address, "module:name"."""
 
     def __init__(self, address: str, *arguments: str) -> None:
         self.address, self.arguments = address, arguments
@@ -69,11 +68,11 @@ class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]
 
     def _submit_command(self, command: str) -> LocalJob[Any]:
         cluster = self.script.cluster
-        limit = seconds(cluster.time) if cluster.time else _WEEK
         told = {
             "SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_COMMAND": command, "SUBMITIT_LOCAL_WITH_SHELL": "",
             "SUBMITIT_LOCAL_NTASKS": str(cluster.tasks), "SUBMITIT_LOCAL_NODEID": "0",
-            "SUBMITIT_LOCAL_JOB_NUM_NODES": "1", "SUBMITIT_LOCAL_TIMEOUT_S": str(limit),
+            "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
+            "SUBMITIT_LOCAL_TIMEOUT_S": str(seconds(cluster.time) if cluster.time else _WEEK),
             "SUBMITIT_LOCAL_SIGNAL_DELAY_S": str(self.script.lead), "SUBMITIT_STDERR_TO_STDOUT": "1",
             "PYTHONSAFEPATH": "1",  # no modules that lie where the command is typed; since Python 3.11
         }  # fmt: skip
@@ -82,8 +81,7 @@ class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]
             env=slurm.environment() | told,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        tasks = list(range(cluster.tasks))
-        return LocalJob(folder=self.folder, job_id=str(process.pid), process=process, tasks=tasks)
+        return LocalJob(self.folder, str(process.pid), list(range(cluster.tasks)), process=process)
 
 
 def send_here(script: Script, submission: Submission, runs: Sequence[Path], lock: int) -> list[str]:

@@ -131,8 +131,8 @@ def check_name(path: Path) -> None:
 
 
 def lead_time(cluster: Cluster, save_seconds: float | None) -> int:
-    """Seconds before the time limit at which the run should hear of it: what was asked for, else by the time a save
-    took (ranks agree, save, and ask Slurm), else a guess; at most half the limit, which Slurm counts in minutes."""
+    """Seconds of warning before the time limit: what was asked for, else by the time a save took (ranks agree, save,
+    ask Slurm), else a guess; at most half the limit, which Slurm counts in minutes."""
     wanted = cluster.lead or (LEAD if save_seconds is None else round(60 + 4 * save_seconds))
     return wanted if cluster.time is None else max(1, min(wanted, seconds(cluster.time) // 2))
 

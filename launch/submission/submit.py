@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from launch.settings import Cluster
 from launch.submission.executors import send_here, send_to_slurm
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import here, ledger, snapshot
-from launch.sweep.folder import Plan, Planned, Sweep, describe, freeze, frozen_code, hold, writing
+from launch.sweep.folder import Plan, Planned, Submission, Sweep, describe, freeze, frozen_code, hold, writing
 
 log = logging.getLogger(__name__)
 UNANSWERED = 2.0  # seconds in which sbatch, whose launcher died, may still be heard by Slurm
@@ -140,7 +141,7 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
             found[own[submission]] = (job, submission, True)
             continue
         if submission not in members:
-            members[submission] = Sweep(plan.sweep).submission(submission).members()
+            members[submission] = Submission(Sweep(plan.sweep).submissions / submission).members()
         if job.index < len(members[submission]):
             found[members[submission][job.index]] = (job, submission, (submission, job.id) in known)
     return found
@@ -180,7 +181,7 @@ def _hand_over(
     plan: Plan, script: Script, runs: Sequence[Planned], local: bool, lock: int
 ) -> list[tuple[Planned, str]]:
     """One array. The intent is written first; the job's comment carries the submission's id."""
-    submission = Sweep(plan.sweep).submission(uuid.uuid4().hex[:12])
+    submission = Submission(Sweep(plan.sweep).submissions / uuid.uuid4().hex[:12])
     folders = [run.folder for run in runs]
     with writing(submission.path):
         submission.make(folders)
@@ -201,16 +202,14 @@ def _hand_over(
 
 
 def _advice(said: str, cluster: Cluster) -> str:
-    lowered = said.lower()
-    if "partition" in lowered:
-        return f"; cluster.partition={cluster.partition}: `sinfo --summarize` lists the partitions"
-    if "dependency" in lowered:
-        return f"; cluster.dependency={cluster.dependency}: it must name a job that Slurm still knows"
-    if any(word in lowered for word in ("qos", "account", "limit", "quota")):
-        return "; `sacctmgr show assoc user=$USER` shows the limits, cluster.account and cluster.qos choose others"
-    if "node configuration" in lowered or "gres" in lowered:
-        return "; no node has that much: `sinfo -o '%P %D %c %m %G'` shows what there is"
-    return ""
+    remedies = {
+        "partition": f"cluster.partition={cluster.partition}: `sinfo --summarize` lists the partitions",
+        "dependency": f"cluster.dependency={cluster.dependency}: it must name a job that Slurm still knows",
+        "qos|account|limit|quota": "`sacctmgr show assoc user=$USER` shows the limits, cluster.account and cluster.qos "
+        "choose others",
+        "node configuration|gres": "no node has that much: `sinfo -o '%P %D %c %m %G'` shows what there is",
+    }
+    return next((f"; {what}" for words, what in remedies.items() if re.search(words, said, re.IGNORECASE)), "")
 
 
 def _line(event: str, run: Planned, submission: str, job: str, **facts: object) -> dict[str, object]:

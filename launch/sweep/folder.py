@@ -36,9 +36,6 @@ class Sweep:
         self.report_text = self.report / "report.md"
         self.report_picture = self.report / "report.png"
 
-    def submission(self, id: str) -> Submission:
-        return Submission(self.submissions / id)
-
     def turn_file(self, number: int) -> Path:
         """Held by a run that trains on this machine while it is its turn."""
         return self.path / f".turn{number}.lock"
@@ -158,15 +155,11 @@ def hold(sweep: Path) -> Iterator[int]:
 
 def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]:
     """The overrides that all runs share, and for each run those that it does not share, by key."""
-    split = [dict(_pair(override) for override in run.overrides) for run in runs]
+    pairs = [[word.lstrip("+").partition("=") for word in run.overrides] for run in runs]
+    split = [{key: value for key, _, value in words} for words in pairs]
     shared = {key for key in split[0] if all(cells.get(key) == split[0][key] for cells in split)} if split else set()
     common = [f"{key}={value}" for key, value in split[0].items() if key in shared] if split else []
     return common, [{key: value for key, value in cells.items() if key not in shared} for cells in split]
-
-
-def _pair(override: str) -> tuple[str, str]:
-    key, _, value = override.lstrip("+").partition("=")
-    return key, value
 
 
 @contextlib.contextmanager

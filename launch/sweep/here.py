@@ -46,24 +46,22 @@ def _folder(process: Path, sweep: Path) -> Path | None:
 
 def stop(run: Run) -> bool:
     """Asks a run that trains here to save and stop, or not to start when its turn comes; False if there is none."""
-    with contextlib.suppress(OSError):
-        if (pid := controller(run)) is not None:
-            os.kill(pid, signal.SIGTERM)  # it passes that on to the run's processes
-            return True
-    folder = RunFolder(run.path)
-    last = folder.last_attempt()
-    status = last.status() if last else {}
-    if status.get("host") != socket.gethostname() or not folder.held:
-        return False
-    with contextlib.suppress(OSError):
-        # The folder's word is not enough to end a process: it has to be the one that holds the run.
-        pid = status.get("pid")
-        if isinstance(pid, int) and any(
-            link.samefile(folder.lock_file) for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()
-        ):
-            os.kill(pid, signal.SIGTERM)
-            return True
+    for pid in (controller(run), _owner(RunFolder(run.path))):  # the former passes it on to the run's processes
+        with contextlib.suppress(OSError):
+            if pid is not None:
+                os.kill(pid, signal.SIGTERM)
+                return True
     return False
+
+
+def _owner(run: RunFolder) -> int | None:
+    """The process that trains the run here. The folder's word is not enough: it has to hold the lock."""
+    status = last.status() if (last := run.last_attempt()) else {}
+    pid, ours = status.get("pid"), status.get("host") == socket.gethostname()
+    with contextlib.suppress(OSError):
+        links = Path(f"/proc/{pid}/fd").iterdir() if isinstance(pid, int) and ours and run.held else ()
+        return pid if any(link.samefile(run.lock_file) for link in links if link.exists()) else None
+    return None
 
 
 @contextlib.contextmanager
