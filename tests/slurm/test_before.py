@@ -12,6 +12,7 @@ from launch.sweep.folder import frozen_code
 from tests.legacy.before import unpack
 
 from .cluster import Cluster
+from .processes import wait_for
 from .runs import Typist
 from .test_looking import ONE, typist_on
 from .test_submit import queue, said
@@ -49,7 +50,8 @@ def test_an_array_of_before(typist: Typist) -> None:
     first.wait(lambda run: run.words().count("attempt") == 2, 60, "begun again")
     first.wait_done()
     second.wait_done()
+    wait_for(lambda: not queue(typist.cluster), 30, "the queue empty")
     assert first.causes() == ["preempted"] and first.words()[-1] == second.words()[-1] == "finished"
-    assert len(queue(typist.cluster)) == 0 and len(list((typist.folder / "runs/before/code").iterdir())) == 2
+    assert len(list((typist.folder / "runs/before/code").iterdir())) == 2, "nothing ran with today's"
     done = typist.type(*grid)
     assert "2 finished" in done.stdout, said(done)
