@@ -53,15 +53,14 @@ class Call:
 class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]
     """submitit's local executor with a controller that outlives this terminal, and tasks that start by our script."""
 
-    def __init__(self, folder: Path, script: Script, name: str) -> None:
-        super().__init__(folder=folder)
-        self.script, self.name = script, name
+    def __init__(self, own: Submission, script: Script, submission: str) -> None:
+        super().__init__(folder=own.path)
+        self.file, self.script, self.submission = own.task_script, script, submission
 
     @property
     def _submitit_command_str(self) -> str:
-        file = self.folder / "job.sh"
-        file.write_text(self.script.here(self.folder, self.name))
-        return shlex.join(["/bin/bash", str(file)])
+        self.file.write_text(self.script.here(self.folder, self.submission))
+        return shlex.join(["/bin/bash", str(self.file)])
 
     def _num_tasks(self) -> int:
         return self.script.cluster.tasks

@@ -49,6 +49,7 @@ class Submission:
         self.id = path.name
         self.list_file = path / "runs"  # their folders, a line each, in the order of the array
         self.script = path / "job.sbatch"
+        self.task_script = path / "job.sh"  # of a run on this machine
 
     def make(self, runs: Sequence[Path]) -> None:
         """Raises OSError, and ConfigError for a link."""
@@ -62,9 +63,9 @@ class Submission:
             return [line.rpartition("-")[2] for line in read_plain(self.list_file).splitlines()]
         return []
 
-    def of_run(self, number: int) -> Path:
-        """The folder of one run's pickles and logs, where runs of this machine have their own."""
-        return self.path / str(number)
+    def of_run(self, number: int) -> Submission:
+        """Of one of its runs alone, as runs of this machine have it."""
+        return Submission(self.path / str(number))
 
 
 @dataclass(frozen=True)
