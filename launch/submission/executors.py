@@ -1,9 +1,8 @@
-"""How runs are handed over: to Slurm by sbatch, here to submitit's local executor; with our scripts and a snapshot."""
+"""submitit's two executors, with our batch script in one and our code snapshot in both."""
 
 from __future__ import annotations
 
 import pkgutil
-import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import submitit
+from submitit.core.utils import FailedSubmissionError
 from submitit.local.local import LocalJob
+from submitit.slurm.slurm import SlurmJob
 
 from launch import slurm
 from launch.errors import SlurmError
@@ -22,19 +23,6 @@ from launch.sweep import snapshot
 from launch.sweep.folder import Submission
 
 _WEEK = 7 * 86400  # seconds, for a run here whose cluster.time says nothing
-
-
-def send_to_slurm(script: Script, submission: Submission, runs: Sequence[Path], lock: int) -> list[str]:
-    """Slurm's ids of the runs, in order: of one by its own batch script, of several as an array. Raises SlurmError."""
-    slurm.run(["sbatch", "--version"])  # says what to do where there is none
-    size, file = len(runs), submission.script
-    file.write_text(script.for_array(submission, size) if size > 1 else script.for_run(runs[0], submission.id))
-    # sbatch keeps the sweep's lock open: should we be killed now, the next launcher waits until Slurm has decided.
-    said = slurm.run(["sbatch", file], keep_open=[lock], script_sets=list(script.options("", "")))
-    found = re.search(r"job (\d+)", said)
-    if found is None:
-        raise SlurmError(f"sbatch gave no job id: {said.strip()!r}")
-    return [f"{found[1]}_{index}" for index in range(size)] if size > 1 else [found[1]]
 
 
 class Call:
@@ -48,6 +36,49 @@ class Call:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Call(self.address), self.arguments) if self.arguments else (pkgutil.resolve_name, (self.address,))
+
+
+class SlurmExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
+    """submitit's Slurm executor with our batch script: one for a run, one for an array. submitit keeps its pickles and
+    job objects; what a task runs is found in a list that is complete before sbatch is called, while a pickle gets its
+    name only after it."""
+
+    def __init__(self, script: Script, submission: Submission, runs: Sequence[Path], lock: int) -> None:
+        super().__init__(folder=submission.path)
+        self.script, self.submission, self.runs, self.lock = script, submission, runs, lock
+        self._throttling = 0.0  # one call an array needs no pause
+
+    def _internal_process_submissions(self, delayed_submissions: Any) -> list[SlurmJob[Any]]:  # noqa: ANN401 - no types
+        pickles = [self.submission.path / f"{number}.pkl" for number in range(len(delayed_submissions))]
+        for delayed, pickle in zip(delayed_submissions, pickles, strict=True):
+            delayed.set_timeout(_WEEK // 60, self.max_num_timeout)
+            delayed.dump(pickle)
+        jobs = [SlurmJob(self.folder, name, tasks=[0]) for name in self._send()]
+        for job, pickle in zip(jobs, pickles, strict=True):
+            job.paths.move_temporary_file(pickle, "submitted_pickle")
+        return jobs
+
+    def _send(self) -> list[str]:
+        """Slurm's ids of the runs, in order. Raises SlurmError."""
+        own, size, script = self.submission, len(self.runs), self.script
+        own.script.write_text(script.for_array(own, size) if size > 1 else script.for_run(self.runs[0], own.id))
+        # sbatch keeps the sweep's lock open: should we be killed now, the next launcher waits until Slurm has decided.
+        said = slurm.run(["sbatch", own.script], keep_open=[self.lock], script_sets=list(script.options("", "")))
+        try:
+            job = str(self._get_job_id_from_submission_command(said))
+        except FailedSubmissionError as error:
+            raise SlurmError(f"sbatch gave no job id: {said.strip()!r}") from error
+        return [f"{job}_{index}" for index in range(size)] if size > 1 else [job]
+
+
+def send_to_slurm(script: Script, submission: Submission, runs: Sequence[Path], lock: int) -> list[str]:
+    """Slurm's ids of the runs, in order: of one by its own batch script, of several as an array. Raises SlurmError."""
+    slurm.run(["sbatch", "--version"])  # says what to do where there is none
+    calls = [Call(snapshot.layout(script.code).call, str(run)) for run in runs]
+    executor = SlurmExecutor(script, submission, runs, lock)
+    return [
+        str(job.job_id) for job in (executor.submit_array(calls) if len(calls) > 1 else [executor.submit(calls[0])])
+    ]
 
 
 class HereExecutor(submitit.LocalExecutor):  # type: ignore[misc]

@@ -21,7 +21,7 @@ from launch.node.rendezvous import meet
 from launch.node.requeue import Verdict, decide, job_id
 from launch.settings import Cluster, Launch, seconds
 from launch.slurm import environment
-from launch.submission.executors import Call
+from launch.submission.executors import Call, send_to_slurm
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import ledger, snapshot
 from launch.sweep.folder import Submission
@@ -233,6 +233,24 @@ def test_the_pickle_holds_a_path_and_nothing_else() -> None:
     data = pickle.dumps(Call(snapshot.layout(Path("/code")).call, "/runs/x-a6cec0e8"))
     assert len(data) < 200 and b"launch.node.entry" in data and pickle.loads(data) == Task("/runs/x-a6cec0e8")
     assert Task("/a").checkpoint().function == Task("/a")
+
+
+@pytest.mark.parametrize(("runs", "jobs"), [(1, ["77"]), (2, ["77_0", "77_1"])])
+def test_submitit_keeps_what_it_sent(
+    runs: int, jobs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own protocol: a pickle for each job, under the name that the job looks for."""
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 77\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    submission = Submission(tmp_path / "submissions" / "0123456789ab")
+    folders = [tmp_path / f"x-a6cec0e{number}" for number in range(runs)]
+    submission.make(folders)
+    with (tmp_path / "lock").open("w") as lock:
+        assert send_to_slurm(script(), submission, folders, lock.fileno()) == jobs
+    for job, folder in zip(jobs, folders, strict=True):
+        delayed = pickle.loads((submission.path / f"{job}_submitted.pkl").read_bytes())
+        assert delayed.function == Task(str(folder))
 
 
 def test_a_snapshot_has_code_and_no_secrets(tmp_path: Path) -> None:
