@@ -103,6 +103,7 @@ def test_a_folder_of_settings_of_ones_own(
     [
         ("optim.epochs 5", r"optim\.epochs 5: a setting is typed as KEY=VALUE: optim\.epochs=5"),
         ("optim.epochs=2 queue.length", r"queue\.length: a setting is typed as KEY=VALUE: queue\.length=…"),
+        ("experiment coco2014", r"experiment coco2014: a setting is typed as KEY=VALUE: experiment=coco2014"),
         ("queue.lenght", r"queue\.lenght: a setting is typed as KEY=VALUE — did you mean queue\.length\?"),
         ("tracking.api_key 1234", r"looks like a secret"),
         ("--hepl", r"--hepl is no option — did you mean --help\?"),
