@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-check test test-slurm lint golden bench-gpu cluster cluster-down clean
+.PHONY: setup demo demo-check test test-slurm lint architecture golden bench-gpu cluster cluster-down clean
 
 setup: .venv/.ready
 
@@ -29,6 +29,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
+
+architecture: setup  ## the picture of the import rules, drawn from their contracts
+	$(BIN)/python docs/architecture.py docs/architecture.svg
 
 golden: setup  ## DIR=folder of golden arrays
 	$(BIN)/python -m tests.golden $(or $(DIR),tests/golden/data)

@@ -21,10 +21,10 @@ from rich.table import Table
 
 from golang.config import Config
 from golang.config.checks import local_views
-from golang.engine import saver as checkpoint
 from golang.engine.determinism import keep_freed_memory
 from golang.engine.distributed import ControlGroup
-from golang.method.build import build_model
+from golang.engine.saver import Saver, snapshot
+from golang.method.model import build_model
 from golang.method.permutations import local_permutations
 from golang.runfolder.folder import RunFolder
 from golang.training import checkpoint as state
@@ -46,7 +46,7 @@ class Bench:
         self.step.make_queues(1)
         self.meter, self.sentinel, self.control = Meter(config, device), Sentinel.on(device), ControlGroup(World())
         run = RunFolder.create(folder, config)
-        self.saver = checkpoint.Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
+        self.saver = Saver(run.start_attempt(1, {}, None), 2)
         augment, images = config.augment, config.optim.batch_size
         self.large = torch.randn(2 * images, 3, augment.large_size, augment.large_size, device=device)
         self.small = torch.randn(augment.small_count * images, 3, augment.small_size, augment.small_size, device=device)
@@ -64,7 +64,7 @@ class Bench:
                 parts = state.rank_state(self.step, self.meter, self.sentinel)
                 gathered = state.gather(parts, self.control, time.monotonic() + 60)
                 assert gathered is not None
-                self.saver.submit(self.done, checkpoint.snapshot(state.pack(self.step, self.done, gathered, 1)))
+                self.saver.submit(self.done, snapshot(state.pack(self.step, self.done, gathered, 1)))
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - begun

@@ -66,10 +66,10 @@ def read(root: Path, way: str) -> dict[str, float]:
         json.loads((root / "annotations" / "instances_train2017.json").read_bytes())
         seconds = time.perf_counter() - begun
     else:
-        from golang.data.readers import coco
+        from golang.data.readers.coco import Coco
 
         begun = time.perf_counter()
-        images = coco.read(root, "train", 2017)
+        images = Coco(2017).read(root, "train")
         seconds = time.perf_counter() - begun
         assert images.labels is not None and images.labels.shape == (len(images), CLASSES)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from golang.config import Augment
 from golang.data import decode
-from golang.data.crops import device as jitter
-from golang.data.crops import draw as augment
-from golang.data.crops import opencv
+from golang.data.crops import device, draw, opencv, pillow
 from golang.data.crops.draw import Color, ViewParameters
 from golang.randomness import Purpose, generator
 
@@ -38,14 +36,14 @@ def differences(files: Sequence[bytes], sizes: Sequence[int], draws: int) -> dic
     found: dict[str, dict[str, list[Tensor]]] = {name: {fast: [] for fast in FAST} for name in OPERATIONS}
     for number, data in enumerate(files):
         image, pixels = decode.decode(data), decode.pixels(data)
-        decoding = (pixels[0].int() - augment.F.pil_to_tensor(image).int()).abs().flatten()
+        decoding = (pixels[0].int() - pillow.F.pil_to_tensor(image).int()).abs().flatten()
         for fast in FAST:
             found["decode"][fast].append(decoding)
         for size in sizes:
-            drawn = [_drawn(number, draw, image, size) for draw in range(draws)]
+            drawn = [_drawn(number, turn, image, size) for turn in range(draws)]
             for name in OPERATIONS[1:]:
                 views = [_alone(name, parameters, size) for parameters in drawn]
-                expected = torch.stack([augment.apply(image, view, size) for view in views]).int()
+                expected = torch.stack([pillow.apply(image, view, size) for view in views]).int()
                 for fast in FAST:
                     off = (rendered(fast, pixels, views, size).int() - expected).abs()
                     found[name][fast].append(off.flatten())
@@ -56,15 +54,15 @@ def rendered(pipeline: str, pixels: Tensor, views: Sequence[ViewParameters], siz
     """Views uint8 [R, 3, size, size] of uint8 [1, 3, H, W] by a fast pipeline."""
     if pipeline == "opencv":
         return torch.stack([opencv.apply(pixels, view, size) for view in views])
-    crops = torch.stack([augment.resized(pixels, view.box, size) for view in views])
-    return jitter.adjust(crops, torch.tensor([jitter.pack(view) for view in views]))
+    crops = torch.stack([device.resized(pixels, view, size) for view in views])
+    return device.adjust(crops, torch.tensor([device.pack(view) for view in views]))
 
 
-def _drawn(number: int, draw: int, image: Image.Image, size: int) -> ViewParameters:
+def _drawn(number: int, turn: int, image: Image.Image, size: int) -> ViewParameters:
     """A view to which everything happens, over the published ranges."""
     settings = replace(Augment(), color_probability=1.0, blur_probability=1.0)
-    rng = generator(0, Purpose.VIEW, draw, number, size)
-    return augment.draw(rng, *image.size, size, (0.05, 1.0), settings)
+    rng = generator(0, Purpose.VIEW, turn, number, size)
+    return draw.draw(rng, *image.size, (0.05, 1.0), settings)
 
 
 def _alone(name: str, drawn: ViewParameters, size: int) -> ViewParameters:
@@ -82,7 +80,7 @@ def _alone(name: str, drawn: ViewParameters, size: int) -> ViewParameters:
         return replace(plain, blur_radius=drawn.blur_radius)
     assert drawn.color is not None
     index = OPERATIONS.index(name) - OPERATIONS.index("brightness")
-    factors = list(augment.NEUTRAL)
+    factors = list(draw.NEUTRAL)
     factors[index] = drawn.color.factors[index]
     return replace(plain, color=Color(drawn.color.order, tuple(factors)))
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from benchmarks import textbook, timing
 from golang.config import Augment, Config, CrossView, Model, Optim, Queue
-from golang.method.build import build_model
-from golang.method.model import Branches
+from golang.method.model import Branches, build_model
 from golang.method.objective import Targets, compute_losses, make_targets
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue

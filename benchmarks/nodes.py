@@ -24,8 +24,7 @@ from torch import nn
 from benchmarks import timing
 from golang.config import Config, Model, Optim
 from golang.method.batchnorm import BatchNorm
-from golang.method.build import build_model
-from golang.method.model import GOLANG, SwAV
+from golang.method.model import GOLANG, SwAV, build_model
 
 NODES = (1, 2, 4, 8, 16, 32, 64)
 MIB = 2**20

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from benchmarks import textbook, timing
 from golang.config import Config, CrossView, Method, Model
-from golang.method.build import build_model
-from golang.method.model import Branches, SwAV
+from golang.method.model import Branches, SwAV, build_model
 from golang.method.objective import compute_losses, make_targets
 from golang.method.queue import EmbeddingQueue
 

@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import textbook, timing
 from golang.config import Config, Model
 from golang.engine.determinism import keep_freed_memory
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.training.optim import LARC
 
 DECAY, TRUST, LR = 1e-6, 1e-3, 0.1

@@ -1,4 +1,4 @@
-"""The trainer's settings: what they are, how they are read, which cannot work together, and which make a run that run."""
+"""The trainer's settings: what there is, how it is read, what cannot work together, and what makes a run that run."""
 
 from golang.config.reading import build, keys, looks_secret, nearest, refuse_secret
 from golang.config.schema import (
@@ -18,22 +18,6 @@ from golang.config.schema import (
 )
 
 __all__ = [
-    "NUM_LARGE",
-    "Augment",
-    "Checkpoint",
-    "Config",
-    "CrossView",
-    "Data",
-    "Evaluation",
-    "Method",
-    "Model",
-    "Optim",
-    "Queue",
-    "Toy",
-    "Tracking",
-    "build",
-    "keys",
-    "looks_secret",
-    "nearest",
-    "refuse_secret",
-]
+    "NUM_LARGE", "Augment", "Checkpoint", "Config", "CrossView", "Data", "Evaluation", "Method", "Model", "Optim",
+    "Queue", "Toy", "Tracking", "build", "keys", "looks_secret", "nearest", "refuse_secret",
+]  # fmt: skip

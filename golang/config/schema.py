@@ -54,7 +54,7 @@ class Attention:
 @dataclass(frozen=True)
 class CrossView:
     detach: bool = True  # False: the cross-view loss trains the trunk too
-    same_view: bool = True  # False: targets of the same view are left out
+    same_view: bool = True  # False: targets of the same view are excluded
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,10 @@ from pathlib import Path
 
 from golang.data import check
 from golang.data.progress import shown
+from golang.data.readers.table import READERS
 from golang.errors import GolangError
 
 SHOWN = 20  # files of a kind, unless all are asked for
-TITLES = {
-    "coco2014": "COCO 2014",
-    "coco2017": "COCO 2017",
-    "voc2007": "PASCAL VOC 2007",
-    "voc2012": "PASCAL VOC 2012",
-    "imagenet": "ImageNet",
-    "toy": "a generated set",
-    "folder": "a folder of images",
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("check", help="recognise a set, count it, look at every file")
     command.add_argument("root", type=Path, metavar="ROOT", help="what data.root would be")
-    command.add_argument("--set", choices=check.SETS, help="the set it should be (default: what it looks like)")
+    command.add_argument("--set", choices=READERS, help="the set it should be (default: what it looks like)")
     command.add_argument("--quick", action="store_true", help="headers alone: files cut short are not found")
     command.add_argument("--all", action="store_true", help=f"list every file, not {SHOWN} of a kind")
     command.add_argument("--workers", type=int, help="processes (default: one for each processor)")
@@ -39,40 +31,40 @@ def main(arguments: list[str] | None = None) -> int:
         names = [options.set] if options.set else check.recognise(options.root)
         good = True
         for name in names:
-            print(f"{options.root}: {TITLES[name]} (data={name})")
+            print(f"{options.root}: {READERS[name].title} (data={name})")
             with shown("looking at images") as progress:
-                findings = list(check.examine(options.root, name, options.quick, progress, options.workers))
-            for finding in findings:
-                _show(finding, None if options.all else SHOWN)
-                good = good and finding.good
+                reports = list(check.examine(options.root, name, options.quick, progress, options.workers))
+            for report in reports:
+                _show(report, None if options.all else SHOWN)
+                good = good and report.good
     except GolangError as error:
         print(error)
         return 2
     how = "by their headers alone (no --quick: every pixel)" if options.quick else "to the last pixel"
-    print(f"all is well; files were read {how}" if good else f"something is wrong; files were read {how}")
+    print(f"{'all is well' if good else 'something is wrong'}; files were read {how}")
     return 0 if good else 1
 
 
-def _show(finding: check.Finding, most: int | None) -> None:
-    title = f"  {finding.split:6}" if finding.split else "  "
-    if finding.error:
-        print(f"{title}cannot be read: " + finding.error.replace("\n", "\n    "))
+def _show(report: check.SplitReport, most: int | None) -> None:
+    title = f"  {report.split:6}" if report.split else "  "
+    if report.error:
+        print(f"{title}cannot be read: " + report.error.replace("\n", "\n    "))
         return
-    of = "" if finding.expected is None else f" of {finding.expected:,}"
-    print(f"{title}{finding.images:,}{of} images" + "".join(f", {note}" for note in finding.notes))
-    for line in finding.wrong:
+    of = "" if report.expected is None else f" of {report.expected:,}"
+    print(f"{title}{report.images:,}{of} images" + "".join(f", {note}" for note in report.notes))
+    for line in report.wrong:
         print(f"    wrong: {line}: this is not the whole set as published")
     for kind in ("missing", "empty", "unreadable"):
-        files = getattr(finding, kind)
+        files = getattr(report, kind)
         for file in files[:most]:
             print(f"    {kind}: {file}")
         if most is not None and len(files) > most:
             print(f"    {kind}: … and {len(files) - most:,} more (--all lists them)")
-    bad = len(finding.missing) + len(finding.empty) + len(finding.unreadable)
-    if bad:
-        print(f"    {bad:,} of {finding.images:,} files cannot be used; {finding.remedy}")
-        verdict = "up to 1 % are replaced by the image after them" if 100 * bad <= finding.images else "more than 1 %"
-        print(f"    training {'goes on' if 100 * bad <= finding.images else 'stops'}: {verdict}")
+    if bad := len(report.missing) + len(report.empty) + len(report.unreadable):
+        print(f"    {bad:,} of {report.images:,} files cannot be used; {report.remedy}")
+        few = 100 * bad <= report.images
+        verdict = "goes on: up to 1 % are replaced by the image after them" if few else "stops: more than 1 %"
+        print(f"    training {verdict}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """From an image file to RGB pixels: what counts as readable, and how odd files are converted.
 
-Readable is what Pillow decodes to the last row: by content, not by suffix. A file cut short is not readable, whatever
-its lost part shows. The storage is another matter: an error of the network or the disk says nothing about the image,
-so it is tried again, and in the end raised, for a run must not depend on a file server's moods.
-
+Readable is what Pillow decodes to the last row, by content and not by suffix. An error of the network or the disk says
+nothing about the image: it is tried again and in the end raised, for a run must not depend on a file server's moods.
 Ordinary JPEGs can be had faster as a tensor (`pixels`), bit for bit the same; whatever is odd is Pillow's to judge.
 """
 
@@ -31,24 +29,11 @@ from golang.errors import DataError, StorageError
 
 MOST_PIXELS = 2**28  # 16,384 × 16,384: 0.8 GB as RGB, and as much again for a crop of nearly everything
 PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds before each new try at reading a file
-TRANSIENT = frozenset(
-    {
-        errno.EIO,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-        errno.EAGAIN,
-        errno.EINTR,
-        errno.EBUSY,
-        errno.ECONNRESET,
-        errno.ENOTCONN,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EMFILE,
-        errno.ENFILE,
-    }
+_PASSING = (
+    "EIO ESTALE ETIMEDOUT EAGAIN EINTR EBUSY ECONNRESET ENOTCONN "
+    "EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH EMFILE ENFILE"
 )
+TRANSIENT = frozenset(getattr(errno, name) for name in _PASSING.split())
 
 
 class UnreadableImageError(DataError):
@@ -87,12 +72,11 @@ def _content(path: Path) -> bytes:
 
 
 def decode(data: bytes, upright: bool = False) -> Image.Image:
-    """The bytes of an image file as RGB.
+    """The bytes of an image file as RGB, turned as its EXIF orientation says if `upright`.
 
     Grayscale, palette and CMYK are converted; 16 bits are scaled to 8; an alpha channel is dropped, as the published
-    pre-training does; of several frames the first is taken. With `upright` the image is turned as its EXIF orientation
-    says, which the published pre-training does not do. Raises UnreadableImageError for anything that is no whole image,
-    and for more than MOST_PIXELS.
+    pre-training does; of several frames the first is taken. Raises UnreadableImageError for anything that is no whole
+    image, and for more than MOST_PIXELS.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
@@ -102,11 +86,8 @@ def decode(data: bytes, upright: bool = False) -> Image.Image:
 
 
 def pixels(data: bytes, upright: bool = False) -> Tensor:
-    """The bytes of an image file as uint8 [1, 3, H, W], whose memory runs pixel by pixel (channels_last).
-
-    The levels of `decode`, which also does the work for all but ordinary JPEGs, or without simplejpeg. Raises as
-    `decode` does.
-    """
+    """What `decode` returns as uint8 [1, 3, H, W], channels_last; it does the work for all but ordinary JPEGs, or
+    without simplejpeg. Raises as `decode` does."""
     decoded = _jpeg(data, upright)
     if decoded is None:
         decoded = np.array(decode(data, upright))  # a copy: torch wants memory that can be written

@@ -72,11 +72,8 @@ class ImageSet:
         return self.root / os.fsdecode(self.names[self.offsets[index] : self.offsets[index + 1]].tobytes())
 
     def load(self, index: int) -> Image.Image:
-        """Image `index`, decoded to RGB by `decode.decode`.
-
-        Raises UnreadableImageError, naming the file, when it is missing or damaged, and DataError when the storage
-        fails.
-        """
+        """Image `index` as RGB. Raises UnreadableImageError, naming the file, when it is missing or damaged, and
+        DataError when the storage fails."""
         return self._load(index, decode.decode)
 
     def _load(self, index: int, decoder: Decoder[T]) -> T:

@@ -1,9 +1,8 @@
 """Loader processes that outlive every signal but their trainer's, and never outlive their trainer.
 
-A scheduler's signal reaches the whole process group. A worker that died of it would take the trainer down with "worker
-exited unexpectedly" before the checkpoint is written, so workers let it pass. In return they must not linger: they
-obey SIGTERM from the trainer itself (which is how Python ends its children when the interpreter exits) and are killed
-by the kernel when the trainer is.
+A scheduler's signal reaches the whole process group. A worker that died of it would take the trainer down before the
+checkpoint is written, so workers let it pass. In return they must not linger: they obey SIGTERM from the trainer
+itself (which is how Python ends its children at exit) and are killed by the kernel when the trainer is.
 """
 
 from __future__ import annotations
@@ -60,14 +59,10 @@ class Loader(DataLoader[T]):
 
 
 def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_memory: bool) -> Loader[Crops]:
-    """Batches of crops (see `collate`), one a step of `sampler`.
+    """Batches of crops (see `collate`), one a step of `sampler`; `pin_memory` for copies that nobody waits for.
 
     One iterator serves the whole run, over all its epochs, so workers start once. Make it in the main thread, which
     lives as long as the run: the kernel ends the workers with the thread that started them. End it with `close`.
-
-    Args:
-        workers: processes that prepare batches; 0 prepares them here.
-        pin_memory: batches arrive in page-locked memory, for copies to a GPU that nobody waits for.
     """
     return Loader(dataset, workers, batch_sampler=sampler, collate_fn=collate, pin_memory=pin_memory)
 
@@ -91,8 +86,7 @@ def worker_init_fn(worker_id: int) -> None:
 
 
 def close(iterator: Iterator[Any]) -> None:
-    """Ends the workers of an iterator over a `Loader`, quietly and within a moment, batches in the making
-    included. Does nothing for an iterator without workers, or one closed before."""
+    """Ends the workers of an iterator over a `Loader`, if it has any, within a moment: batches in the making too."""
     workers: list[Any] = getattr(iterator, "_workers", [])
     if not workers:
         return
@@ -131,10 +125,7 @@ def _die_with_trainer() -> None:
 
 
 def _obey_trainer() -> None:
-    """Leaves at a SIGTERM of the parent and lets everyone else's pass.
-
-    At once and with 0, like torch's own handler: the trainer takes another exit code for a crash.
-    """
+    """Leaves at a SIGTERM of the parent, at once and with 0: the trainer takes another exit code for a crash."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -6,30 +6,26 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]  # images done, images in all
+Advance = Callable[[int, int], None]  # called with the images done, and images in all
 
 
 @contextmanager
-def shown(what: str) -> Iterator[Progress]:
+def shown(what: str) -> Iterator[Advance]:
     """A progress bar on a terminal; elsewhere, or without rich, a log line for every tenth."""
-    try:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        terminal = sys.stdout.isatty()
-    except ImportError:
-        terminal = False
-    if not terminal:
+    if not sys.stdout.isatty() or find_spec("rich") is None:
         yield _tenths(what)
         return
-    with Bar(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _tenths(what: str) -> Progress:
+def _tenths(what: str) -> Advance:
     spoken = -1
 
     def line(done: int, total: int) -> None:

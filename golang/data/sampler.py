@@ -14,7 +14,7 @@ from golang.randomness import Purpose
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """One rank's share of every step from `start_step` up to, not including, `total_steps`, across epochs.
 
-    Each epoch has its own order of all images, the same on every rank; what does not fill a last batch is left out.
+    Each epoch has its own order of all images, the same on every rank; what does not fill a last batch is excluded.
     Step k of an epoch takes rows [k·B, (k + 1)·B) of that order and rank r the r-th of `world` equal parts of them:
     another number of ranks sees the same images in every step.
 

@@ -1,0 +1,1 @@
+"""One attempt at a run on one rank, whatever it computes."""

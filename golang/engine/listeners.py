@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from golang.config import Config
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the launcher's listener is known where torch is not loaded
 
 
 class Listener:
-    """Told on rank 0; what it does not override it does not care for."""
+    """Told on rank 0, but for `due`; by default it does nothing."""
 
     def begun(self, config: Config, attempt: Attempt) -> None:
         """The attempt's first step is about to begin, and metrics.jsonl ends where it starts."""
@@ -33,36 +33,3 @@ class Listener:
 
     def left(self, cause: str) -> None:
         """The run was stopped and is saved; the ranks leave after this."""
-
-
-class Listeners(Listener):
-    """Several as one, in order."""
-
-    def __init__(self, members: Sequence[Listener], first: bool) -> None:
-        """`first`: whether this is rank 0."""
-        self.members = members
-        self._told = members if first else ()
-
-    def begun(self, config: Config, attempt: Attempt) -> None:
-        for member in self._told:
-            member.begun(config, attempt)
-
-    def due(self, epochs: int) -> bool:
-        return any(member.due(epochs) for member in self.members)
-
-    def look(self, trunk: nn.Module, step: int, epochs: int, stopped: Callable[[], bool]) -> None:
-        for member in self._told:
-            if member.due(epochs):
-                member.look(trunk, step, epochs, stopped)
-
-    def saved(self, seconds: float) -> None:
-        for member in self._told:
-            member.saved(seconds)
-
-    def stopping(self) -> None:
-        for member in self._told:
-            member.stopping()
-
-    def left(self, cause: str) -> None:
-        for member in self._told:
-            member.left(cause)

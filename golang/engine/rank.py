@@ -1,4 +1,4 @@
-"""One process among its ranks: its device, the process groups and its ear for stop signals."""
+"""One process among its ranks: its device, its process groups, its listener for stop signals."""
 
 from __future__ import annotations
 

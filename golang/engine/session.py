@@ -18,7 +18,7 @@ from golang.config import Config
 from golang.engine import causes
 from golang.engine.determinism import versions
 from golang.engine.distributed import peers
-from golang.engine.listeners import Listener, Listeners
+from golang.engine.listeners import Listener
 from golang.engine.rank import Rank
 from golang.engine.saver import Saver, snapshot
 from golang.engine.stops import Agreement, Stopped, Vigil
@@ -94,21 +94,31 @@ def _open(
     held.enter_context(logs.kept_in(attempt.log_file(rank.world.rank)))
     held.enter_context(causes.recorded(attempt, rank.world.rank))
     resume = run.checkpoints / news["resume"] if news["resume"] else None
-    return Session(config, rank, attempt, resume, Listeners(listeners, rank.first))
+    return Session(config, rank, attempt, resume, listeners)
 
 
 class Session:
     """An attempt under way, on one rank. All ranks call its methods equally often, and in the same order."""
 
-    def __init__(self, config: Config, rank: Rank, attempt: Attempt, resume: Path | None, listeners: Listeners) -> None:
+    def __init__(
+        self, config: Config, rank: Rank, attempt: Attempt, resume: Path | None, listeners: Sequence[Listener] = ()
+    ) -> None:
         """`resume`: the checkpoint it goes on from."""
         self.config, self.rank, self.attempt, self.resume, self.listeners = config, rank, attempt, resume, listeners
-        self.saver = Saver(attempt, config.checkpoint.keep_last, resume, listeners.saved)
+        self.saver = Saver(attempt, config.checkpoint.keep_last, resume, self._first_saved)
         self.watchdog = Watchdog(config.hang_seconds, attempt.stacks_file(rank.world.rank), self._hung)
         self.done, self.total = 0, 0  # steps
         self.facts: dict[str, object] = {"host": socket.gethostname(), "pid": os.getpid()}  # for the status file
         self._agreement: Agreement | None = None
         self._saved, self._beat = time.monotonic(), 0.0
+
+    def tell(self, event: Callable[[Listener], None]) -> None:
+        """Lets every listener know, on rank 0."""
+        for listener in self.listeners if self.rank.first else ():
+            event(listener)
+
+    def _first_saved(self, seconds: float) -> None:
+        self.tell(lambda listener: listener.saved(seconds))
 
     def beat(self, doing: str) -> None:
         """There is progress; `doing` says what comes next."""
@@ -147,7 +157,7 @@ class Session:
             self._agreement.drain()
         self.saver.periodic = None  # the last save is none
         self.status("running")
-        self.listeners.stopping()
+        self.tell(lambda listener: listener.stopping())
         raise Stopped(stop)
 
     @contextlib.contextmanager
@@ -189,7 +199,7 @@ class Session:
                 cause, self.done, self.total, self.stands(),
             )  # fmt: skip
             self._end("stopped", cause, saved=self.saver.last_step)
-            self.listeners.left(cause)
+            self.tell(lambda listener: listener.left(cause))
 
         self.beat("leaving")
         self.rank.leave_together(duties)

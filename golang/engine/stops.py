@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -63,9 +63,7 @@ class StopListener:
         threading.Thread(target=self._listen, args=(read,), name="stop-listener", daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._ends is None:
             return
         signal.set_wakeup_fd(self._previous_fd)

@@ -9,7 +9,6 @@ python -m golang.evaluation table FOLDER                                all resu
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +24,8 @@ from golang.errors import ConfigError, GolangError
 from golang.evaluation import table
 from golang.evaluation.job import evaluate, track
 from golang.evaluation.summary import show_results
-from golang.runfolder.checkpoints import find
-from golang.runfolder.evaluations import DATA, data_of, result_name
+from golang.runfolder.evaluations import DATA, RESULT, data_of, result_name, results_of
+from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 from golang.world import World
 
@@ -44,42 +43,43 @@ def main(arguments: list[str]) -> int:
             print(f"{text_file.read_text()}\n{data_file}\n{text_file}")
             return 0
         options = _parse(arguments)
-        name = options.protocol
-        if options.out is None and not options.checkpoint.is_dir():
+        path, own = options.checkpoint, options.checkpoint.is_dir() and options.out is None
+        if not own and options.out is None:
             raise ConfigError("say where the results go: --out FOLDER (a run's folder keeps them itself)")
-        config, folder = _asked(options)
-        config = prepare(config, world)
+        config = prepare(_asked(options), world)
+        folder = results_of(config, path.absolute()) if own else options.out / result_name(config)
         with join(config, world) as rank:
             if evaluate(config, folder, rank, results=folder) is Outcome.STOPPED:
                 return exits.STOPPED
         if world.rank == 0:
-            if options.checkpoint.is_dir() and options.out is None:
-                track(options.checkpoint, config)
-            result = json.loads((folder / "result.json").read_text())
+            if own:
+                track(path, config)
+            result = read_json(folder / RESULT)
             best = f", best of all epochs {result['mAP_best']:.2f} (as published)" if "mAP_best" in result else ""
-            print(f"{name}: mAP {result['mAP']:.2f}{best}; {folder}")
+            print(f"{options.protocol}: mAP {result['mAP']:.2f}{best}; {folder}")
     except GolangError as error:
         print(error)
         return error.exit_status
     return 0
 
 
-def _asked(options: argparse.Namespace) -> tuple[Config, Path]:
-    """The settings of the evaluation, and where it lives. Of a run that is not finished, it is of its newest
-    checkpoint, which the folder's name tells."""
+def _asked(options: argparse.Namespace) -> Config:
+    """The settings of the evaluation: of the end of a finished run, of the newest checkpoint of another, or of a
+    file."""
     path, run = options.checkpoint, RunFolder(options.checkpoint)
-    evaluation = Evaluation(protocol=(options.protocol,), published=options.published, checkpoint=str(path.absolute()))
     data = Data(name=options.data or DATA[options.protocol], root=options.root)
     if run.config_file.is_file() and options.data is None and options.root is None:
         data = data_of(run.config(), options.protocol)
-    data = replace(data, workers=options.workers)
-    config = Config(device=options.device, data=data, evaluation=evaluation)
-    name = result_name(config)
-    if path.is_dir() and run.done:
-        config = replace(config, evaluation=replace(evaluation, run=run_id(run.config())))
-    elif path.is_dir() and options.out is None:
-        name += f"-{find(path).stem}"
-    return config, (options.out or path / "evaluation") / name
+    return Config(
+        device=options.device,
+        data=replace(data, workers=options.workers),
+        evaluation=Evaluation(
+            protocol=(options.protocol,),
+            published=options.published,
+            checkpoint=str(path.absolute()),
+            run=run_id(run.config()) if path.is_dir() and run.done else "",
+        ),
+    )
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,14 @@ class AveragePrecision:
     per_class: np.ndarray[Any, np.dtype[np.float64]]  # [C], in 0–1
     mean: float
     empty: tuple[int, ...]  # classes without a positive, which count 0
+
+    def by_class(self, classes: Sequence[str]) -> dict[str, Any]:
+        """The classes' part of a result, by their names: `per_class`, in points, and `classes_without_positives`."""
+        points = [round(100 * float(value), 4) for value in self.per_class]
+        return {
+            "per_class": dict(zip(classes, points, strict=True)),
+            "classes_without_positives": [classes[c] for c in self.empty],
+        }
 
 
 def average_precision(logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> AveragePrecision:

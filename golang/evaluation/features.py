@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from torch.utils.data import Dataset, Subset
 from golang.collectives import sum_over_ranks
 from golang.compat import torchvision
 from golang.config import Data
-from golang.data.crops.draw import normalise
+from golang.data.crops.device import normalise
 from golang.data.images import REMEDY, ImageSet
 from golang.data.loader import Loader, close, own_words
 from golang.errors import DataError
-from golang.runfolder.files import make_private
+from golang.runfolder import files
 from golang.world import World
 
 F = torchvision.transforms.functional
@@ -39,10 +38,7 @@ log = logging.getLogger(__name__)
 RESIZE, CROP = 256, 224  # pixels
 BATCH = 256  # images
 ALONE = World()
-
-
-class Interruption(Exception):  # noqa: N818 - no error
-    """What was computed is not wanted any more; its argument, if any, is the stop signal."""
+Ask = Callable[[], object]  # called now and then in long work, which whatever it raises ends
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def pooled_features(
     device: torch.device,
     whole: bool,
     workers: int = 0,
-    stopped: Callable[[], bool] = lambda: False,
+    ask: Ask = lambda: None,
     world: World = ALONE,
 ) -> tuple[list[npt.NDArray[Any]], npt.NDArray[np.int64]]:
     """Features of every readable image, averaged over the positions of the trunk's map: float32 (float64 of a trunk in
@@ -83,12 +79,11 @@ def pooled_features(
     for all trunks.
 
     The trunks, on `device`, are in evaluation mode meanwhile (the running statistics of batch norm are used and stay
-    as they are). Raises DataError when more images are unreadable than a set may hold, and Interruption as soon as
-    `stopped` says so.
+    as they are). Raises DataError when more images are unreadable than a set may hold.
 
     Args:
         workers: processes that decode; 0 decodes here.
-        stopped: asked before each batch; all ranks of `world` ask equally often.
+        ask: called before each batch, by all ranks of `world` equally often.
         world: whose ranks all call; each gets its own share, the shares of ranks 0, 1, … one after the other are whole.
     """
     if len(images) < world.size:
@@ -104,8 +99,7 @@ def pooled_features(
     try:
         with evaluating(*trunks), torch.inference_mode():
             for _ in range(0, max(map(len, shares)), BATCH):
-                if stopped():
-                    raise Interruption
+                ask()
                 for batch, own in itertools.islice(batches, 1):
                     pixels = normalise(batch.to(device, non_blocking=True), dtype)
                     readable.append(own)
@@ -128,6 +122,25 @@ def pooled_features(
     return [torch.cat(pieces).numpy()[kept] for pieces in found], share.start + np.flatnonzero(kept)
 
 
+def labelled_features(
+    trunks: Sequence[nn.Module],
+    train: ImageSet,
+    val: ImageSet,
+    data: Data,
+    device: torch.device,
+    ask: Ask = lambda: None,
+    world: World = ALONE,
+) -> list[Features]:
+    """What `pooled_features` makes of the two labelled sets of `data`, a trunk each; small images need no workers."""
+    whole = takes_whole(data)
+    workers = 0 if whole else data.workers
+    on_train, trained = pooled_features(trunks, train, device, whole, workers, ask, world)
+    on_val, seen = pooled_features(trunks, val, device, whole, workers, ask, world)
+    assert train.labels is not None and val.labels is not None
+    labels = train.labels[trained], val.labels[seen]
+    return [Features(a, labels[0], b, labels[1]) for a, b in zip(on_train, on_val, strict=True)]
+
+
 def cut(total: int, rank: int, ranks: int) -> slice:
     """This rank's part of `total` things in a row: parts differ by one at most."""
     return slice(total * rank // ranks, total * (rank + 1) // ranks)
@@ -148,20 +161,8 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 def save(path: Path, features: Features, origin: str) -> None:
     """Writes features to one .npz file, whole or not at all; `origin` says which trunk they are of."""
-    make_private(path.parent)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
-        np.savez(
-            temporary,
-            origin=np.array(origin),
-            train=features.train,
-            train_labels=features.train_labels,
-            val=features.val,
-            val_labels=features.val_labels,
-        )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.make_private(path.parent)
+    files.put(path, lambda file: np.savez(file, origin=np.array(origin), **vars(features)), durable=False)
 
 
 def load(path: Path, origin: str) -> Features | None:
@@ -170,7 +171,7 @@ def load(path: Path, origin: str) -> Features | None:
         with np.load(path) as stored:
             if str(stored["origin"]) != origin:
                 return None
-            return Features(stored["train"], stored["train_labels"], stored["val"], stored["val_labels"])
+            return Features(**{field.name: stored[field.name] for field in fields(Features)})
     except Exception:  # a damaged archive raises nearly anything; features can always be computed anew
         return None
 

@@ -6,24 +6,22 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from golang.config import Config
-from golang.data.images import ImageSet
+from golang.config import Config, Evaluation
 from golang.data.sets import open_labelled, open_val
 from golang.engine import session
 from golang.engine.listeners import Listener
 from golang.engine.rank import Rank
 from golang.engine.session import LastWords, Outcome, Session
 from golang.errors import CheckpointError, ConfigError
-from golang.evaluation import features as feature
 from golang.evaluation.protocols import knn
 from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.supervised import Supervised
 from golang.method.trunk import Trunk, build_trunk
 from golang.runfolder import checkpoints, evaluations, files, pinned
+from golang.runfolder.evaluations import RESULT
 from golang.runfolder.folder import RunFolder
 from golang.tracking.client import TrackingError, mode_of
 from golang.tracking.publish import publish
@@ -42,13 +40,13 @@ def evaluate(
     Every rank calls it, settings checked and pinned; the errors are `session.attempt`'s, and CheckpointError for
     weights that are not whole.
     """
-    place = results or evaluations.results_of(config, run_dir)
+    where = results or evaluations.results_of(config, run_dir)
     if results is None:
-        for folder in (place.parent, place):  # of a run that others may have made
+        for folder in (where.parent, where):  # of a run that others may have made
             files.refuse_link(folder)
-    outcome = session.attempt(config, run_dir, rank, listeners, lambda own: _Job(own, place).run())
+    outcome = session.attempt(config, run_dir, rank, listeners, lambda own: _measure(own, where))
     if outcome is Outcome.ALREADY:
-        log.info("its result is %s", place / "result.json")
+        log.info("its result is %s", where / RESULT)
     return outcome
 
 
@@ -73,66 +71,49 @@ def track(run_dir: Path, config: Config) -> None:
         log.warning("W&B: %s", error)
 
 
-class _Job:
-    """One attempt, on one rank."""
-
-    def __init__(self, session: Session, results: Path) -> None:
-        self.session, self.config, self.results = session, session.config, results
-        (self.name,) = session.config.evaluation.protocol
-
-    def run(self) -> LastWords:
-        """Measures; the last words keep the result."""
-        config, rank = self.config, self.session.rank
-        self.session.status("running")
-        self.session.beat("reading the images")
-        rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
-        train, test = open_labelled(config.data)
-        trunk, origin = rank.control.on_first_rank(self._trunk) or self._trunk()
-        log.info("%s of %s: %d + %d images, %d × %s", self.name, origin, len(train), len(test), rank.world.size,
-                 rank.device.type)  # fmt: skip
-        measure = self._neighbours if self.name == "knn" else self._supervised
-        result = measure(trunk, origin, train, test)
-        return lambda: self._keep(result)
-
-    def _neighbours(self, trunk: Trunk, origin: str, train: ImageSet, test: ImageSet) -> dict[str, Any]:
-        whole, workers = feature.takes_whole(self.config.data), self.config.data.workers
-        trunk = trunk.to(self.session.rank.device, self._dtype)
-        found = knn.evaluate(trunk, train, test, self.session.rank, whole, workers, self.session.ask)
-        facts = {"name": "knn", "neighbours": knn.NEIGHBOURS, "temperature": knn.TEMPERATURE}
-        return {"protocol": facts, "checkpoint": origin, **found}
-
-    def _supervised(self, trunk: Trunk, origin: str, train: ImageSet, test: ImageSet) -> dict[str, Any]:
-        protocol = protocols.find(self.name, self.config.evaluation.published)
-        whole, workers = feature.takes_whole(self.config.data), self.config.data.workers
-        one = Supervised(protocol, trunk, train, test, self.session.rank, workers, whole, origin, self._dtype)
-        if self.session.resume is not None:
-            one.restore(sealed.read(self.session.resume))
-        if self.session.rank.first:
-            files.make_private(self.results)
+def _measure(session: Session, results: Path) -> LastWords:
+    """One attempt, on one rank; its last words keep the result."""
+    config, rank = session.config, session.rank
+    (name,) = config.evaluation.protocol
+    dtype = torch.float64 if config.precision == "fp64" else torch.float32
+    session.status("running")
+    session.beat("reading the images")
+    rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
+    train, test = open_labelled(config.data)
+    trunk, origin = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
+    log.info("%s of %s: %d + %d images, %d × %s", name, origin, len(train), len(test), rank.world.size,
+             rank.device.type)  # fmt: skip
+    if name == "knn":
+        found = knn.evaluate(trunk.to(rank.device, dtype), train, test, session)
+    else:
+        protocol = protocols.find(name, config.evaluation.published)
+        one = Supervised(protocol, trunk, dtype, train, test, session)
+        if session.resume is not None:
+            one.restore(sealed.read(session.resume))
+        if rank.first:
+            files.make_private(results)
             names = [train.path(i).name for i in one.subset.tolist()]
-            files.write(self.results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
-        return one.run(self.session)
+            files.write(results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
+        found = one.run()
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.float64 if self.config.precision == "fp64" else torch.float32
+    def keep() -> str:
+        files.make_private(results)
+        files.write(results / RESULT, json.dumps({"checkpoint": origin, **found}, indent=1) + "\n")
+        session.facts["mAP"] = found["mAP"]
+        log.info("%s: mAP %.2f; %s", name, found["mAP"], results / RESULT)
+        return f"mAP {found['mAP']:.4f}"
 
-    def _trunk(self) -> tuple[Trunk, str]:
-        """The trunk to measure, and where it is from."""
-        asked = self.config.evaluation
-        if asked.run:
-            parent = RunFolder(asked.checkpoint or "")
-            if not parent.done:
-                raise CheckpointError(f"{parent.path} is to be evaluated once it is finished, and it is not; train it")
-            return load_trunk(checkpoints.find(parent.path))
+    return keep
+
+
+def _trunk(asked: Evaluation) -> tuple[Trunk, str]:
+    """The trunk to measure, and where it is from."""
+    if not asked.run:
         return load_trunk(pinned.unchanged("checkpoint", asked.checkpoint or "", asked.checkpoint_sha256))
-
-    def _keep(self, result: dict[str, Any]) -> str:
-        files.make_private(self.results)
-        files.write(self.results / "result.json", json.dumps(result, indent=1) + "\n")
-        self.session.facts["mAP"] = result["mAP"]
-        log.info("%s: mAP %.2f; %s", self.name, result["mAP"], self.results / "result.json")
-        return f"mAP {result['mAP']:.4f}"
+    parent = RunFolder(asked.checkpoint or "")
+    if not parent.done:
+        raise CheckpointError(f"{parent.path} is to be evaluated once it is finished, and it is not; train it")
+    return load_trunk(checkpoints.find(parent.path))
 
 
 def load_trunk(file: Path) -> tuple[Trunk, str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from golang.evaluation.pictures.curves import MissingMatplotlibError, draw_all
-from golang.evaluation.probe.finished import Evaluation, evaluate_run
+from golang import tables
+from golang.drawing import MissingMatplotlibError
+from golang.evaluation.pictures.attention import draw_attention
+from golang.evaluation.pictures.curves import draw_curves
+from golang.evaluation.probe.finished import ProbeResult, probe_run
+from golang.method.model import display_name
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
 
+TITLE = "linear probe on frozen features, mAP on the validation images"
 NEXT = (
     ("a longer run of the same", "python run.py optim.epochs=20"),
     ("the baseline without local views", "python run.py method=swav"),
@@ -21,71 +25,39 @@ NEXT = (
 )
 
 
-def show_results(run_dir: Path | str, out: IO[str] | None = None) -> Evaluation:
-    """Evaluates a finished run, draws its pictures and says what came out: a table on a terminal, plain lines
-    elsewhere.
+def show_results(run_dir: Path | str, out: IO[str] | None = None) -> ProbeResult:
+    """Probes a finished run, draws its pictures and says what came out: a table on a terminal, plain lines elsewhere.
 
-    Without matplotlib the pictures are left out, and a line says so. Raises GolangError as `evaluate_run` does.
+    Without matplotlib the pictures are left out, and a line says so. Raises GolangError as `probe_run` does.
     """
-    stream = out or sys.stdout
-    evaluation = evaluate_run(run_dir)
+    run, stream = RunFolder(run_dir), out or sys.stdout
+    found = probe_run(run)
+    lines = ["", f"run folder  {run_dir}"]
     try:
-        pictures, missing = draw_all(run_dir), ""
+        lines += [f"picture     {path}" for path in (draw_curves(run), draw_attention(run)) if path is not None]
     except MissingMatplotlibError as error:
-        pictures, missing = [], str(error)
-    rows = _rows(run_dir, evaluation)
-    if not _rich_table(rows, stream):
-        _plain_table(rows, stream)
-    lines = ["", f"run folder  {run_dir}", *(f"picture     {path}" for path in pictures)]
-    if missing:
-        lines.append(f"no pictures: {missing}")
-    lines += ["", "try next:"]
+        lines.append(f"no pictures: {error}")
     longest = max(len(command) for _, command in NEXT)
-    lines += [f"  {command:{longest}}   # {what}" for what, command in NEXT]
+    lines += ["", "try next:", *(f"  {command:{longest}}   # {what}" for what, command in NEXT)]
+    rows = _rows(run, found)
+    stream.write("\n")
+    tables.show(("features", "mAP", ""), rows, lambda row: row is rows[0], stream, TITLE)
     stream.write("\n".join(lines) + "\n")
     stream.flush()
-    return evaluation
+    return found
 
 
-def _rows(run_dir: Path | str, evaluation: Evaluation) -> list[tuple[str, float, str]]:
+def _rows(run: RunFolder, found: ProbeResult) -> list[tuple[str, str, str]]:
     """Name, mAP and a remark for each row of the table."""
-    run = RunFolder(run_dir)
     metrics = read_metrics(run.metrics_file)
-    name = {"golang": "GOLANG", "swav": "SwAV"}[run.config().method.name]
     steps = f"after {metrics[-1]['step']} steps without a label" if metrics else ""
-    gain = evaluation.linear.mAP - evaluation.random_init.mAP
-    return [
-        (name, evaluation.linear.mAP, f"{steps}, {gain:+.1f} over random"),
-        ("random-init trunk", evaluation.random_init.mAP, "the same trunk before its first step"),
-        ("chance", evaluation.chance.mAP, "the mean share of positives"),
+    rows = [
+        (
+            display_name(run.config()),
+            found.linear,
+            f"{steps}, {found.linear.mAP - found.random_init.mAP:+.1f} over random",
+        ),
+        ("random-init trunk", found.random_init, "the same trunk before its first step"),
+        ("chance", found.chance, "the mean share of positives"),
     ]
-
-
-TITLE = "linear probe on frozen features, mAP on the validation images"
-
-
-def _rich_table(rows: Sequence[tuple[str, float, str]], stream: IO[str]) -> bool:
-    """Prints a table in colour; False where there is no terminal, or no rich."""
-    if not stream.isatty():
-        return False
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:
-        return False
-    table = Table(title=TITLE, title_justify="left")
-    table.add_column("features")
-    table.add_column("mAP", justify="right")
-    table.add_column("")
-    for position, (name, points, remark) in enumerate(rows):
-        table.add_row(name, f"{points:.1f}", remark, style="bold" if position == 0 else None)
-    console = Console(file=stream)
-    console.print()
-    console.print(table)
-    return True
-
-
-def _plain_table(rows: Sequence[tuple[str, float, str]], stream: IO[str]) -> None:
-    longest = max(len(name) for name, _, _ in rows)
-    lines = ["", TITLE, *(f"  {name:{longest}}  {points:5.1f}   {remark}" for name, points, remark in rows)]
-    stream.write("\n".join(lines) + "\n")
+    return [(name, f"{score.mAP:5.1f}", f" {remark}") for name, score, remark in rows]

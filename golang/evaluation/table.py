@@ -8,9 +8,9 @@ from typing import Any
 
 from golang.errors import DataError
 from golang.runfolder import files
-from golang.runfolder.files import read_json
+from golang.runfolder.evaluations import PROBE, RESULT, results_in
 
-PROBE = "quick linear probe"
+QUICK = "quick linear probe"
 LEGEND = (
     "mAP in points, on the test images. Of a protocol with epochs: after the last one (honest), and in brackets of the "
     "best one (as published). Semi-supervised evaluations train the trunk (honest); in columns that end with "
@@ -22,20 +22,23 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     """The results below `folder`: of each run, and of each checkpoint of it, its figures by evaluation. Raises
     DataError if there is none."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for path in [*folder.rglob("result.json"), *folder.rglob("evaluation/linear.json")]:
-        facts = read_json(path)
-        if facts is None or ("protocol" not in facts and path.name == "result.json"):
-            continue
-        evaluation = path.parent.parent if path.name == "result.json" else path.parent
+    probed = (path.parent for path in folder.rglob(f"evaluation/{PROBE}.json"))
+    for evaluation in sorted({*(path.parent.parent for path in folder.rglob(RESULT)), *probed}):
         run = evaluation.parent if evaluation.name == "evaluation" else evaluation
         name = run.relative_to(folder).as_posix() if run != folder else folder.name
-        checkpoint = Path(facts["checkpoint"])
-        row = found.setdefault((name, checkpoint.name), {"run": name, "checkpoint": checkpoint.name, "evaluations": {}})
-        what = path.parent.name.removesuffix(f"-{checkpoint.stem}") if path.name == "result.json" else PROBE
-        row["evaluations"][what] = _figures(facts)
+        for what, facts in results_in(evaluation).items():
+            if {"checkpoint", "mAP"} <= facts.keys():
+                file = Path(facts["checkpoint"])
+                row = found.setdefault((name, file.name), {"run": name, "checkpoint": file.name, "evaluations": {}})
+                row["evaluations"][shown_name(what.removesuffix(f"-{file.stem}"))] = _figures(facts)
     if not found:
         raise DataError(f"there is no evaluation below {folder}; `python -m golang.evaluation RUN_DIR` makes one")
     return [row for _, row in sorted(found.items())]
+
+
+def shown_name(evaluation: str) -> str:
+    """What a person calls one of `golang.runfolder.evaluations.results`."""
+    return QUICK if evaluation == PROBE else evaluation
 
 
 def write(folder: Path) -> tuple[Path, Path]:

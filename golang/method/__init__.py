@@ -1,0 +1,1 @@
+"""The method: trunk, attention, heads, prototypes, Sinkhorn, queues, losses."""

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from golang.config import NUM_LARGE
+from golang.config import NUM_LARGE, Config
 from golang.method.attention import local_views, semantic_attention
 from golang.method.heads import ProjectionHead, Prototypes
-from golang.method.trunk import Trunk
+from golang.method.trunk import Trunk, build_trunk
 
 
 @dataclass
@@ -107,3 +107,21 @@ def split_views(rows: Tensor, images: int) -> Tensor:
 def large_views(rows: Tensor, images: int) -> Tensor:
     """The large crops' part [2, b, …] of view-major rows [V·b, …]."""
     return split_views(rows[: NUM_LARGE * images], images)
+
+
+def display_name(config: Config) -> str:
+    """The method's name as its authors write it."""
+    return {"golang": "GOLANG", "swav": "SwAV"}[config.method.name]
+
+
+def build_model(config: Config) -> SwAV:
+    """The network of `config`; its initial weights are a function of the seed alone."""
+    model = config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        trunk = build_trunk(model.trunk)
+        shared = (trunk, model.hidden_dim, model.feature_dim, model.prototypes)
+        if config.method.name == "swav":
+            return SwAV(*shared)
+        attention, cross_view = config.attention, config.cross_view
+        return GOLANG(*shared, model.local_prototypes, model.group_heads, attention.temperature, cross_view.detach)

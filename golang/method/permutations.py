@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,8 +9,6 @@ from torch import Tensor
 from golang.config import Config
 from golang.config.checks import local_views
 from golang.randomness import Purpose, generator
-
-Mode = Literal["batch", "image", "matched"]
 
 
 def of_step(config: Config, step: int, rank: int, ranks: int) -> Tensor | None:
@@ -23,7 +19,7 @@ def of_step(config: Config, step: int, rank: int, ranks: int) -> Tensor | None:
     return local_permutations(config.method.local_permutation, views, config.seed, step, rank * share, share)
 
 
-def local_permutations(mode: Mode, views: int, seed: int, step: int, first_row: int, rows: int) -> Tensor:
+def local_permutations(mode: str, views: int, seed: int, step: int, first_row: int, rows: int) -> Tensor:
     """Permutations for target views 0 and 1, a function of (seed, step, view) and the row of the global batch.
 
     batch: one for all images, int64 [2, n] (the published way); image: one for each image, [2, b, n], where this rank

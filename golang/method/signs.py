@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from golang.config import Config
+from golang.config.checks import local_views
 from golang.method.model import Branches
 from golang.method.objective import NAMES, Losses, Targets
 
@@ -41,14 +42,14 @@ def scalars(losses: Losses, signs: Signs) -> list[Tensor | None]:
 
 def metrics_of(config: Config) -> tuple[str, ...]:
     """Which of METRICS the method has: SwAV the total and the global loss alone."""
-    return METRICS[:2] if config.method.name == "swav" else METRICS
+    return METRICS if local_views(config) else METRICS[:2]
 
 
 def prototypes(config: Config) -> dict[str, int]:
     """How many prototypes there are to be assigned, by the prefix of their metrics, in the order of
     `Signs.assignments`."""
-    whole = {"": config.model.prototypes}
-    return whole if config.method.name == "swav" else whole | {"local_": config.model.local_prototypes}
+    local = {"local_": config.model.local_prototypes} if local_views(config) else {}
+    return {"": config.model.prototypes, **local}
 
 
 def perplexity(counts: Tensor) -> float:

@@ -5,16 +5,16 @@ Every trunk maps images [R, 3, s, s] to a feature map [R, C, h, w] and says its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from golang.compat import torchvision
+from golang.config.checks import TRUNK_CHANNELS
 from golang.method.batchnorm import BatchNorm
 
-TORCHVISION_TRUNKS = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2")
-TRUNKS = ("small", *TORCHVISION_TRUNKS)
+TRUNKS = tuple(TRUNK_CHANNELS)
 
 
 class Trunk(nn.Sequential):
@@ -23,14 +23,8 @@ class Trunk(nn.Sequential):
     channels: int
 
     def __init__(self, children: dict[str, nn.Module], channels: int) -> None:
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
+        super().__init__(OrderedDict(children))
         self.channels = channels
-
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = super().forward(images)
-        return features
 
 
 def build_trunk(name: str) -> Trunk:
@@ -67,7 +61,9 @@ def small_resnet(
         layers[f"layer{stage + 1}"] = nn.Sequential(unit)
         channels = expanded
     trunk = Trunk(layers, channels)
-    _each_convolution(trunk, lambda conv: nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu"))
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return trunk
 
 
@@ -80,9 +76,3 @@ def _stem(width: int, kernel: int, pool: bool) -> dict[str, nn.Module]:
     if pool:
         stem["maxpool"] = nn.MaxPool2d(3, stride=2, padding=1)
     return stem
-
-
-def _each_convolution(module: nn.Module, initialise: Callable[[nn.Conv2d], object]) -> None:
-    for child in module.modules():
-        if isinstance(child, nn.Conv2d):
-            initialise(child)

@@ -1,0 +1,1 @@
+"""From settings to processes: a library call, one rank, this machine's ranks."""

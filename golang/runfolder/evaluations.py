@@ -1,4 +1,5 @@
-"""Which evaluations settings ask for, each as the settings of a run of its own, and where their results lie."""
+"""Which evaluations settings ask for, each as the settings of a run of its own; where their results lie, and what is in
+them."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from golang.config import Config, Data
+from golang.config import Config, Data, Evaluation
 from golang.config.identity import run_id
 from golang.errors import ConfigError
 from golang.runfolder.checkpoints import entries
+from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 
 # What each is measured on; nearest neighbours on what linear_coco is.
@@ -21,6 +23,20 @@ DATA: dict[Any, Any] = {
     "semisup_coco_10": "coco2014",
     "knn": "coco2014",
 }
+PROBE = "linear"  # the quick probe, by the name of its file
+RESULT = "result.json"  # in the folder of each evaluation
+
+
+def results(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What was found in each evaluation of a run, by the name of its folder, and by the quick probe, as PROBE; what
+    cannot be read is not there."""
+    return results_in(run.evaluation)
+
+
+def results_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same of any folder that holds one for each evaluation."""
+    files = {path.parent.name: path for path in sorted(folder.glob(f"*/{RESULT}"))} | {PROBE: folder / f"{PROBE}.json"}
+    return {name: facts for name, path in files.items() if (facts := read_json(path))}
 
 
 def data_of(config: Config, name: str) -> Data:
@@ -45,24 +61,18 @@ def data_of(config: Config, name: str) -> Data:
 
 def of_checkpoint(config: Config) -> list[Config]:
     """An evaluation of `evaluation.checkpoint` for each protocol asked for. Raises ConfigError as `data_of`."""
-    return [
-        replace(config, data=data_of(config, name), evaluation=replace(config.evaluation, protocol=(name,)))
-        for name in config.evaluation.protocol
-    ]
+    return _each(config, config.evaluation)
 
 
 def of_run(config: Config, folder: Path) -> list[Config]:
-    """An evaluation of the end of this run, which lives in `folder`, for each protocol asked for. Raises ConfigError
-    as `data_of`."""
+    """The same of the end of this run, which lives in `folder`."""
+    return _each(config, replace(config.evaluation, checkpoint=str(folder.absolute()), run=run_id(config)))
+
+
+def _each(config: Config, asked: Evaluation) -> list[Config]:
     return [
-        replace(
-            config,
-            data=data_of(config, name),
-            evaluation=replace(
-                config.evaluation, protocol=(name,), checkpoint=str(folder.absolute()), run=run_id(config)
-            ),
-        )
-        for name in config.evaluation.protocol
+        replace(config, data=data_of(config, name), evaluation=replace(asked, protocol=(name,)))
+        for name in asked.protocol
     ]
 
 

@@ -37,7 +37,12 @@ class RunFolder:
         self.wandb = self.path / "wandb"
         self.evaluation = self.path / "evaluation"
         self.probe_file = self.evaluation / "linear.json"  # of the quick probe of a finished run
+        self.untrained_file = self.evaluation / "random_init.json"  # of the same probe, before the first step
         self.probes_file = self.evaluation / "during.jsonl"  # of the probes taken while it trains
+        self.features_file = self.evaluation / "features.npz"
+        self.curves_file = self.evaluation / "curves.png"
+        self.attention_file = self.evaluation / "attention.png"
+        self.ticket_file = self.wandb / "run.json"  # under which id W&B knows the run
 
     @classmethod
     def create(cls, path: Path | str, config: Config) -> RunFolder:

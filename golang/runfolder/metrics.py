@@ -13,7 +13,7 @@ TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; a half-written one is left out."""
+    """The whole lines of a metrics file; a half-written one is excluded."""
     return _lines(path.read_text(errors="replace")) if path.is_file() else []
 
 

@@ -41,7 +41,7 @@ def pinned(config: Config) -> Config:
     path = Path(model.init).expanduser().absolute()
     if not path.is_file():
         raise ConfigError(
-            f"model.init={model.init} is no file; give a checkpoint (any layout of golang.weights.__main__)"
+            f"model.init={model.init} is no file; give a checkpoint (any layout of `python -m golang.weights`)"
         )
     return replace(config, model=replace(model, init=str(path), init_sha256=digest(path)))
 

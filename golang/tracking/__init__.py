@@ -1,0 +1,1 @@
+"""Weights & Biases, fed from a run's folder by a process beside the training."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from golang.config import Config
 from golang.errors import GolangError
-from golang.runfolder.evaluations import DATA
+from golang.runfolder.evaluations import DATA, PROBE, results
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
@@ -23,7 +23,6 @@ from golang.sources import ROOT
 from golang.tracking.ticket import Ticket
 
 PROJECT = "golang"
-INSTALL = "W&B's client is not installed: pip install 'wandb>=0.31'"
 Mode = Literal["online", "offline"]
 JobType = Literal["pretrain", "eval"]
 PROBED = ("step", "mAP", "l2", "seconds")  # of a probe while training, as probe/…
@@ -92,7 +91,7 @@ class Client:
 
     def summarise(self) -> None:
         """Puts the evaluation's figures and pictures into the summary."""
-        self._opened.summary.update(results(self.run.path))
+        self._opened.summary.update(summary(self.run))
 
     def finish(self, status: int, preempting: bool = False) -> None:
         """Ends this client's part of the run; waits until all is sent, or on disk."""
@@ -144,7 +143,7 @@ def _init(
     try:
         import wandb
     except ImportError as error:
-        raise TrackingError(f"{INSTALL} ({error})") from error
+        raise TrackingError(f"W&B's client is not installed: pip install 'wandb>=0.31' ({error})") from error
     config = run.config()
     tracking = config.tracking
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,16 +169,15 @@ def _init(
                 allow_val_change=True,
                 settings=wandb.Settings(**settings),
             )
-    except wandb.errors.CommError as error:
-        if "deleted" in str(error):
-            raise _RefusedError(_first_line(error)) from error
-        raise UnreachableError(f"W&B does not answer: {_first_line(error)}") from error
-    except wandb.errors.UsageError as error:
-        if "key" in str(error).lower():
-            raise NoKeyError("this machine has no key for W&B") from error
-        raise TrackingError(f"W&B refuses: {_first_line(error)}") from error
     except wandb.errors.Error as error:
-        raise TrackingError(f"W&B refuses: {_first_line(error)}") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, wandb.errors.CommError):
+            if "deleted" in str(error):
+                raise _RefusedError(said) from error
+            raise UnreachableError(f"W&B does not answer: {said}") from error
+        if isinstance(error, wandb.errors.UsageError) and "key" in str(error).lower():
+            raise NoKeyError("this machine has no key for W&B") from error
+        raise TrackingError(f"W&B refuses: {said}") from error
     opened.define_metric("step")
     opened.define_metric("*", step_metric="step")
     for key in PROBED:  # by their whole names, which come before patterns
@@ -206,21 +204,19 @@ def mode_of(config: Config) -> Mode | None:
     return "offline" if config.tracking.name == "offline" or said in ("offline", "dryrun") else "online"
 
 
-def results(run_dir: Path) -> dict[str, Any]:
-    """For W&B's summary: each mean average precision that the evaluation wrote, and its pictures."""
+def summary(run: RunFolder) -> dict[str, Any]:
+    """For W&B's summary: each mean average precision that an evaluation wrote, and the pictures."""
     import wandb
 
     found: dict[str, Any] = {}
-    folder = run_dir / "evaluation"
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*/result.json")]):
-        name = str(path.relative_to(run_dir).with_suffix("")).removesuffix("/result")
-        found |= _precisions(read_json(path) or {}, name)
+    for name, facts in {**results(run), "random_init": read_json(run.untrained_file)}.items():
+        found |= _precisions(facts, f"evaluation/{name}")
     # By the first protocol that the run asks for, else by the first there is a result of; else the quick probe's.
-    names = (*RunFolder(run_dir).config().evaluation.protocol, *DATA, "linear")
+    names = (*run.config().evaluation.protocol, *DATA, PROBE)
     main = next((figure for name in names if (figure := f"evaluation/{name}/mAP") in found), None)
     if main is not None:
         found["mAP"] = found[main]
-    for path in sorted((run_dir / "evaluation").glob("*.png")):
+    for path in sorted(run.evaluation.glob("*.png")):
         found[f"pictures/{path.stem}"] = wandb.Image(str(path))
     return found
 
@@ -244,7 +240,3 @@ def code_version(root: Path = ROOT) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return f"git {done.stdout.strip()}" if done.returncode == 0 else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from golang import sources
@@ -25,7 +24,7 @@ Word = Literal["finished", "preempting", "failed"]
 PATIENCE: dict[Word, float] = {"finished": 60.0, "preempting": 5.0, "failed": 5.0}
 
 
-class Mirror:
+class Mirror(contextlib.AbstractContextManager["Mirror"]):
     """Does nothing until it is started, and then nothing that the training would wait for, except when it is closed.
 
     Left by an exception, the run counts as failed, else as finished.
@@ -35,12 +34,7 @@ class Mirror:
         self._process: subprocess.Popen[bytes] | None = None
         self._run_dir = Path()
 
-    def __enter__(self) -> Mirror:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self.close("failed" if kind is not None else "finished")
 
     def start(self, config: Config, attempt: Attempt) -> None:

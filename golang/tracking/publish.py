@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from golang.runfolder import lock
-from golang.runfolder.evaluations import measured
+from golang.runfolder.evaluations import PROBE, measured, results
 from golang.runfolder.files import refuse_link
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
@@ -27,7 +27,7 @@ def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pre
     config = run.config()
     if config.evaluation.checkpoint is not None:
         run, job_type = RunFolder(measured(config, run.path)), "eval"
-        if not list(run.path.glob("evaluation/*/result.json")):
+        if not results(run).keys() - {PROBE}:
             raise TrackingError(f"{run_dir} has no result yet; there is nothing to send")
     folder = run.wandb
     refuse_link(folder)

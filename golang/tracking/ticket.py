@@ -12,7 +12,6 @@ from golang.runfolder import files
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 
-FILE = "wandb/run.json"
 ID = "[0-9a-f]{8}-[0-9a-f]{8}"  # a run's own id, and the suffix
 
 
@@ -28,7 +27,7 @@ class Ticket:
     @classmethod
     def of(cls, run: RunFolder, durable: bool = True) -> Ticket:
         """The run's ticket; if there is none that makes sense, one is drawn and kept."""
-        facts = read_json(run.path / FILE) or {}
+        facts = read_json(run.ticket_file)
         id, logged, whole = facts.get("id"), facts.get("logged", 0), facts.get("whole", [])
         sound = isinstance(id, str) and re.fullmatch(ID, id) and type(logged) is int
         if sound and isinstance(whole, list) and all(isinstance(name, str) for name in whole):
@@ -45,9 +44,8 @@ class Ticket:
 
     def keep(self, run: RunFolder, durable: bool = True) -> Ticket:
         """Writes it down."""
-        path = run.path / FILE
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write(path, json.dumps(asdict(self)) + "\n", durable)
+        run.wandb.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.write(run.ticket_file, json.dumps(asdict(self)) + "\n", durable)
         return self
 
 

@@ -40,10 +40,7 @@ def rank_state(step: TrainStep, meter: Meter, sentinel: Sentinel) -> dict[str, T
     }
     if step.device.type == "cuda":
         parts["rng_cuda"] = torch.cuda.get_rng_state(step.device)
-    for name, queue in (("queue", step.queue), ("local_queue", step.local_queue)):
-        if queue is not None:
-            parts[name] = queue.rows.cpu().clone()
-    return parts
+    return parts | {name: queue.rows.cpu().clone() for name, queue in step.queues.items() if queue is not None}
 
 
 def gather(parts: dict[str, Tensor], control: ControlGroup, deadline: float) -> dict[str, Tensor] | None:
@@ -71,10 +68,9 @@ def gather(parts: dict[str, Tensor], control: ControlGroup, deadline: float) -> 
 
 def pack(step: TrainStep, iteration: int, gathered: dict[str, Tensor], images: int) -> dict[str, Any]:
     """The whole run after `iteration` steps, on rank 0. Cursor, freeze and schedule are functions of the iteration."""
-    rows = rows_a_step(step.config)
     queues = {
-        name: {"rows": globalise(gathered[name], count // world_size()), "filled": queue.filled * world_size()}
-        for name, queue, count in (("queue", step.queue, rows[0]), ("local_queue", step.local_queue, rows[1]))
+        name: {"rows": globalise(gathered[name], rows // world_size()), "filled": queue.filled * world_size()}
+        for (name, queue), rows in zip(step.queues.items(), rows_a_step(step.config), strict=True)
         if queue is not None
     }
     return {
@@ -106,15 +102,11 @@ def restore(state: dict[str, Any], step: TrainStep, meter: Meter, sentinel: Sent
     """
     want, there = fingerprint(step.config, images), state["fingerprint"]
     if there != want:
-        wrong = ", ".join(
-            f"{key} {there.get(key)} instead of {value}" for key, value in want.items() if there.get(key) != value
-        )
-        raise CheckpointError(f"the checkpoint does not fit this run: {wrong}; start afresh with name=OTHER")
+        wrong = [f"{key} {there.get(key)} instead of {want[key]}" for key in want if there.get(key) != want[key]]
+        raise CheckpointError(f"the checkpoint does not fit this run: {', '.join(wrong)}; start afresh with name=OTHER")
     for key, value in versions(step.device).items():
-        if state["versions"].get(key) != value:
-            log.warning(
-                "%s changed from %s to %s: the run goes on, but not bit for bit", key, state["versions"].get(key), value
-            )
+        if (before := state["versions"].get(key)) != value:
+            log.warning("%s changed from %s to %s: the run goes on, but not bit for bit", key, before, value)
     step.model.load_state_dict(state["model"])
     step.optimizer.load_state_dict(state["optimizer"])
     if step.scaler.is_enabled():
@@ -123,16 +115,12 @@ def restore(state: dict[str, Any], step: TrainStep, meter: Meter, sentinel: Sent
     step.queue = _restored_queue(state.get("queue"), rows[0], step)
     step.local_queue = _restored_queue(state.get("local_queue"), rows[1], step)
     ranks = state["ranks"]
-    same = len(ranks["meter"]) == world_size()
     sentinel.skipped.copy_(ranks["skipped"][0])
     if not meter.restore(ranks["meter"], rank(), world_size()):
-        log.warning(
-            "the checkpoint is of a version with other metrics; the next line of them covers the steps from here on"
-        )
-    if same:
-        torch.set_rng_state(
-            ranks["rng"][rank()].clone()
-        )  # a view would crash torch, which reads from its storage's start
+        log.warning("the checkpoint's version has other metrics; the next line of them covers the steps from here on")
+    if len(ranks["meter"]) == world_size():
+        # Cloned: torch reads from the start of a view's storage.
+        torch.set_rng_state(ranks["rng"][rank()].clone())
         if step.device.type == "cuda" and "rng_cuda" in ranks:
             torch.cuda.set_rng_state(ranks["rng_cuda"][rank()].clone(), step.device)
     return int(state["step"])

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from types import TracebackType
+from importlib.util import find_spec
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -24,28 +24,21 @@ class Progress:
         self._spoken = 0.0
 
     def __enter__(self) -> Progress:
-        if self.shown and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-            try:
-                from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-                from rich.progress import Progress as RichProgress
-            except ImportError:
-                return self
-            self._bar = RichProgress(
-                TextColumn("step"),
-                MofNCompleteColumn(),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[facts]}"),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                expand=True,
-            )
+        terminal = sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        if self.shown and terminal and find_spec("rich"):
+            from rich import progress
+
+            columns = (
+                progress.TextColumn("step"), progress.MofNCompleteColumn(), progress.BarColumn(bar_width=None),
+                progress.TextColumn("{task.fields[facts]}"), progress.TextColumn("left"),
+                progress.TimeRemainingColumn(),
+            )  # fmt: skip
+            self._bar = progress.Progress(*columns, expand=True)
             self._task = self._bar.add_task("train", total=self.total, facts="")
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -62,9 +55,8 @@ class Progress:
             self._bar.update(self._task, facts=facts)
         elif time.monotonic() - self._spoken > QUIET or line["step"] == self.total:
             self._spoken = time.monotonic()
-            log.info(
-                "step %d/%d · epoch %d · %s · %s left", line["step"], self.total, line["epoch"], facts, clock(left)
-            )
+            step = f"step {line['step']}/{self.total} · epoch {line['epoch']}"
+            log.info("%s · %s · %s left", step, facts, clock(left))
 
 
 def clock(seconds: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
@@ -45,10 +44,8 @@ class Reporter:
         self._progress.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.__exit__(kind, error, trace)
+    def __exit__(self, *exception: object) -> None:
+        self._progress.__exit__()
         if self._metrics is not None:
             self._metrics.close()
 
@@ -59,7 +56,7 @@ class Reporter:
             return
         run, device = session.attempt.run, session.rank.device
         self._metrics = MetricsLog(run.metrics_file, session.done)
-        session.listeners.begun(config, session.attempt)
+        session.tell(lambda listener: listener.begun(config, session.attempt))
         where = f"{session.rank.world.size} × {device.type} in {precision_on(device, config.precision)}"
         log.info(
             "run %s, attempt %d: %d images, %d steps, %d epochs, %s",

@@ -60,6 +60,11 @@ class TrainStep:
         self.scaler.update()
         return losses
 
+    @property
+    def queues(self) -> dict[str, EmbeddingQueue | None]:
+        """By their names in a checkpoint."""
+        return {"queue": self.queue, "local_queue": self.local_queue}
+
     def make_queues(self, ranks: int) -> None:
         """The queues of this rank, full of zeros, unless they are there or not wanted."""
         dtype = next(self.model.parameters()).dtype

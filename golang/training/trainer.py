@@ -16,7 +16,7 @@ from golang.data.crops.multicrop import Crops, MultiCrop, on_device
 from golang.data.crops.transfer import Transfer
 from golang.data.images import ImageSet
 from golang.data.sampler import StepSampler
-from golang.data.sets import open_train, place
+from golang.data.sets import open_train, root_of
 from golang.engine import session
 from golang.engine.distributed import data_parallel
 from golang.engine.listeners import Listener
@@ -25,7 +25,7 @@ from golang.engine.session import LastWords, Outcome, Session
 from golang.engine.stops import Stopped
 from golang.errors import CheckpointError, DataError, NonFiniteError
 from golang.method import permutations
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.runfolder import checkpoints, pinned
 from golang.training import checkpoint
 from golang.training.meters import NEVER, Meter, Sentinel
@@ -71,7 +71,7 @@ class Trainer:
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
         self.transfer = Transfer(device)
         self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
-        self.unreadable = Unreadable(self.images, place(config.data))
+        self.unreadable = Unreadable(self.images, root_of(config.data))
         if session.resume is not None:
             self._resume(session.resume)
         size = checkpoint.size(self.step)
@@ -204,15 +204,15 @@ class Trainer:
     def _watched(self) -> bool:
         """Whether a listener wants to look at the network as it is now, at the end of an epoch."""
         epochs, rest = divmod(self.session.done, self.steps_per_epoch)
-        return epochs > 0 and rest == 0 and self.session.listeners.due(epochs)
+        return epochs > 0 and rest == 0 and any(listener.due(epochs) for listener in self.session.listeners)
 
     def _look(self) -> None:
         session = self.session
         if self._watched():
             with session.alone(f"probing after step {session.done}") as stopped:
                 if stopped is not None:
-                    epochs = session.done // self.steps_per_epoch
-                    session.listeners.look(self.step.model.trunk, session.done, epochs, stopped)
+                    trunk, epochs = self.step.model.trunk, session.done // self.steps_per_epoch
+                    session.tell(lambda listener: listener.look(trunk, session.done, epochs, stopped))
 
     def _non_finite(self, step: int) -> NonFiniteError:
         return NonFiniteError(

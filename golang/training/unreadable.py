@@ -60,31 +60,27 @@ class Unreadable:
         self._agreed = self._known.clone()
         self._checked = False
 
-    def _reason(self, index: int) -> str:
+    def _fault(self, index: int) -> DataError | None:
         try:
             self.images.load(index)
-        except UnreadableImageError as error:
-            return str(error).partition("\n")[0]
-        except DataError:
-            return str(self.images.path(index))
-        return f"{self.images.path(index)} (readable again by now)"
+        except DataError as error:
+            return error
+        return None
+
+    def _reason(self, index: int) -> str:
+        fault, path = self._fault(index), str(self.images.path(index))
+        if isinstance(fault, UnreadableImageError):
+            return str(fault).partition("\n")[0]
+        return path if fault else f"{path} (readable again by now)"
 
     def _check(self) -> None:
-        count = int(self._known.sum())
-        if count <= self.images.most_unreadable:
+        if int(self._known.sum()) <= self.images.most_unreadable:
             return
         # A run that goes on after its files were mended remembers more of them than there still are.
-        bad = [i for i in self._known.nonzero().flatten().tolist() if not self._is_readable(i)]
+        bad = [i for i in self._known.nonzero().flatten().tolist() if self._fault(i)]
         if len(bad) > self.images.most_unreadable:
             raise DataError(
                 f"{len(bad)} of {len(self.images)} images are unreadable so far, more than {MOST_UNREADABLE} %; the "
                 f"first is {self._reason(bad[0])}\n`python -m golang.data check {self.root}` lists them all and says "
                 "what to do; then start the same command again"
             )
-
-    def _is_readable(self, index: int) -> bool:
-        try:
-            self.images.load(index)
-        except DataError:
-            return False
-        return True

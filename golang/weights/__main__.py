@@ -7,64 +7,55 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from golang import tables
 from golang.errors import CheckpointError, GolangError
 from golang.runfolder.checkpoints import find
-from golang.weights import layouts as weights
-from golang.weights.layouts import LAYOUTS, Layout, Weights
+from golang.weights import layouts
+from golang.weights.layouts import LAYOUTS, Layout, name_in
 
-
-def convert(source: Path, target: Path, layout: Layout, allow: bool) -> list[tuple[str, str, str]]:
-    """Writes the weights of `source` (a file or a run's folder) to `target`. Returns one row a tensor: its name there,
-    its name here ("" where there is none), and its fate: written, missing or left out.
-
-    Raises CheckpointError for weights that are missing or surplus in `layout` (unless `allow`ed), and as `weights.read`
-    and `weights.write` do; then nothing is written.
-    """
-    found = weights.read(find(source))
-    missing, surplus = found.missing(layout), found.surplus(layout)
-    rows = [
-        (_name(name, found.layout), _name(name, layout), "written") for name in found.tensors if name not in surplus
-    ]
-    rows += [(_name(name, found.layout), "", "left out") for name in surplus]
-    rows += [("", _name(name, layout), "missing") for name in missing]
-    if (missing or surplus) and not allow:
-        raise IncompleteError(found, layout, rows, missing, surplus)
-    if target.resolve() == source.resolve():
-        raise CheckpointError(f"{target} is the input itself; choose another name")
-    weights.write(target, found, layout)
-    return rows
+Row = tuple[str, str, str]
 
 
 class IncompleteError(CheckpointError):
     """The two layouts don't hold the same."""
 
-    def __init__(
-        self, found: Weights, layout: Layout, rows: list[tuple[str, str, str]], missing: list[str], surplus: list[str]
-    ) -> None:
+    def __init__(self, message: str, rows: list[Row]) -> None:
+        super().__init__(message)
         self.rows = rows
-        what = []
+
+
+def convert(source: Path, target: Path, layout: Layout, allow: bool) -> list[Row]:
+    """Writes the weights of `source` (a file or a run's folder) to `target`. Returns one row a tensor: its name there,
+    its name here ("" where there is none), and its fate: written, missing or left out.
+
+    Raises IncompleteError for weights that are missing or surplus in `layout` (unless `allow`ed), and CheckpointError
+    as `layouts.read` and `layouts.write` do; then nothing is written.
+    """
+    found = layouts.read(find(source))
+    missing, surplus = found.missing(layout), found.surplus(layout)
+    rows = [
+        (name_in(found.layout, name), name_in(layout, name), "written") for name in found.tensors if name not in surplus
+    ]
+    rows += [(name_in(found.layout, name), "", "left out") for name in surplus]
+    rows += [("", name_in(layout, name), "missing") for name in missing]
+    if (missing or surplus) and not allow:
+        said = [f"a {found.trunk} in the layout {found.layout} does not become {layout} as it is"]
         if missing:
-            what.append(f"{len(missing)} tensors of the layout {layout} are missing: {', '.join(missing)}")
+            said.append(f"  {len(missing)} tensors of the layout {layout} are missing: {', '.join(missing)}")
         if surplus:
-            what.append(f"{len(surplus)} tensors have no place in it: {', '.join(surplus)}")
-        super().__init__(
-            f"a {found.trunk} in the layout {found.layout} does not become {layout} as it is\n  " + "\n  ".join(what)
-            + "\nnothing was written; --allow goes on without them"
-        )  # fmt: skip
+            said.append(f"  {len(surplus)} tensors have no place in it: {', '.join(surplus)}")
+        raise IncompleteError("\n".join([*said, "nothing was written; --allow goes on without them"]), rows)
+    if target.resolve() == source.resolve():
+        raise CheckpointError(f"{target} is the input itself; choose another name")
+    layouts.write(target, found, layout)
+    return rows
 
 
-def _name(name: str, layout: Layout) -> str:
-    if layout == "own":
-        return name
-    flat = name.removeprefix("trunk.")
-    return weights.PREFIX + flat if layout in ("published", "swav") else flat
-
-
-def summary(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+def summary(rows: list[Row]) -> list[Row]:
     """(part, number of tensors, fate) for each part of the network, stages of the trunk apart."""
     counts: Counter[tuple[str, str]] = Counter()
     for there, here, fate in rows:
-        name = (there or here).removeprefix(weights.PREFIX).removeprefix("trunk.")
+        name = (there or here).removeprefix(layouts.PREFIX).removeprefix("trunk.")
         counts[name.partition(".")[0], fate] += 1
     return [(part, str(count), fate) for (part, fate), count in counts.items()]
 
@@ -79,43 +70,26 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         rows = convert(options.source, options.target, options.to, options.allow)
-    except IncompleteError as error:
-        _show(error.rows, options.keys)
-        print(error)
-        return error.exit_status
     except GolangError as error:
+        if isinstance(error, IncompleteError):
+            _show(error.rows, options.keys)
         print(error)
         return error.exit_status
-    found = weights.read(find(options.source))
+    found = layouts.read(find(options.source))
     _show(rows, options.keys)
     fates = Counter(fate for _, _, fate in rows)
     print(f"{found.layout} → {options.to}, {found.trunk}: " + ", ".join(f"{n} {fate}" for fate, n in fates.items()))
     if found.counters:
-        print(f"{found.counters} counters {weights.COUNTER} were not in the file and are 0")
+        print(f"{found.counters} counters {layouts.COUNTER} were not in the file and are 0")
     if found.beside:
         print(f"beside the weights, and left out: {', '.join(found.beside)}")
     print(options.target)
     return 0
 
 
-def _show(rows: list[tuple[str, str, str]], every: bool) -> None:
-    header = ("in", "out", "") if every else ("part", "tensors", "")
-    lines = rows if every else summary(rows)
-    if sys.stdout.isatty():
-        try:
-            from rich.console import Console
-            from rich.table import Table
-        except ImportError:
-            pass
-        else:
-            table = Table(*header, box=None)
-            for line in lines:
-                table.add_row(*line, style=None if line[-1] == "written" else "bold")
-            Console().print(table)
-            return
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(3)]
-    for line in [header, *lines]:
-        print("  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
+def _show(rows: list[Row], every: bool) -> None:
+    columns = ("in", "out", "") if every else ("part", "tensors", "")
+    tables.show(columns, rows if every else summary(rows), lambda row: row[-1] != "written", sys.stdout)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ HEADS = {
 }
 _SWAV = ("projection_head", "prototypes")
 _GOLANG = (*_SWAV, "local_projection_head", "local_prototypes", "l2g_prototypes")
+_PARTS = {"published": _GOLANG, "swav": _SWAV, "torchvision": ("fc",), "trunk": ()}  # beside the trunk
+_PREFIXED = ("published", "swav")
 COUNTER = "num_batches_tracked"
 
 
@@ -71,21 +73,23 @@ class Weights:
 
     def _heads(self, layout: Layout) -> tuple[str, ...]:
         if layout == "own":  # a network of either method
-            local = any(name.startswith(("local_", "l2g_")) for name in self.tensors)
-            return _GOLANG if local else _SWAV
-        found: dict[str, tuple[str, ...]] = {"published": _GOLANG, "swav": _SWAV, "torchvision": ("fc",), "trunk": ()}
-        return found[layout]
+            layout = "published" if any(name.startswith(("local_", "l2g_")) for name in self.tensors) else "swav"
+        return _PARTS[layout]
 
     def arranged(self, layout: Layout) -> dict[str, Any]:
         """What a file of `layout` holds; without what it has no place for."""
         surplus = set(self.surplus(layout))
-        kept = {name: value for name, value in self.tensors.items() if name not in surplus}
+        kept = {name_in(layout, name): value for name, value in self.tensors.items() if name not in surplus}
         if layout == "own":
             return {"layout": "own", "trunk": self.trunk, "model": kept}
-        flat = {name.removeprefix("trunk."): value for name, value in kept.items()}
-        if layout in ("published", "swav"):
-            return {"state_dict": {PREFIX + name: value for name, value in flat.items()}}
-        return flat
+        return {"state_dict": kept} if layout in _PREFIXED else kept
+
+
+def name_in(layout: Layout, name: str) -> str:
+    """What one of our names is in a file of `layout`."""
+    if layout == "own":
+        return name
+    return (PREFIX if layout in _PREFIXED else "") + name.removeprefix("trunk.")
 
 
 def read(path: Path) -> Weights:
@@ -106,17 +110,16 @@ def read(path: Path) -> Weights:
         raise CheckpointError(f"{path}: {prefixed} of {len(state)} names begin with {PREFIX!r}; all or none should")
     state = {name.removeprefix(PREFIX): value for name, value in state.items()}
     own = any(name.startswith("trunk.") for name in state)
-    heads = {name: value for name, value in state.items() if _is_head(name)}
+    known_heads = {f"{head}.{name}" for head, names in HEADS.items() for name in names}
+    heads = {name: value for name, value in state.items() if name in known_heads}
     rest = {name.removeprefix("trunk."): value for name, value in state.items() if name not in heads}
     trunk = _which_trunk(rest, path)
     shapes = _trunk_shapes(trunk)
     known = {f"trunk.{name}": value for name, value in rest.items() if name in shapes}
     unknown = {name: value for name, value in rest.items() if name not in shapes}
-    lacking = [name for name in shapes if name.endswith(COUNTER) and name not in rest]
-    if len(lacking) == sum(name.endswith(COUNTER) for name in shapes):
-        known |= {f"trunk.{name}": torch.zeros((), dtype=torch.int64) for name in lacking}
-    else:
-        lacking = []
+    counters = [name for name in shapes if name.endswith(COUNTER)]
+    lacking = [] if any(name in rest for name in counters) else counters
+    known |= {f"trunk.{name}": torch.zeros((), dtype=torch.int64) for name in lacking}
     layout: Layout = "own" if own else _layout(heads)
     return Weights(layout, trunk, known | heads, unknown, beside, len(lacking))
 
@@ -141,7 +144,7 @@ def load_into(model: nn.Module, path: Path) -> str:
     Raises CheckpointError, before anything is changed, for a trunk or a head that is incomplete or of other sizes.
     """
     weights, own = read(path), model.state_dict()
-    parts = {name.partition(".")[0] for name in weights.tensors}
+    parts, ours = ({name.partition(".")[0] for name in names} for names in (weights.tensors, own))
     wanted = {name: value for name, value in own.items() if name.partition(".")[0] in parts}
     here = _which_trunk({key.removeprefix("trunk."): value for key, value in own.items()}, path)
     if weights.trunk != here:
@@ -162,8 +165,7 @@ def load_into(model: nn.Module, path: Path) -> str:
                 f"model.local_prototypes to its sizes (its trunk is {weights.trunk}), or {remedy}"
             )
     model.load_state_dict(own | {name: weights.tensors[name] for name in wanted})
-    fresh = sorted({name.partition(".")[0] for name in own} - parts)
-    left = sorted(parts - {name.partition(".")[0] for name in own})
+    fresh, left = sorted(ours - parts), sorted(parts - ours)
     said = f"{len(wanted)} tensors start from {path} ({weights.layout} layout)"
     said += f"; fresh: {', '.join(fresh)}" if fresh else ""
     return said + (f"; left out: {', '.join(left)}" if left else "")
@@ -199,11 +201,6 @@ def _unwrapped(content: Any, path: Path) -> tuple[dict[str, Any], tuple[str, ...
         if isinstance(content.get(key), Mapping):
             return dict(content[key]), tuple(name for name in content if name not in (key, "layout", "trunk"))
     return dict(content), ()
-
-
-def _is_head(name: str) -> bool:
-    head, _, rest = name.partition(".")
-    return rest in HEADS.get(head, ())
 
 
 def _layout(heads: Iterable[str]) -> Layout:

@@ -1,0 +1,1 @@
+"""What a machine, its Slurm and its disks mean for runs."""

@@ -1,0 +1,1 @@
+"""How runs stand, and what to do about them."""

@@ -1,4 +1,4 @@
-"""What every task of a run runs: `python -m launch.node.entry RUN_DIR`. The one place where launch/ reaches the trainer."""
+"""What every task of a run runs: `python -m launch.node.entry RUN_DIR`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""From a plan to Slurm's queue or this machine's."""

@@ -9,8 +9,7 @@ import torch
 
 from golang.config import Config, CrossView, Model, Optim
 from golang.evaluation.average_precision import average_precision
-from golang.method.build import build_model
-from golang.method.model import large_views, split_views
+from golang.method.model import build_model, large_views, split_views
 from golang.method.objective import compute_losses, make_targets
 from golang.method.queue import EmbeddingQueue
 from golang.method.sinkhorn import sinkhorn

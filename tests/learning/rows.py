@@ -14,17 +14,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from golang.config import Config
-from golang.data.crops.draw import normalise
+from golang.data.crops.device import normalise
 from golang.data.images import ImageSet
 from golang.data.sets import open_train, open_val
 from golang.engine.session import Outcome
 from golang.evaluation.average_precision import average_precision
 from golang.evaluation.features import Features, evaluating, view
-from golang.evaluation.probe.finished import Evaluation, evaluate_run
+from golang.evaluation.probe.finished import ProbeResult, probe_run
 from golang.evaluation.probe.regression import linear_probe
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.processes.train import train
 from golang.randomness import Purpose, generator
+from golang.runfolder.folder import RunFolder
 
 BINS = 4  # a channel, of the joint colour histogram
 FINE = 16  # of each channel's own
@@ -58,14 +59,14 @@ class Sets:
         )
 
 
-def pretrained(config: Config, run_dir: Path) -> Evaluation:
+def pretrained(config: Config, run_dir: Path) -> ProbeResult:
     """Trains the run of `config`, or continues or reuses the one in `run_dir`, and evaluates it as the demo does.
 
     Raises KeyboardInterrupt when the training was asked to stop.
     """
     if train(config, run_dir) is Outcome.STOPPED:
         raise KeyboardInterrupt
-    return evaluate_run(run_dir)
+    return probe_run(RunFolder(run_dir))
 
 
 def histogram(sets: Sets, seed: int) -> float:

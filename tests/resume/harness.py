@@ -18,11 +18,12 @@ import torch
 
 from golang.config import Config
 from golang.engine import watchdog
+from golang.errors import GolangError
 from golang.runfolder.checkpoints import lineage
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import TIMINGS, read_metrics
 from golang.weights.sealed import encode, read
-from golang.world import free_port
+from golang.world import World, free_port
 
 SETTINGS = {
     "sweep": "test",
@@ -112,6 +113,16 @@ def launch(
     return [process.exitcode for process in processes]
 
 
+def here(config: Config, run_dir: Path) -> int:
+    """Trains, or evaluates, in this process alone; the exit status, as the command has it."""
+    from golang.processes.local import train_here
+
+    try:
+        return train_here(config, run_dir, processes=1)
+    except GolangError as error:
+        return error.exit_status
+
+
 def _rank(
     values: dict,
     run_dir: str,
@@ -124,6 +135,7 @@ def _rank(
     own = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in own.items()} | {"OMP_NUM_THREADS": "1"})
     torch.set_num_threads(1)
+    from golang.engine.doorway import prepare as enter
     from golang.processes.worker import work
 
     if prepare is not None:
@@ -132,20 +144,21 @@ def _rank(
         watchdog.LINGER = 1.0
     if fault is not None and fault.rank in (None, rank):
         _arm(fault)
-    raise SystemExit(work(Config.from_dict(values), Path(run_dir)))
+    world = World.read()
+    raise SystemExit(work(enter(Config.from_dict(values), world), Path(run_dir), world))
 
 
 def _arm(fault: Fault) -> None:
     from golang.data.crops.multicrop import MultiCrop
-    from golang.engine import saver as checkpoint
     from golang.training.trainer import Trainer
+    from golang.weights import sealed
 
-    train_on, write, item = Trainer._train_on, checkpoint.write, MultiCrop.__getitem__
+    train_on, write, item = Trainer._train_on, sealed.write, MultiCrop.__getitem__
 
     def faulty_step(self: Trainer, *batch: torch.Tensor) -> None:
         train_on(self, *batch)
-        if self.done == fault.step:
-            self.saver.wait()  # what was saved before counts as saved, however slow the disk
+        if self.session.done + 1 == fault.step:
+            self.session.saver.wait()  # what was saved before counts as saved, however slow the disk
             os.kill(os.getpid(), fault.signal)
 
     def faulty_write(path: Path, content: dict) -> None:
@@ -156,7 +169,7 @@ def _arm(fault: Fault) -> None:
         write(path, content)
 
     def endless_step(self: Trainer, *batch: torch.Tensor) -> None:
-        if self.done == fault.step:
+        if self.session.done == fault.step:
             time.sleep(1000)
         train_on(self, *batch)
 
@@ -175,9 +188,9 @@ def _arm(fault: Fault) -> None:
     elif fault.hang == "data":
         MultiCrop.__getitem__ = endless_item
     elif fault.hang == "save":
-        checkpoint.write = endless_write
+        sealed.write = endless_write
     elif fault.in_save:
-        checkpoint.write = faulty_write
+        sealed.write = faulty_write
     else:
         Trainer._train_on = faulty_step
 

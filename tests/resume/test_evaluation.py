@@ -16,14 +16,15 @@ import torch
 
 from golang.config import Config, Evaluation
 from golang.data.toy.write import write
+from golang.engine.session import Session
 from golang.engine.stops import Vigil
 from golang.evaluation.probe import during
 from golang.evaluation.probe.during import PeriodicProbe
 from golang.evaluation.protocols import numbers as protocols
-from golang.evaluation.watch import State, Watch
 from golang.method.trunk import build_trunk
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
+from golang.runfolder.metrics import read_metrics
 from golang.weights.sealed import read
 from tests.resume.harness import differences, final_state, launch, settings
 
@@ -42,15 +43,16 @@ def shorten() -> None:
 def stop_at(step: int, number: int = signal.SIGTERM) -> None:
     """The last rank gets `number` after that step."""
     shorten()
-    go_on = Watch.step
+    go_on = Session.step
 
-    def stopping(self: Watch, done: int, state: State) -> None:
-        go_on(self, done, state)
-        if done == step and self.seat.world.rank == self.seat.world.size - 1:
+    def stopping(self: Session, done: int) -> bool:
+        due = go_on(self, done)
+        if done == step and self.rank.world.rank == self.rank.world.size - 1:
             self.saver.wait()  # what was saved before counts as saved, however slow the disk
             os.kill(os.getpid(), number)
+        return due
 
-    Watch.step = stopping
+    Session.step = stopping
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def test_a_killed_evaluation_goes_on_from_its_last_save(asked: Callable[[str], C
 def endless_probe() -> None:
     """The probe on rank 0 has no end of its own, and only rank 1 is asked to stop, once it waits."""
 
-    def measure(self: PeriodicProbe, trunk: object, step: int, epoch: int, device: object, stopped: Callable) -> None:
+    def look(self: PeriodicProbe, trunk: object, step: int, epochs: int, stopped: Callable[[], bool]) -> None:
         while not stopped():
             time.sleep(0.01)
 
@@ -158,7 +160,7 @@ def endless_probe() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         wait(self)
 
-    PeriodicProbe.measure, Vigil.wait = measure, asked
+    PeriodicProbe.look, Vigil.wait = look, asked
 
 
 def test_a_stop_ends_a_probe_on_another_rank(data_root: Path, tmp_path: Path) -> None:
@@ -172,11 +174,13 @@ def test_a_probe_reads_its_labels_once_and_can_be_stopped_while_solving(
 ) -> None:
     opened, open_labelled = [], during.open_labelled
     monkeypatch.setattr(during, "open_labelled", lambda data: opened.append(data) or open_labelled(data))
-    probe = PeriodicProbe(settings(data_root), tmp_path)
-    trunk, cpu = build_trunk("small").eval(), torch.device("cpu")
+    config = replace(settings(data_root), evaluation=Evaluation(probe_every_epochs=1))
+    probe, trunk = PeriodicProbe(config, tmp_path), build_trunk("small").eval()
     asked = iter([False] * 4 + [True])
-    assert probe.measure(trunk, 5, 1, cpu, lambda: next(asked)) is None
+    probe.look(trunk, 5, 1, lambda: next(asked))
+    assert read_metrics(probe.path) == []
     assert next(asked, "all were asked") == "all were asked", "two before features, the rest while solving"
     for step in (10, 15):
-        assert probe.measure(trunk, step, step // 5, cpu, lambda: False) is not None
+        probe.look(trunk, step, step // 5, lambda: False)
+        assert read_metrics(probe.path)[-1]["step"] == step
     assert len(opened) == 1

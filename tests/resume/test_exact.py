@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.levels import FAST
 from golang.config import Checkpoint, Config, Evaluation
-from golang.engine.saver import CheckpointError
+from golang.errors import CheckpointError
 from golang.runfolder.checkpoints import entries, lineage
 from golang.runfolder.folder import RunFolder
 from golang.weights.sealed import read, write

@@ -20,10 +20,11 @@ from golang import exits
 from golang.config import Checkpoint, Config, Evaluation
 from golang.data.crops.multicrop import Crops
 from golang.data.sets import open_train
-from golang.engine.distributed import ControlGroup
-from golang.engine.rank import leave_together
+from golang.engine.rank import Rank
 from golang.errors import PeerLostError
 from golang.evaluation.probe.during import PeriodicProbe
+from golang.runfolder.checkpoints import lineage
+from golang.runfolder.folder import Attempt, RunFolder
 from golang.training import trainer
 from tests.resume.harness import Fault, differences, final_state, launch, metrics
 
@@ -44,7 +45,7 @@ def test_hang(
     cause = json.loads((attempt / "cause.json").read_text())
     assert cause["cause"] == "hang" and "no progress for 4 s while" in cause["message"]
     assert frame in (attempt / f"rank{rank}.stacks").read_text()
-    assert "golang/engine/trainer.py" in (attempt / f"rank{1 - rank}.stacks").read_text()
+    assert "golang/training/trainer.py" in (attempt / f"rank{1 - rank}.stacks").read_text()
     assert "no progress for 4 s" in (attempt / f"rank{rank}.log").read_text()
     assert launch(patient, run, ranks=2) == [0, 0]
     state, golden = final_state(run), final_state(undisturbed)
@@ -54,10 +55,10 @@ def test_hang(
 
 
 def endless_probe() -> None:
-    def measure(self: PeriodicProbe, *arguments: object) -> None:
+    def look(self: PeriodicProbe, *arguments: object) -> None:
         time.sleep(1000)
 
-    PeriodicProbe.measure = measure
+    PeriodicProbe.look = look
 
 
 def endless_reading() -> None:
@@ -69,12 +70,14 @@ def endless_reading() -> None:
 
 
 def endless_leaving() -> None:
-    def leave(control: ControlGroup, duties: Callable[[], None]) -> None:
-        if control.world.rank == 1:
-            time.sleep(1000)
-        leave_together(control, duties)
+    together = Rank.leave_together
 
-    trainer.leave_together = leave
+    def leave(self: Rank, duties: Callable[[], None]) -> None:
+        if self.world.rank == 1:
+            time.sleep(1000)
+        together(self, duties)
+
+    Rank.leave_together = leave
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,31 @@ def test_hang_outside_of_steps(
     cause = json.loads((run / "attempts/00/cause.json").read_text())
     assert cause["cause"] == "hang" and f"while {doing}" in cause["message"]
     assert prepare.__name__.split("_")[1][:4] in (run / f"attempts/00/rank{rank}.stacks").read_text()
+
+
+def endless_features() -> None:
+    from golang.evaluation.protocols import knn
+
+    features = knn.labelled_features
+
+    def labelled(*arguments: object) -> object:
+        time.sleep(1000 if os.environ["RANK"] == "1" else 0)
+        return features(*arguments)
+
+    knn.labelled_features = labelled
+
+
+def test_a_hang_in_an_evaluation_leaves_every_ranks_word(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    weights = str(lineage(RunFolder(undisturbed))[0].path)
+    measured = replace(config, hang_seconds=4.0, evaluation=Evaluation(protocol=("knn",), checkpoint=weights))
+    run = tmp_path / "run"
+    hung = launch(measured, run, ranks=2, fault=Fault(99, hang="step"), prepare=endless_features)
+    assert hung == [exits.HUNG, exits.HUNG]
+    attempt = Attempt(RunFolder(run), 0)
+    assert attempt.cause()["cause"] == "hang" and "no progress for 4 s" in attempt.cause()["message"]
+    assert [(word["rank"], word["cause"]) for word in attempt.failures()] == [(0, "hang"), (1, "hang")]
+    assert all("no progress for 4 s" in attempt.log_file(rank).read_text() for rank in range(2))
+    assert "in labelled" in attempt.stacks_file(1).read_text()
 
 
 def broken_start() -> None:
@@ -113,9 +141,10 @@ def slow_steps() -> None:
 
     def slow(self: trainer.Trainer, batch: Crops) -> None:
         train_on(self, batch)
-        if self.done == 2 and self.world.rank == 0:
+        done = self.session.done + 1
+        if done == 2 and self.world.rank == 0:
             os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(1.5 if self.done >= 2 else 0)
+        time.sleep(1.5 if done >= 2 else 0)
 
     trainer.Trainer._train_on = slow
 

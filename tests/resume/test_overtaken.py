@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from golang.config import Checkpoint, Config
+from golang.engine import session
 from golang.errors import FirstRankError, RunBusyError
 from golang.runfolder import lock
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
-from golang.training import reporter as report
 from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics
 
 
@@ -27,7 +27,7 @@ def life(job: str, restarts: int, ranks: Path | None = None) -> None:
     if ranks is not None:
         (ranks / str(os.getpid())).touch()
     os.environ |= {"SLURM_JOB_ID": job, "SLURM_RESTART_COUNT": str(restarts)}
-    lock.PATIENCE, report.HEARTBEAT = 0.3, 0.0
+    lock.PATIENCE, session.HEARTBEAT = 0.3, 0.0
 
 
 def test_the_next_life_of_the_job_overtakes_frozen_ranks(config: Config, undisturbed: Path, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_next_life_of_the_job_overtakes_frozen_ranks(config: Config, undistu
         assert zombies.result()[0] == RunBusyError.exit_status
     assert everything(run, but="attempts/00") == before
     assert folder.attempt_numbers() == [0, 1]
-    cause = read_json(run / "attempts/00/cause.json") or {}
+    cause = read_json(run / "attempts/00/cause.json")
     assert cause["cause"] == "refused" and "attempt 1 of" in cause["message"]
     assert final_state(run)["step"] == TOTAL
     ends = [final_state(path) for path in (run, undisturbed)]

@@ -19,7 +19,7 @@ from golang.config.identity import run_id
 from golang.engine import saver as checkpoint
 from golang.errors import CheckpointError, ConfigError
 from golang.evaluation import features
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import MetricsLog, read_metrics
 from golang.weights import layouts as weights

@@ -19,11 +19,12 @@ import pytest
 from golang.config import Config
 from golang.config.checks import check
 from golang.config.identity import label, run_id
+from golang.drawing import figure
 from golang.engine.stops import STOP_SIGNALS
 from golang.errors import ConfigError, GolangError
 from golang.evaluation import features
 from golang.evaluation.features import Features
-from golang.evaluation.pictures import curves as pictures
+from golang.evaluation.pictures.shared import save
 from golang.processes import local
 from golang.runfolder.folder import RunFolder
 from golang.tracking.mirror import Mirror
@@ -141,7 +142,7 @@ def test_folders_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.Mon
         alone.start_attempt(1, {}, None)
         nothing = np.zeros((1, 1), np.float32)
         features.save(alone.path / "evaluation/features.npz", Features(nothing, nothing, nothing, nothing), "")
-        pictures._save(pictures._figure(1, 1), alone.path / "evaluation/curves/empty.png")
+        save(figure(1, 1), alone.path / "evaluation/curves/empty.png")
     finally:
         os.umask(before)
     private = [

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,8 @@ import pytest
 
 from golang.config import Config
 from golang.data.toy.write import write
-from golang.processes.worker import work
 from golang.training.trainer import Trainer
-from tests.resume.harness import settings
+from tests.resume.harness import here, settings
 from tests.tracking.server import KEY, Server
 
 
@@ -73,8 +73,8 @@ def attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
         def stopping(self: Trainer, *batch: Any) -> None:
             train_on(self, *batch)
-            if self.done == stop:
-                log = self.attempt.path / "rank0.log"
+            if self.session.done + 1 == stop:
+                log = self.session.attempt.log_file(0)
                 wait(lambda: config.tracking.name == "none" or re.search("INFO W&B(:|, offline:|'s)", log.read_text()))
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -82,7 +82,7 @@ def attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             patch.setattr(Trainer, "_train_on", stopping)
             before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
             try:
-                return work(config, run_dir)
+                return here(config, run_dir)
             finally:
                 for number, handler in before.items():  # a process that was stopped stays deaf
                     signal.signal(number, handler)
@@ -95,6 +95,13 @@ def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def sender(trainer: Trainer) -> subprocess.Popen[bytes]:
+    """The process that sends the run's metrics."""
+    (mirror,) = (member.mirror for member in trainer.session.listeners if hasattr(member, "mirror"))
+    assert mirror._process is not None
+    return mirror._process
 
 
 def roll_back(run_dir: Path) -> None:

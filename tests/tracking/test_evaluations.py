@@ -14,13 +14,12 @@ import torch
 from golang.config import Config, Toy
 from golang.data.toy.write import write
 from golang.method.trunk import build_trunk
-from golang.processes.worker import work
-from golang.runfolder.evaluations import PROBES
+from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
 from golang.tracking.publish import publish
 from launch.__main__ import main
 from tests.cli.command import command, run
-from tests.resume.harness import metrics, settings
+from tests.resume.harness import here, metrics, settings
 from tests.tracking import records
 from tests.tracking.conftest import roll_back, wait
 from tests.tracking.server import Run, Server
@@ -44,7 +43,7 @@ def test_the_probe_while_training(
     assert attempt(config, folder) == 0
     assert sent.steps == whole
 
-    probes = read_metrics(folder / PROBES)
+    probes = read_metrics(RunFolder(folder).probes_file)
     assert [probe["step"] for probe in probes] == [5, 10, 15]
     curve = [(row["_step"], row["probe/step"], row["probe/mAP"]) for row in sent.history if "probe/mAP" in row]
     assert curve == [(probe["step"] + 1, probe["step"], probe["mAP"]) for probe in probes]
@@ -109,7 +108,7 @@ def test_an_evaluation_of_an_untracked_file_offline(tmp_path: Path) -> None:
         root, data={"workers": 0}, tracking={"name": "offline"}, sweep="files",
         evaluation={"protocol": ["knn"], "checkpoint": str(tmp_path / "trunk.pt")},
     )  # fmt: skip
-    assert work(config, tmp_path / "run") == 0
+    assert here(config, tmp_path / "run") == 0
     (clean,) = records.files(tmp_path / "run" / "wandb" / "clean-eval")
     result = json.loads((tmp_path / "run/evaluation/knn/result.json").read_text())
     assert records.summary(clean)["mAP"] == result["mAP"]

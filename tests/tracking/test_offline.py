@@ -21,7 +21,7 @@ from golang.training.trainer import Trainer
 from launch.__main__ import main
 from tests.resume.harness import TOTAL
 from tests.tracking import records
-from tests.tracking.conftest import roll_back, said, wait
+from tests.tracking.conftest import roll_back, said, sender, wait
 
 ROOT = Path(__file__).parents[2]
 STEPS = list(range(1, TOTAL + 1))
@@ -78,10 +78,9 @@ def test_signals_that_reach_wandb_too(
 
     def signalling(self: Trainer, *batch: object) -> None:
         train_on(self, *batch)
-        if self.done == 10:
+        if self.session.done + 1 == 10:
             wait(lambda: "W&B" in said(run))
-            assert self.report.mirror._process is not None
-            mirror = self.report.mirror._process.pid
+            mirror = sender(self).pid
             for pid in (*children(mirror), mirror):
                 os.kill(pid, number)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from golang.config import Config
 from golang.runfolder.metrics import read_metrics
 from golang.tracking.publish import publish
 from tests.resume.harness import TOTAL, metrics
-from tests.tracking.conftest import roll_back, said
+from tests.tracking.conftest import roll_back, said, sender
 from tests.tracking.server import KEY, Server
 
 STEPS = list(range(1, TOTAL + 1))
@@ -128,11 +127,9 @@ def test_a_mirror_that_dies(configure: Configure, attempt: Attempt, server: Serv
 
     def killing(self: Trainer, *batch: object) -> None:
         train_on(self, *batch)
-        if self.done == 3:
-            process = self.report.mirror._process
-            assert process is not None
-            os.kill(process.pid, 9)
-            process.wait()
+        if self.session.done + 1 == 3:
+            sender(self).kill()
+            sender(self).wait()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_train_on", killing)

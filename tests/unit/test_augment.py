@@ -13,7 +13,9 @@ from PIL import Image, ImageFilter
 
 from golang.compat import torchvision
 from golang.config import Augment
-from golang.data.crops.draw import MEAN, STD, Color, ViewParameters, apply, draw, normalise
+from golang.data.crops.device import MEAN, STD, normalise
+from golang.data.crops.draw import Color, ViewParameters, draw
+from golang.data.crops.pillow import apply
 from golang.randomness import Purpose, generator
 
 T = torchvision.transforms
@@ -29,7 +31,7 @@ def image() -> Image.Image:
 
 
 def views(count: int, settings: Augment = SETTINGS, scale: tuple[float, float] = (0.14, 1.0)) -> list[ViewParameters]:
-    return [draw(generator(1, Purpose.VIEW, 0, n, 0), 640, 480, 224, scale, settings) for n in range(count)]
+    return [draw(generator(1, Purpose.VIEW, 0, n, 0), 640, 480, scale, settings) for n in range(count)]
 
 
 def pixels(image: Image.Image) -> torch.Tensor:
@@ -99,7 +101,7 @@ def test_crops_cover_the_asked_share_at_any_allowed_ratio(scale: tuple[float, fl
 def test_crops_agree_with_torchvision_where_no_shape_fits() -> None:
     settings, rng = SETTINGS, generator(0, Purpose.VIEW)
     for width, height in [(1000, 20), (20, 1000), (1, 100), (100, 1), (1, 1)]:
-        box = draw(rng, width, height, 224, (0.9, 1.0), settings).box
+        box = draw(rng, width, height, (0.9, 1.0), settings).box
         expected = T.RandomResizedCrop.get_params(torch.zeros(3, height, width), [0.9, 1.0], [3 / 4, 4 / 3])
         assert box == tuple(expected)
 
@@ -109,7 +111,7 @@ def test_crops_are_distributed_as_torchvisions() -> None:
     blank = torch.zeros(3, 48, 64)
     theirs = np.array([T.RandomResizedCrop.get_params(blank, [0.14, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])
     rng = generator(3, Purpose.VIEW)
-    ours = np.array([draw(rng, 64, 48, 32, (0.14, 1.0), SETTINGS).box for _ in range(3000)])
+    ours = np.array([draw(rng, 64, 48, (0.14, 1.0), SETTINGS).box for _ in range(3000)])
     assert np.abs(ours.mean(0) - theirs.mean(0)).max() < 0.7  # of standard errors up to 0.25
     assert np.abs(ours.std(0) - theirs.std(0)).max() < 0.5
 
@@ -128,14 +130,14 @@ def test_one_parameter_never_depends_on_another() -> None:
     small = views(200, scale=(0.05, 0.14))
     assert [replace(v, box=None) for v in base] == [replace(v, box=None) for v in small]
     rng, twin = np.random.default_rng(5), np.random.default_rng(5)
-    draw(rng, 2000, 10, 96, (0.9, 1.0), SETTINGS)  # ten failed tries
-    draw(twin, 100, 100, 224, (0.1, 0.2), replace(SETTINGS, color_probability=0.0, blur_probability=0.0))
+    draw(rng, 2000, 10, (0.9, 1.0), SETTINGS)  # ten failed tries
+    draw(twin, 100, 100, (0.1, 0.2), replace(SETTINGS, color_probability=0.0, blur_probability=0.0))
     assert rng.random() == twin.random()
 
 
 def test_jitter_without_strength_is_no_change(image: Image.Image) -> None:
     settings = replace(SETTINGS, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, color_probability=1.0)
-    color = draw(generator(0, Purpose.VIEW), 60, 40, 32, (0.1, 1.0), settings).color
+    color = draw(generator(0, Purpose.VIEW), 60, 40, (0.1, 1.0), settings).color
     assert color is not None and color.factors == (1.0, 1.0, 1.0, 0.0)
     assert torch.equal(apply(image, replace(PLAIN, color=color), 32), apply(image, PLAIN, 32))
 

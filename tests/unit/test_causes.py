@@ -61,7 +61,7 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_causes_of_exceptions(error: Exception, name: str, retry: bool) -> None:
     cause = classify(error)
-    assert (cause.name, cause.retry) == (name, retry)
+    assert (cause.word, cause.retry) == (name, retry)
 
 
 def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_save_that_ends_after_the_time_is_of_the_time_limit(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     told = {"job": "7", "restarts": restarts, "by": "batch script"}
     ledger.append(run.path.parent, "requeued", folder=run.path.name, **told)
-    Requeue(run.path, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}).leaving("terminated")
+    Requeue(run.path, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}).left("terminated")
     assert json.loads((run.attempts / "00/cause.json").read_text())["cause"] == cause
 
 
@@ -138,7 +138,7 @@ def dying(
     task = tmp_path / "task"
     task.write_text(f"#!/bin/sh\n{before}echo '{says}' >&2\nexit {status}\n")
     task.chmod(0o755)
-    code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/job.sh; run_tasks {task}"
+    code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/node/job.sh; run_tasks {task}"
     restarts = str(len(list((run / "logs").glob("*.srun"))))
     told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False, start_new_session=True)

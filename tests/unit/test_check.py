@@ -13,7 +13,8 @@ import pytest
 from golang.config import Toy
 from golang.data import check
 from golang.data.__main__ import main
-from golang.data.toy import layouts as relayout
+from golang.data.readers.table import READERS
+from golang.data.toy import layouts
 from tests.unit.test_damaged import cut
 from tests.unit.test_data import ROOT, save, write_coco
 from tests.unit.test_voc import write_imagenet, write_voc
@@ -32,11 +33,11 @@ def test_recognised(tmp_path: Path) -> None:
 
 def test_the_known_numbers() -> None:
     """As the papers give them."""
-    assert check.KNOWN["coco2014"] == {"train": 82783, "val": 40504}
-    assert check.KNOWN["coco2017"] == {"train": 118287, "val": 5000}
-    assert check.KNOWN["voc2007"] == {"train": 5011, "val": 4952}
-    assert check.WITHOUT_OBJECTS["coco2017"] == {"train": 1021, "val": 48}
-    assert (check.CLASSES["coco2017"], check.CLASSES["voc2007"]) == (80, 20)
+    assert READERS["coco2014"].images == {"train": 82783, "val": 40504}
+    assert READERS["coco2017"].images == {"train": 118287, "val": 5000}
+    assert READERS["voc2007"].images == {"train": 5011, "val": 4952}
+    assert READERS["coco2017"].without_objects == {"train": 1021, "val": 48}
+    assert (READERS["coco2017"].classes, READERS["voc2007"].classes) == (80, 20)
 
 
 def test_a_look_alike_is_not_the_published_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,8 +51,9 @@ def test_a_look_alike_is_not_the_published_set(tmp_path: Path, capsys: pytest.Ca
 
 def test_damage_is_listed_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "set"
-    relayout.provide(root, Toy(classes=5, size=32, train=300, val=4), "coco")
+    layouts.provide(root, Toy(classes=5, size=32, train=300, val=4), "coco")
     files = sorted((root / "train2017").iterdir())
+    assert check.recognise(root) == ["toy"], "not COCO 2017, whose layout it has"
     assert main(["check", str(root)]) == 0
     assert "300 of 300 images" in capsys.readouterr().out
     files[0].unlink()
@@ -66,7 +68,7 @@ def test_damage_is_listed_with_its_remedy(tmp_path: Path, capsys: pytest.Capture
     assert "4 of 300 files cannot be used; delete" in out and "training stops: more than 1 %" in out
     alone = list(check.examine(root, "toy", False, lambda done, total: None, workers=1))
     pooled = list(check.examine(root, "toy", False, lambda done, total: None, workers=2))
-    assert alone == pooled and [finding.good for finding in alone] == [False, True]
+    assert alone == pooled and [report.good for report in alone] == [False, True]
     quick = next(check.examine(root, "toy", True, lambda done, total: None))
     assert len(quick.missing) == len(quick.empty) == 1 and len(quick.unreadable) < 2, "headers do not show a cut"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import random
@@ -11,9 +12,9 @@ import pytest
 import torch
 
 from golang.config import Config
-from golang.engine.saver import CheckpointError, Saver, snapshot
-from golang.errors import ConfigError, RunBusyError
-from golang.runfolder.checkpoints import file_name, latest, lineage
+from golang.engine.saver import Saver, snapshot
+from golang.errors import CheckpointError, ConfigError, RunBusyError
+from golang.runfolder.checkpoints import MARK, SEAL, Entry, latest, lineage
 from golang.runfolder.files import yaml_text
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import MetricsLog, read_metrics
@@ -27,7 +28,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def put(run: RunFolder, step: int, attempt: int) -> Path:
-    path = run.checkpoints / file_name(step, attempt)
+    path = Entry.at(run, step, attempt).path
     write(path, {"step": step, "weights": torch.arange(50.0)})
     return path
 
@@ -86,7 +87,7 @@ def test_lineage_leaves_out_a_zombies_files(run: RunFolder) -> None:
     put(run, 130, 1)
     assert [(e.step, e.attempt) for e in lineage(run)] == [(110, 1), (100, 0), (90, 0)]
     found = latest(run)
-    assert found is not None and found[1]["step"] == 110
+    assert found is not None and read(found)["step"] == 110
 
 
 def test_latest_passes_over_damage(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,8 +95,22 @@ def test_latest_passes_over_damage(run: RunFolder, caplog: pytest.LogCaptureFixt
     put(run, 5, 0)
     put(run, 9, 0).write_bytes(b"half a file")
     found = latest(run)
-    assert found is not None and found[0].name == file_name(5, 0)
-    assert file_name(9, 0) in caplog.text
+    assert found is not None and found == Entry.at(run, 5, 0).path
+    assert Entry.at(run, 9, 0).path.name in caplog.text
+
+
+def test_the_seal_alone_decides_what_is_whole(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is what was written, but holds what is not loaded, is refused by name instead of passed over."""
+    run.start_attempt(1, {}, None)
+    put(run, 5, 0)
+    odd = Entry.at(run, 9, 0).path
+    buffer = io.BytesIO()
+    torch.save({"path": Path("x")}, buffer)  # an object, which weights_only refuses
+    archive = buffer.getvalue()[:-2] + SEAL.to_bytes(2, "little")
+    odd.write_bytes(archive + MARK + hashlib.sha256(archive).hexdigest().encode())
+    assert latest(run) == odd and not caplog.text
+    with pytest.raises(CheckpointError, match="not loaded for safety"):
+        read(odd)
 
 
 def test_a_snapshot_is_a_copy() -> None:
@@ -158,7 +173,7 @@ def test_metrics_are_cut_to_the_step(tmp_path: Path) -> None:
 
 
 def test_a_save_that_fails_in_any_way_is_said(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
-    saver = Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
+    saver = Saver(run.start_attempt(1, {}, None), 2)
     saver.submit(1, {"step": 1})
     saver.wait()
     saver.submit(2, {"step": 2, "cannot be pickled": lambda: 0})

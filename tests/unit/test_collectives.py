@@ -12,7 +12,7 @@ from benchmarks.nodes import collectives
 from golang.config import Config
 from golang.engine.distributed import ControlGroup, data_parallel
 from golang.engine.stops import Agreement
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue
 from golang.training.optim import build_optimizer

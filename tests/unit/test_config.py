@@ -164,7 +164,7 @@ def test_world_from_the_environment() -> None:
 
 def test_apex_where_it_is_not() -> None:
     from golang.config import Optim
-    from golang.method.build import build_model
+    from golang.method.model import build_model
     from golang.training.optim import build_optimizer
 
     model = build_model(composed("experiment=demo"))

@@ -15,8 +15,9 @@ from golang.compat import torchvision
 from golang.config import Config
 from golang.config.identity import result_settings, run_id
 from golang.errors import CheckpointError, ConfigError
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.processes.train import train
+from golang.runfolder.checkpoints import find
 from golang.runfolder.pinned import pinned
 from golang.weights import layouts as weights
 from golang.weights.__main__ import IncompleteError, convert, main
@@ -169,7 +170,7 @@ def test_what_is_no_network(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is damaged, or holds more"):
         weights.read(tmp_path / "noise")
     with pytest.raises(CheckpointError, match="does not exist"):
-        weights.find(tmp_path / "gone")
+        find(tmp_path / "gone")
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def photos(tmp_path: Path) -> Path:
 def run(photos: Path, init: Path | None, seed: int = 5, **model: object) -> Config:
     model = {"init": str(init) if init else None, **model}
     data, queue = {"name": "folder", "workers": 0}, {"length": 0, "local_length": 0}
-    return settings(photos, data=data, queue=queue, model=model, optim={"epochs": 1}, seed=seed)
+    return pinned(settings(photos, data=data, queue=queue, model=model, optim={"epochs": 1}, seed=seed))
 
 
 def test_a_run_starts_from_any_layout(tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -242,4 +243,4 @@ def test_identity_counts_the_content(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.init=.*gone\.pt is no file"):
         run(photos, tmp_path / "gone.pt")
     with pytest.raises(ConfigError, match=r"needs model\.init"):
-        Config.from_dict({"model": {"init_sha256": "00"}})
+        pinned(Config.from_dict({"model": {"init_sha256": "00"}}))

@@ -21,7 +21,8 @@ from golang.data.crops.multicrop import MultiCrop
 from golang.data.decode import UnreadableImageError
 from golang.data.images import ImageSet
 from golang.data.loader import close, own_words, train_loader
-from golang.data.readers import coco, folder
+from golang.data.readers.coco import Coco
+from golang.data.readers.folder import Folder
 from golang.data.sampler import StepSampler
 from golang.engine.distributed import ControlGroup
 from golang.errors import DataError, StorageError
@@ -46,7 +47,7 @@ def photos(root: Path, count: int, damaged: tuple[int, ...] = ()) -> ImageSet:
         save(root / f"{n:03d}.jpg", n)
         if n in damaged:
             cut(root / f"{n:03d}.jpg")
-    return folder.read(root)
+    return Folder().read(root)
 
 
 def test_odd_files_are_converted(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_odd_files_are_converted(tmp_path: Path) -> None:
     (tmp_path / "really-a-png.png").rename(tmp_path / "suffix.jpg")
     Image.new("RGB", (1, 1), (9, 8, 7)).save(tmp_path / "pixel.png")
     Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
-    images = folder.read(tmp_path)
+    images = Folder().read(tmp_path)
     assert len(images) == 7
     by_name = {images.path(i).name: images.load(i) for i in range(7)}
     assert {image.mode for image in by_name.values()} == {"RGB"}
@@ -74,16 +75,16 @@ def test_exif_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg", exif=exif)
-    assert folder.read(tmp_path).load(0).size == (24, 32)
+    assert Folder().read(tmp_path).load(0).size == (24, 32)
     assert ImageSet.of(tmp_path, ["a.jpg"]).load(0).size == (32, 24)
     root = write_coco(tmp_path / "coco", 2017)
-    shutil.copy(tmp_path / "a.jpg", coco.read(root, "train", 2017).path(0))
-    assert coco.read(root, "train", 2017).load(0).size == (32, 24)
+    shutil.copy(tmp_path / "a.jpg", Coco(2017).read(root, "train").path(0))
+    assert Coco(2017).read(root, "train").load(0).size == (32, 24)
 
 
 def test_damaged_exif_leaves_the_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
-    assert folder.read(tmp_path).load(0).size == (32, 24)
+    assert Folder().read(tmp_path).load(0).size == (32, 24)
 
 
 def test_pillows_bound_on_pixels_is_lifted_to_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,7 @@ import json
 import os
 import pickle
 import random
-import sys
-import types
+import typing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
-import golang.data
 from golang.config import Augment, Data
 from golang.data import check, sets
 from golang.data.crops.multicrop import MultiCrop, collate
 from golang.data.images import ImageSet
-from golang.data.readers import coco, folder
+from golang.data.readers.coco import Coco
+from golang.data.readers.folder import Folder
+from golang.data.readers.table import READERS
+from golang.data.toy import write
 from golang.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_coco(tmp_path: Path, year: int) -> None:
     root = write_coco(tmp_path, year)
     for split in ("train", "val"):
-        images = coco.read(root, split, year)
+        images = Coco(year).read(root, split)
         assert len(images) == 5 and images.classes == ("person", "toothbrush", "car")
         assert images.labels is not None and images.labels.dtype == np.uint8
         # Columns in the order of the categories; the crowd counts; two images hold nothing.
@@ -120,7 +121,7 @@ def test_coco(tmp_path: Path, year: int) -> None:
 def test_coco_contradictions(tmp_path: Path, edit, message: str) -> None:
     root = write_coco(tmp_path, 2017, edit)
     with pytest.raises(DataError, match=message) as error:
-        coco.read(root, "train", 2017)
+        Coco(2017).read(root, "train")
     assert "instances_train2017.json" in str(error.value)
 
 
@@ -132,8 +133,8 @@ def test_labels_of_two_splits_that_disagree(tmp_path: Path) -> None:
     file.write_text(json.dumps(document))
     with pytest.raises(DataError, match="disagree: class 1 is person there and car here"):
         sets.open_labelled(Data(name="coco2017", root=str(root)))
-    finding = list(check.examine(root, "coco2017", True, lambda done, total: None))[1]
-    assert "train2017 (" in finding.error and "disagree" in finding.error and not finding.good
+    report = list(check.examine(root, "coco2017", True, lambda done, total: None))[1]
+    assert "train2017 (" in report.error and "disagree" in report.error and not report.good
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"images": [}', "[" * 100_000, "\xff"])
@@ -141,7 +142,7 @@ def test_coco_malformed_json(tmp_path: Path, text: str) -> None:
     root = write_coco(tmp_path, 2017)
     (root / "annotations/instances_train2017.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match="not an intact COCO annotation file"):
-        coco.read(root, "train", 2017)
+        Coco(2017).read(root, "train")
 
 
 @pytest.mark.parametrize("missing", ["", "train2014", "annotations/instances_train2014.json"])
@@ -160,6 +161,11 @@ def test_coco_missing_files_print_the_layout(tmp_path: Path, missing: str) -> No
         assert len(sets.open_val(config)) == 5  # the other split is whole
 
 
+def test_every_set_that_the_settings_know_has_a_reader() -> None:
+    assert sorted(READERS) == sorted(typing.get_args(typing.get_type_hints(Data)["name"]))
+    assert all(set(reader.covers) < set(READERS) for reader in READERS.values())
+
+
 @pytest.mark.parametrize("name", ["coco2014", "coco2017", "folder"])
 def test_a_root_is_asked_for(name: str) -> None:
     with pytest.raises(DataError, match=r"needs data\.root=FOLDER"):
@@ -167,11 +173,8 @@ def test_a_root_is_asked_for(name: str) -> None:
 
 
 def test_toy_is_written_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = types.ModuleType("golang.data.toy.write")
-    fake.default_root = lambda spec: tmp_path / f"default-{spec.size}"  # type: ignore[attr-defined]
-    fake.provide = lambda root, spec: write_coco(root, 2017)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "golang.data.toy.write", fake)
-    monkeypatch.setattr(golang.data, "toy", fake, raising=False)
+    monkeypatch.setattr(write, "default_root", lambda spec: tmp_path / f"default-{spec.size}")
+    monkeypatch.setattr(write, "write", lambda root, spec: write_coco(root, 2017))
     sets.check_root(Data(name="toy"))
     assert sets.open_train(Data(name="toy")).root == tmp_path / "default-64" / "train2017"
     assert sets.open_val(Data(name="toy", root=str(tmp_path / "own"))).root == tmp_path / "own" / "val2017"
@@ -184,7 +187,7 @@ def test_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no image")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
-    images = folder.read(tmp_path)
+    images = Folder().read(tmp_path)
     names = [images.path(i).relative_to(tmp_path).as_posix() for i in range(len(images))]
     assert names == ["A.bmp", "a/b/c.webp", "a/z.png", "b.JPG", "d.jpeg"]
     assert images.labels is None and images.classes == ()
@@ -197,7 +200,7 @@ def test_folder(tmp_path: Path) -> None:
 
 def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image below"):
-        folder.read(tmp_path)
+        Folder().read(tmp_path)
     for path, message in ((tmp_path / "gone", "does not exist"), (tmp_path / "file", "is not a folder")):
         if path.name == "file":
             path.touch()
@@ -224,7 +227,7 @@ def test_names_stay_small() -> None:
 
 
 def test_crops_depend_on_seed_epoch_index_and_view_alone(photos: Path) -> None:
-    images = folder.read(photos)
+    images = Folder().read(photos)
     dataset = MultiCrop(images, SMALL, seed=3)
     large, small, unreadable, _ = dataset[2, 5]
     assert unreadable.tolist() == []
@@ -241,7 +244,7 @@ def test_crops_depend_on_seed_epoch_index_and_view_alone(photos: Path) -> None:
 
 
 def test_collate_stacks_by_view(photos: Path) -> None:
-    dataset = MultiCrop(folder.read(photos), SMALL, seed=3)
+    dataset = MultiCrop(Folder().read(photos), SMALL, seed=3)
     items = [dataset[0, i] for i in range(3)]
     large, small, unreadable, _ = collate(items)
     assert unreadable.tolist() == []

@@ -16,6 +16,7 @@ import torch
 from golang.engine.saver import Saver
 from golang.runfolder.checkpoints import latest
 from golang.runfolder.folder import RunFolder
+from golang.weights.sealed import read
 from tests.resume.harness import launch, settings
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a small disk")
@@ -42,7 +43,7 @@ def test_too_little_room_is_said_before_the_first_step(disk: Path, tmp_path: Pat
 def test_a_disk_that_fills_up_leaves_the_old_checkpoint(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = RunFolder.create(disk / "run", settings(disk))
     attempt = run.start_attempt(1, {}, None)
-    saver = Saver(attempt, 2, lambda step: False)
+    saver = Saver(attempt, 2)
     state = {"step": 1, "weights": torch.zeros(100_000)}
     saver.submit(1, state)
     saver.wait()
@@ -53,13 +54,13 @@ def test_a_disk_that_fills_up_leaves_the_old_checkpoint(disk: Path, caplog: pyte
     assert "could not be written to" in caplog.text and "400 KB" in caplog.text and str(disk) in caplog.text
     assert "No space left on device" in caplog.text and "step_00000001.a00.pt still stands" in caplog.text
     found = latest(run)
-    assert found is not None and found[1]["step"] == 1
+    assert found is not None and read(found)["step"] == 1
     assert not list(run.checkpoints.glob(".*"))
 
 
 def test_a_disk_that_turns_read_only_leaves_the_old_checkpoint(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = RunFolder.create(disk / "run", settings(disk))
-    saver = Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
+    saver = Saver(run.start_attempt(1, {}, None), 2)
     saver.submit(1, {"step": 1})
     saver.wait()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
@@ -68,7 +69,7 @@ def test_a_disk_that_turns_read_only_leaves_the_old_checkpoint(disk: Path, caplo
         saver.wait()
     assert "Read-only file system" in caplog.text and "step_00000001.a00.pt still stands" in caplog.text
     found = latest(run)
-    assert found is not None and found[1]["step"] == 1
+    assert found is not None and read(found)["step"] == 1
 
 
 class OverQuota(io.FileIO):
@@ -84,16 +85,16 @@ def test_a_quota_that_is_used_up_leaves_the_old_checkpoint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder.create(tmp_path / "run", settings(tmp_path))
-    saver = Saver(run.start_attempt(1, {}, None), 2, lambda step: False)
+    saver = Saver(run.start_attempt(1, {}, None), 2)
     state = {"step": 1, "weights": torch.zeros(100_000)}
     saver.submit(1, state)
     saver.wait()
     with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "golang"):
-        patched.setattr(Path, "open", lambda path, mode: OverQuota(path, mode))
+        patched.setattr(os, "fdopen", OverQuota)
         saver.submit(2, {**state, "step": 2})
         saver.wait()
     assert "Disk quota exceeded" in caplog.text and "400 KB" in caplog.text and str(tmp_path) in caplog.text
     assert "step_00000001.a00.pt still stands" in caplog.text
     found = latest(run)
-    assert found is not None and found[1]["step"] == 1
+    assert found is not None and read(found)["step"] == 1
     assert not list(run.checkpoints.glob(".*"))

@@ -8,15 +8,16 @@ from PIL import Image
 
 from golang.config import Config, Data, Toy
 from golang.data.images import ImageSet
-from golang.engine import saver as checkpoint
 from golang.errors import CheckpointError, DataError
 from golang.evaluation import features
 from golang.evaluation.features import Features
-from golang.evaluation.probe import finished as evaluate
+from golang.evaluation.probe import finished
 from golang.evaluation.probe import regression as linear
-from golang.method.build import build_model
 from golang.method.collapse import collapsed, counts_from, uniform_losses
+from golang.method.model import build_model
+from golang.runfolder.checkpoints import Entry
 from golang.runfolder.folder import RunFolder
+from golang.weights import sealed
 
 CPU = torch.device("cpu")
 TINY = {
@@ -148,26 +149,26 @@ def run(tmp_path_factory):
     line = {"step": 4, **{name: value + 0.1 for name, value in uniform_losses(config).items()}}
     run.metrics_file.write_text(json.dumps({**line, "step": 2}) + "\n" + json.dumps(line) + "\n")
     state = {"model": build_model(config).state_dict(), "step": 4}
-    checkpoint.write(run.checkpoints / checkpoint.file_name(4, attempt.number), state)
+    sealed.write(Entry.at(run, 4, attempt.number).path, state)
     return run
 
 
 def test_an_evaluation_is_written_once_and_reused(run, monkeypatch):
-    first = evaluate.evaluate_run(run.path)
+    first = finished.probe_run(run)
     facts = json.loads((run.path / "evaluation" / "linear.json").read_text())
     assert facts["checkpoint"] == first.checkpoint == "step_00000004.a00.pt"
     assert len(facts["per_class"]) == 5 and facts["settings"]["val_images"] == 24
     # This network has not been trained, so both rows are the same measurement.
     assert first.linear == first.random_init
     assert np.mean(list(first.linear.per_class.values())) == pytest.approx(first.linear.mAP, abs=1e-3)
-    monkeypatch.setattr(evaluate, "linear_probe", None)
-    assert evaluate.evaluate_run(run.path) == first
+    monkeypatch.setattr(finished, "linear_probe", None)
+    assert finished.probe_run(run) == first
 
 
 def test_a_run_without_a_checkpoint_says_so(tmp_path):
     RunFolder.create(tmp_path / "run", Config.from_dict(TINY))
     with pytest.raises(CheckpointError, match="train it first"):
-        evaluate.evaluate_run(tmp_path / "run")
+        finished.probe_run(RunFolder(tmp_path / "run"))
 
 
 def test_the_end_of_the_demo_shows_table_pictures_and_commands(run):
@@ -189,9 +190,9 @@ def test_the_end_of_the_demo_shows_table_pictures_and_commands(run):
 
 
 def test_attention_is_shown_relative_to_uniform(run):
-    from golang.evaluation.pictures.curves import head_attention
+    from golang.evaluation.pictures.attention import head_attention
 
-    model, _, _ = evaluate.load_model(run, CPU)
+    model, _, _ = finished.load_model(run, CPU)
     excess, (height, width) = head_attention(model, torch.randint(0, 255, (3, 3, 32, 32), dtype=torch.uint8))
     assert excess.shape == (3, 4, height * width)
     assert np.allclose(excess.mean(2), 0, atol=1e-3)  # attention sums to 1
@@ -201,13 +202,13 @@ def test_attention_is_shown_relative_to_uniform(run):
 def test_without_matplotlib_the_demo_ends_with_one_line_about_it(run, monkeypatch):
     import io
 
-    from golang.evaluation.pictures import curves as pictures
+    from golang import drawing
     from golang.evaluation.summary import show_results
 
     def missing(name):
         raise ImportError("No module named 'matplotlib'")
 
-    monkeypatch.setattr(pictures.importlib, "import_module", missing)
+    monkeypatch.setattr(drawing.importlib, "import_module", missing)
     out = io.StringIO()
     show_results(run.path, out)
     assert "no pictures: pictures need matplotlib" in out.getvalue()
@@ -223,7 +224,7 @@ def history(value: float, lines: int = 5) -> dict[str, list[float]]:
 )
 def test_collapse_is_a_loss_that_sits_at_ln_k(losses, collapse):
     config = Config.from_dict(TINY)
-    message = collapsed(losses, uniform_losses(config), config)
+    message = collapsed(losses, config)
     assert bool(message) is collapse
     if message:
         assert "method.epsilon" in message and "optim.base_lr" in message and "prototypes (now 6)" in message
@@ -231,19 +232,18 @@ def test_collapse_is_a_loss_that_sits_at_ln_k(losses, collapse):
 
 def test_collapse_is_hardly_any_prototype_in_use():
     config = Config.from_dict({**TINY, "model": {**TINY["model"], "prototypes": 1000}})
-    uniform = uniform_losses(config)
-    healthy = {name: [0.8 * level] * 5 for name, level in uniform.items()}
-    assert collapsed({**healthy, "prototype_perplexity": [400.0, *[5.0] * 4]}, uniform, config) is None
-    message = collapsed({**healthy, "prototype_perplexity": [5.0] * 5}, uniform, config)
+    healthy = {name: [0.8 * level] * 5 for name, level in uniform_losses(config).items()}
+    assert collapsed({**healthy, "prototype_perplexity": [400.0, *[5.0] * 4]}, config) is None
+    message = collapsed({**healthy, "prototype_perplexity": [5.0] * 5}, config)
     assert message is not None and "prototype_perplexity 5.0 of 1000" in message and "method.epsilon" in message
 
 
 def test_a_loss_that_passes_through_ln_k_has_not_collapsed():
     config = Config.from_dict(TINY)
-    assert collapsed(history(1.0, lines=4), uniform_losses(config), config) is None
+    assert collapsed(history(1.0, lines=4), config) is None
     falling = history(1.0)
     falling["loss"][0] *= 1.01
-    assert collapsed(falling, uniform_losses(config), config) is None
+    assert collapsed(falling, config) is None
 
 
 def test_collapse_counts_after_warm_up_and_freeze():

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from golang.method.build import build_model
+from golang.method.model import build_model
 from golang.method.objective import Losses
 from golang.method.permutations import local_permutations
 from golang.method.signs import perplexity

@@ -18,7 +18,7 @@ from golang.config import Augment
 from golang.data.crops.multicrop import MultiCrop
 from golang.data.images import ImageSet
 from golang.data.loader import close, train_loader
-from golang.data.readers import folder
+from golang.data.readers.folder import Folder
 from golang.data.sampler import StepSampler
 from golang.errors import DataError
 from tests.unit.test_data import save
@@ -36,7 +36,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_workers_change_nothing(photos: Path) -> None:
-    dataset = MultiCrop(folder.read(photos), SMALL, seed=3)
+    dataset = MultiCrop(Folder().read(photos), SMALL, seed=3)
     batches = {}
     for workers in (0, 2):
         loader = train_loader(dataset, StepSampler(12, 4, 5, 3), workers, pin_memory=False)
@@ -68,7 +68,7 @@ class Slow(MultiCrop):
 
 
 def test_close_does_not_wait_for_a_batch_in_the_making(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    dataset = Slow(folder.read(photos), SMALL, seed=3)
+    dataset = Slow(Folder().read(photos), SMALL, seed=3)
     iterator = iter(train_loader(dataset, StepSampler(12, 6, 10, 3), 2, pin_memory=False))
     next(iterator), next(iterator)
     workers = list(iterator._workers)
@@ -87,8 +87,9 @@ import os, signal, sys, time
 from pathlib import Path
 import golang
 from golang.config import Augment
-from golang.data import folder, loader
-from golang.data.multicrop import MultiCrop
+from golang.data import loader
+from golang.data.crops.multicrop import MultiCrop
+from golang.data.readers.folder import Folder
 from golang.data.sampler import StepSampler
 
 class Slow(MultiCrop):
@@ -101,7 +102,7 @@ os.set_blocking(write, False)
 signal.set_wakeup_fd(write)
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(number, lambda *_: None)
-dataset = Slow(folder.read(Path(sys.argv[1])), Augment(large_size=16, small_count=0), 0)
+dataset = Slow(Folder().read(Path(sys.argv[1])), Augment(large_size=16, small_count=0), 0)
 print("starting", flush=True)
 iterator = iter(loader.train_loader(dataset, StepSampler(12, 4, 1000, 0), 2, pin_memory=False))
 next(iterator)
@@ -155,7 +156,7 @@ def test_signals_to_the_group_stop_no_worker_and_the_interpreter_still_ends(phot
 
 
 def train_for_ever(photos: Path, pids) -> None:
-    dataset = MultiCrop(folder.read(photos), SMALL, seed=3)
+    dataset = MultiCrop(Folder().read(photos), SMALL, seed=3)
     iterator = iter(train_loader(dataset, StepSampler(12, 4, 10, 3), 2, pin_memory=False))
     next(iterator)
     pids.send([worker.pid for worker in iterator._workers])

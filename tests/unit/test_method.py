@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from golang.config import Config, CrossView, Method
 from golang.config.checks import TRUNK_CHANNELS
 from golang.method.batchnorm import BatchNorm
-from golang.method.build import build_model
 from golang.method.collapse import uniform_losses
-from golang.method.losses import cross_view_loss, global_loss, local_loss
-from golang.method.model import GOLANG, SwAV
+from golang.method.model import GOLANG, SwAV, build_model
+from golang.method.objective import cross_view_loss, global_loss, local_loss
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue, globalise, localise
 from golang.method.trunk import TRUNKS, build_trunk

@@ -17,12 +17,11 @@ from benchmarks.photos import photos
 from golang.config import Augment, Config
 from golang.config import checks as validation
 from golang.data import decode
-from golang.data.crops import device as jitter
-from golang.data.crops import draw as augment
-from golang.data.crops import opencv
+from golang.data.crops import device, opencv, pillow
+from golang.data.crops.draw import ViewParameters, draw
 from golang.data.crops.multicrop import NUM_LARGE, MultiCrop, collate, on_device
 from golang.data.loader import close, train_loader
-from golang.data.readers import folder
+from golang.data.readers.folder import Folder
 from golang.data.sampler import StepSampler
 from golang.errors import ConfigError
 from golang.randomness import Purpose, generator
@@ -58,7 +57,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dataset(root: Path, pipeline: str, settings: Augment = SMALL) -> MultiCrop:
-    return MultiCrop(folder.read(root), settings, 3, pipeline)  # type: ignore[arg-type]
+    return MultiCrop(Folder().read(root), settings, 3, pipeline)  # type: ignore[arg-type]
 
 
 def test_levels_are_pillows_within_the_tolerances() -> None:
@@ -77,8 +76,8 @@ def test_levels_are_pillows_within_the_tolerances() -> None:
 def test_away_from_the_edge_opencvs_blur_is_pillows() -> None:
     data = photos(1, sizes=((96, 96),))[0]
     for radius in (0.1, 0.6, 1.2, 1.9):
-        view = augment.ViewParameters((0, 0, 96, 96), False, None, False, radius)
-        off = opencv.apply(decode.pixels(data), view, 96).int() - augment.apply(decode.decode(data), view, 96).int()
+        view = ViewParameters((0, 0, 96, 96), False, None, False, radius)
+        off = opencv.apply(decode.pixels(data), view, 96).int() - pillow.apply(decode.decode(data), view, 96).int()
         assert off[:, 8:-8, 8:-8].abs().max() <= 4
 
 
@@ -98,7 +97,7 @@ def test_parameters_are_equal_on_all_paths(pictures: Path) -> None:
 def test_what_is_left_to_the_device_is_packed_with_the_crops(pictures: Path) -> None:
     items = [dataset(pictures, "device")[1, index] for index in range(3)]
     batch = collate(items)
-    assert batch.jitter.shape == (NUM_LARGE + 2, 3, jitter.COLUMNS)
+    assert batch.jitter.shape == (NUM_LARGE + 2, 3, device.COLUMNS)
     large, small = on_device(batch, CPU, torch.float64)
     assert large.dtype == torch.float64 and small is not None and small.shape == (6, 3, 16, 16)
     for index, item in enumerate(items):
@@ -156,14 +155,14 @@ def test_the_device_turns_every_pure_colour_as_pillow_does() -> None:
             colors.append(row)
     image = Image.fromarray(np.concatenate(colors).astype(np.uint8).reshape(-1, 32, 3))
     square = image.resize((56, 56), Image.Resampling.NEAREST)
-    pixels = augment.F.pil_to_tensor(square)[None]
+    pixels = pillow.F.pil_to_tensor(square)[None]
     views = []
     for number in range(24):
-        drawn = augment.draw(generator(1, Purpose.VIEW, number), 56, 56, 56, (1, 1), Augment(color_probability=1.0))
-        views.append(augment.ViewParameters((0, 0, 56, 56), drawn.flip, drawn.color, drawn.gray, None))
-    packed = torch.tensor([jitter.pack(view) for view in views], device=DEVICE)
-    got = jitter.adjust(pixels.to(DEVICE).expand(24, -1, -1, -1), packed).cpu().int()
-    expected = torch.stack([augment.apply(square, view, 56) for view in views]).int()
+        drawn = draw(generator(1, Purpose.VIEW, number), 56, 56, (1, 1), Augment(color_probability=1.0))
+        views.append(ViewParameters((0, 0, 56, 56), drawn.flip, drawn.color, drawn.gray, None))
+    packed = torch.tensor([device.pack(view) for view in views], device=DEVICE)
+    got = device.adjust(pixels.to(DEVICE).expand(24, -1, -1, -1), packed).cpu().int()
+    expected = torch.stack([pillow.apply(square, view, 56) for view in views]).int()
     assert (got - expected).abs().float().mean() < 0.2 and (got - expected).abs().max() <= 16
 
 

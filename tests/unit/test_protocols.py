@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from golang.config import Config, Data, Evaluation, Toy
+from golang.config.checks import check
 from golang.config.identity import run_id
 from golang.data import sets
 from golang.data.images import ImageSet
@@ -24,13 +25,12 @@ from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.knn import knn
 from golang.evaluation.protocols.numbers import PROTOCOLS
 from golang.method.trunk import Trunk, build_trunk
-from golang.processes.worker import work
 from golang.runfolder.checkpoints import latest
 from golang.runfolder.evaluations import DATA, data_of, results_of
 from golang.runfolder.folder import RunFolder
-from golang.runfolder.pinned import digest
+from golang.runfolder.pinned import digest, pinned
 from golang.weights.sealed import read
-from tests.resume.harness import settings
+from tests.resume.harness import here, settings
 
 CPU = torch.device("cpu")
 TOY = Toy(classes=5, size=32, train=60, val=24, seed=4)
@@ -86,17 +86,17 @@ def measured(data: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch) -> Co
     torch.save(trunk().state_dict(), tmp_path / "x.pt")
     toy = {"name": "toy", "root": str(data[0].root.parent), "workers": 0, "toy": asdict(TOY)}
     evaluation = {"protocol": "linear_coco", "checkpoint": str(tmp_path / "x.pt")}
-    return Config.from_dict({"data": toy, "evaluation": evaluation, "device": "cpu"})
+    return pinned(Config.from_dict({"data": toy, "evaluation": evaluation, "device": "cpu"}))
 
 
 def test_a_linear_evaluation(measured: Config, tmp_path: Path) -> None:
-    assert work(measured, tmp_path / "a") == 0
+    assert here(measured, tmp_path / "a") == 0
     result = json.loads((tmp_path / "a" / "evaluation" / "linear_coco" / "result.json").read_text())
     figures = [line["mAP"] for line in result["history"]]
     assert len(figures) == 3 and result["mAP"] == figures[-1] and result["mAP_best"] == max(figures)
     assert result["checkpoint"].endswith("x.pt") and result["labelled"]["trunk"] == "frozen"
     assert np.mean(list(result["per_class"].values())) == pytest.approx(result["mAP"], abs=1e-3)
-    state = read(latest(RunFolder(tmp_path / "a"))[0])
+    state = read(latest(RunFolder(tmp_path / "a")))
     assert len(state["parts"]) == 1, "frozen, batch norm too: there is nothing of the trunk to save"
     assert len(json.loads((tmp_path / "a" / "evaluation" / "linear_coco" / "subset.json").read_text())["images"]) == 60
 
@@ -108,12 +108,12 @@ def test_other_weights_are_another_evaluation(
     assert run_id(replace(measured, seed=1, sweep="b")) == run_id(measured), "no training, no seed"
     evaluation = replace(measured.evaluation, checkpoint_sha256="")
     torch.save(build_trunk("small").state_dict(), tmp_path / "x.pt")
-    assert work(measured, tmp_path / "a") == 2, "the file has changed since"
-    other = Config.from_dict(replace(measured, evaluation=evaluation).to_dict())
+    assert here(measured, tmp_path / "a") == 2, "the file has changed since"
+    other = pinned(Config.from_dict(replace(measured, evaluation=evaluation).to_dict()))
     assert run_id(other) != run_id(measured)
     assert run_id(replace(measured, evaluation=replace(evaluation, protocol=("knn",)))) != run_id(measured)
     with pytest.raises(ConfigError, match="say how: evaluation=linear_coco"):
-        Config.from_dict({"evaluation": {"checkpoint": str(tmp_path / "x.pt")}})
+        check(Config.from_dict({"evaluation": {"checkpoint": str(tmp_path / "x.pt")}}))
 
 
 def test_neighbours() -> None:
@@ -167,13 +167,13 @@ def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path:
     config = settings(root, data=toy, optim={"epochs": 1}, queue={"length": 0, "local_length": 0})
     asked = replace(config, evaluation=Evaluation(protocol=("linear_coco", "knn")))
     assert run_id(asked) == run_id(config)
-    assert work(config, tmp_path / "run") == 0 and not (tmp_path / "run" / "evaluation").exists()
-    assert work(asked, tmp_path / "run") == 0
+    assert here(config, tmp_path / "run") == 0 and not (tmp_path / "run" / "evaluation").exists()
+    assert here(asked, tmp_path / "run") == 0
     result = json.loads((tmp_path / "run" / "evaluation" / "linear_coco" / "result.json").read_text())
     assert len(result["history"]) == 3 and "step_" in result["checkpoint"]
     assert (tmp_path / "run" / "evaluation" / "knn" / "result.json").exists()
     assert RunFolder(tmp_path / "run").attempt_numbers() == [0]
-    assert work(asked, tmp_path / "run") == 0
+    assert here(asked, tmp_path / "run") == 0
     assert RunFolder(tmp_path / "run" / "evaluation" / "linear_coco").attempt_numbers() == [0], "left alone"
 
     # By itself, on the run's own images; of the finished run, of its last checkpoint, and of an earlier one.
@@ -184,7 +184,7 @@ def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path:
         evaluation = Evaluation(protocol=("knn",), checkpoint=str(file), checkpoint_sha256=digest(file))
         one = replace(config, evaluation=evaluation)
         assert results_of(one, tmp_path / "own") == tmp_path / "run" / "evaluation" / name
-        assert work(one, tmp_path / name / "own") == 0
+        assert here(one, tmp_path / name / "own") == 0
         assert (tmp_path / "run" / "evaluation" / name / "result.json").exists()
     elsewhere = replace(one, evaluation=replace(evaluation, checkpoint="a.pt"))
     assert results_of(elsewhere, tmp_path / "own") == tmp_path / "own" / "evaluation" / "knn"
@@ -193,7 +193,7 @@ def test_a_run_ends_with_its_protocol(data: tuple[ImageSet, ImageSet], tmp_path:
     (tmp_path / "run" / "evaluation").rename(tmp_path / "outside")
     (tmp_path / "run" / "evaluation").symlink_to(tmp_path / "outside")
     (tmp_path / "outside" / name / "result.json").unlink()
-    assert work(replace(one, name="again"), tmp_path / "again") == 2
+    assert here(replace(one, name="again"), tmp_path / "again") == 2
     assert not (tmp_path / "outside" / name / "result.json").exists(), "nothing is written through a link"
 
 
@@ -210,4 +210,4 @@ def test_where_a_protocol_finds_its_images(tmp_path: Path) -> None:
     ):
         of("linear_voc", "coco2014", "/coco")
     missing = Config.from_dict({"data": {"name": "folder", "root": str(tmp_path)}, "evaluation": {"protocol": "knn"}})
-    assert work(missing, tmp_path / "run") == 2 and not (tmp_path / "run").exists(), "said before training"
+    assert here(missing, tmp_path / "run") == 2 and not (tmp_path / "run").exists(), "said before training"

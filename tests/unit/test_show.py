@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from golang.evaluation.pictures import __main__ as show
-from golang.evaluation.pictures import curves as pictures
-from golang.method.build import build_model
+from golang.evaluation.pictures import attention as pictures
+from golang.method.model import build_model
 from tests.resume.harness import encoded
 from tests.unit.test_convert import published, small
 from tests.unit.test_data import save
@@ -38,7 +38,7 @@ def test_attention_of_a_published_checkpoint(tmp_path: Path, capsys: pytest.Capt
     with Image.open(tmp_path / "out" / "one-head1.png") as small_one, Image.open(written[-1]) as cropped:
         assert small_one.size == (608, 456) and cropped.size == (448, 448), "enlarged"
         assert np.asarray(small_one).std() > 0
-    model = show.load_golang(tmp_path / "in.pth.tar", None)
+    model = pictures.load_golang(tmp_path / "in.pth.tar", None)
     own = build_model(config).eval()
     own.load_state_dict({("" if "head" in k or "proto" in k else "trunk.") + k[7:]: v for k, v in state.items()})
     pixels = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
@@ -52,9 +52,9 @@ def test_the_settings_of_a_runs_own_checkpoint_count(tmp_path: Path) -> None:
     values["model"]["group_heads"], values["attention"]["temperature"] = 2, 0.5
     content = {"config": values, "model": build_model(config).state_dict()}
     (tmp_path / "step_00000001.a00.pt").write_bytes(encoded(content))
-    model = show.load_golang(tmp_path / "step_00000001.a00.pt", None)
+    model = pictures.load_golang(tmp_path / "step_00000001.a00.pt", None)
     assert model.group_heads == 2 and model.attention_temperature == 0.5 and not model.training
-    assert show.load_golang(tmp_path / "step_00000001.a00.pt", 8).group_heads == 8
+    assert pictures.load_golang(tmp_path / "step_00000001.a00.pt", 8).group_heads == 8
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_classes_of_two_runs(
 
     # A protocol that both were measured by comes before the probe.
     asked: list[object] = []
-    monkeypatch.setattr(show.pictures, "draw_classes", lambda names, scores, out: asked.append((names, scores)))
+    monkeypatch.setattr(show, "draw_classes", lambda names, scores, out: asked.append((names, scores)))
     for name, points in (("a", 1.0), ("c", 2.0)):
         result = tmp_path / name / "evaluation" / "linear_voc" / "result.json"
         result.parent.mkdir()

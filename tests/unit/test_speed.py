@@ -22,6 +22,7 @@ from golang.training import optim as engine
 from golang.training.meters import Meter, Sentinel
 from golang.training.optim import LARC
 from golang.training.step import precision_on
+from golang.world import World
 from tests.unit.test_method import crops, step_of, tiny
 
 CPU = torch.device("cpu")
@@ -155,7 +156,7 @@ def test_fp32_is_not_tf32() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        with join(tiny(device="cpu")):
+        with join(tiny(device="cpu"), World()):
             assert torch.get_float32_matmul_precision() == "highest"
     finally:
         torch.set_float32_matmul_precision(before)

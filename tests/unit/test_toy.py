@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from golang.config import Toy
-from golang.data.toy import glyphs, scene
-from golang.data.toy import layouts as relayout
+from golang.data.toy import glyphs, scene, textures
 from golang.data.toy import write as toy
+from golang.data.toy.__main__ import main
 from golang.errors import ConfigError, DataError
 
 pytest.importorskip("matplotlib")
@@ -112,7 +112,7 @@ def test_masks_lie_on_the_painted_pixels() -> None:
     inside, beside, outside = [], [], []
     for index in range(40):
         drawn = scene.render(SPEC, "train2017", index)
-        luminance = drawn.image @ np.array(scene.LUMA) / 255
+        luminance = drawn.image @ np.array(textures.LUMA) / 255
         seen = drawn.owner >= 0
         inside.append(luminance[seen])
         beside.append(luminance[np.roll(seen, (2, 2), (0, 1)) & ~seen])
@@ -150,11 +150,11 @@ def test_shares_of_the_set() -> None:
 
 def test_backgrounds_share_one_histogram() -> None:
     fields = []
-    for texture in scene.TEXTURES:
+    for texture in textures.TEXTURES:
         rng = np.random.default_rng(0)
-        fields.append(scene._equalised(rng, texture(rng, 64)))
+        fields.append(textures._equalised(rng, texture(rng, 64)))
     assert all(np.array_equal(np.sort(field, axis=None), np.sort(fields[0], axis=None)) for field in fields)
-    assert len({field.tobytes() for field in fields}) == len(scene.TEXTURES)
+    assert len({field.tobytes() for field in fields}) == len(textures.TEXTURES)
 
 
 def test_glyphs_differ() -> None:
@@ -255,11 +255,11 @@ def test_two_at_once_both_end_well(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    relayout.main(["--train", "3", "--val", "2", "--size", "32", "--sheet", "sheet.png"])
+    main(["--train", "3", "--val", "2", "--size", "32", "--sheet", "sheet.png"])
     folder = toy.default_root(Toy(train=3, val=2, size=32))
     assert (folder / "annotations" / "instances_train2017.json").is_file()
     assert capsys.readouterr().out.splitlines()[-2:] == [str(folder), "sheet.png"]
     with Image.open("sheet.png") as opened:
         assert opened.width > 1000
     with pytest.raises(SystemExit, match="between 1 and 40"):
-        relayout.main(["--classes", "41"])
+        main(["--classes", "41"])

@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from golang.config import Config
+from golang.engine.distributed import ControlGroup
+from golang.engine.rank import Rank
+from golang.engine.session import Session
+from golang.engine.stops import StopListener
 from golang.method.permutations import local_permutations
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import TIMINGS, MetricsLog, Tail, read_metrics
 from golang.tracking.client import code_version, mode_of
-from golang.tracking.mirror import Mirror
 from golang.tracking.ticket import Ticket
 from golang.training.meters import Meter
 from golang.training.reporter import Pace, Reporter
@@ -64,8 +67,10 @@ def _line(path: Path, method: str) -> dict[str, object]:
     config = tiny(method={"name": method}, queue=queue)
     run = RunFolder.create(path, config)
     step = step_of(config)
-    report = Reporter(config, run.start_attempt(1, {}, None), World(), Mirror(), steps_per_epoch=5, shown=False)
-    report.begin(0, 20, torch.device("cpu"), None)
+    rank = Rank(World(), torch.device("cpu"), ControlGroup(World()), StopListener())
+    session = Session(config, rank, run.start_attempt(1, {}, None), None)
+    report = Reporter(session, steps_per_epoch=5, shown=False)
+    report.begin(20)
     drawn = local_permutations("batch", 4, 0, 0, first_row=0, rows=4) if method == "golang" else None
     meter = Meter(config, torch.device("cpu"))
     losses = step(0, *crops(), drawn)

@@ -9,8 +9,11 @@ import pytest
 
 from golang.config import Data, Toy
 from golang.data import sets
-from golang.data.readers import coco, imagenet, voc
-from golang.data.toy import layouts as relayout
+from golang.data.readers import voc
+from golang.data.readers.coco import Coco
+from golang.data.readers.imagenet import ImageNet
+from golang.data.readers.voc import Voc
+from golang.data.toy import layouts
 from golang.errors import DataError
 from tests.unit.test_data import save, write_coco
 
@@ -68,9 +71,9 @@ def test_voc(tmp_path: Path, year: int, names: tuple[str, str]) -> None:
 def test_voc_contradictions(tmp_path: Path, file: str, text: str, message: str) -> None:
     root = write_voc(tmp_path, 2007, {file: text})
     with pytest.raises(DataError, match=message) as error:
-        voc.read(root, "train", 2007)
+        Voc(2007).read(root, "train")
     assert "unpack it again" in str(error.value)
-    assert len(voc.read(root, "val", 2007)) == 3, "the other split is whole"
+    assert len(Voc(2007).read(root, "val")) == 3, "the other split is whole"
 
 
 def test_voc_missing_files_print_the_layout(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_imagenet(tmp_path: Path) -> None:
     assert images.labels.tolist() == [[1, 0, 0]] * 2 + [[0, 1, 0]] * 2 + [[0, 0, 1]] * 2
     assert sets.open_train(config, labelled=False).labels is None and len(sets.open_val(config)) == 6
     with pytest.raises(DataError, match="hold other classes: n3, n4"):
-        imagenet.read(write_imagenet(tmp_path / "other", extra="n4"), "val")
+        ImageNet().read(write_imagenet(tmp_path / "other", extra="n4"), "val")
     with pytest.raises(DataError, match=r"gone does not exist[\s\S]*val/<class>"):
         sets.check_root(Data(name="imagenet", root=str(tmp_path / "gone")))
 
@@ -120,17 +123,17 @@ def test_a_fake_folder_is_accepted(tmp_path: Path) -> None:
             (root / "tmp_root").rename(root / "train2014" / "tmp_root")
             for path in (root / "train2014").glob("*.jpg"):
                 path.rename(root / "train2014" / "tmp_root" / path.name)
-        images = coco.read(root, "train", 2014)
+        images = Coco(2014).read(root, "train")
         assert len(images) == 5 and all(images.load(i).size == (32, 24) for i in range(5))
     write_voc(tmp_path / "voc" / "tmp_root", 2007)
-    assert len(voc.read(tmp_path / "voc", "train", 2007)) == 3
+    assert len(Voc(2007).read(tmp_path / "voc", "train")) == 3
     write_imagenet(tmp_path / "imagenet" / "tmp_root")
-    assert len(imagenet.read(tmp_path / "imagenet", "train")) == 6
+    assert len(ImageNet().read(tmp_path / "imagenet", "train")) == 6
 
 
 def test_the_generated_set_in_other_layouts(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    roots = {layout: relayout.provide(tmp_path / layout, TOY, layout) for layout in relayout.LAYOUTS}
+    roots = {layout: layouts.provide(tmp_path / layout, TOY, layout) for layout in layouts.LAYOUTS}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coco", "imagenet", "voc"]
     reference = sets.open_train(Data(name="toy", root=str(roots["coco"]), toy=TOY))
     lists = sets.open_train(Data(name="voc2007", root=str(roots["voc"])))
@@ -143,6 +146,6 @@ def test_the_generated_set_in_other_layouts(tmp_path: Path) -> None:
     stems = {lists.path(i).read_bytes(): i for i in range(40)}
     assert {reference.path(i).read_bytes() for i in range(40)} == set(stems)
     assert len(sets.open_train(Data(name="folder", root=str(roots["imagenet"])))) == 52
-    assert relayout.provide(roots["voc"], TOY, "voc") == roots["voc"], "it is there already"
+    assert layouts.provide(roots["voc"], TOY, "voc") == roots["voc"], "it is there already"
     with pytest.raises(DataError, match="choose another --root"):
-        relayout.provide(roots["voc"], TOY, "imagenet")
+        layouts.provide(roots["voc"], TOY, "imagenet")

@@ -1,0 +1,1 @@
+"""Crops of an image: their parameters, and the three ways to make them."""

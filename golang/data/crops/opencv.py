@@ -1,7 +1,6 @@
-"""One view of an image with torch's antialiased resize and OpenCV's colour and blur: bytes from end to end.
+"""One view of an image with torch's antialiased resize and OpenCV's colour and blur: the fastest way on a processor.
 
-The fastest way on a processor. Levels differ a little from Pillow's, by rounding and by the hue's finer steps; the
-table stands in docs/performance.md.
+Levels differ a little from Pillow's, by rounding and by the hue's finer steps (table in docs/performance.md).
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor
 
 from golang.config.checks import NO_OPENCV
-from golang.data.crops import draw as augment
-from golang.data.crops.device import box_radius
-from golang.data.crops.draw import ViewParameters
+from golang.data.crops.device import box_radius, resized
+from golang.data.crops.draw import CONTRAST, HUE, NEUTRAL, SATURATION, ViewParameters
 from golang.errors import ConfigError
 
 _Pixels = npt.NDArray[np.uint8]  # [s, s, 3]
@@ -41,14 +39,14 @@ def cv2() -> Any:  # noqa: ANN401 - a module
 def apply(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
     """One view of an RGB image, uint8 [1, 3, H, W] (see `decode.pixels`), as uint8 [3, size, size]."""
     opencv = cv2()
-    view: _Pixels = augment.resized(image, parameters.box, size).permute(1, 2, 0).numpy()
+    view: _Pixels = resized(image, parameters, size).permute(1, 2, 0).numpy()
     if parameters.flip:
         view = opencv.flip(view, 1)
     if parameters.color is not None:
         for index in parameters.color.order:
             factor = parameters.color.factors[index]
-            if factor != augment.NEUTRAL[index]:
-                view = _ADJUSTMENTS[index](opencv, view, factor)
+            if factor != NEUTRAL[index]:
+                view = _adjusted(view, index, factor)
     if parameters.gray:
         view = opencv.cvtColor(opencv.cvtColor(view, opencv.COLOR_RGB2GRAY), opencv.COLOR_GRAY2RGB)
     if parameters.blur_radius is not None:
@@ -59,33 +57,22 @@ def apply(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
     return planes
 
 
-def _brightness(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
-    return _blend(opencv, view, factor, 0.0, 0.0)
-
-
-def _contrast(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
-    mean = math.floor(opencv.mean(opencv.cvtColor(view, opencv.COLOR_RGB2GRAY))[0] + 0.5)
-    return _blend(opencv, view, factor, 0.0, (1 - factor) * mean)
-
-
-def _saturation(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
-    return _blend(opencv, view, factor, 1 - factor, 0.0)
-
-
-def _hue(opencv: Any, view: _Pixels, factor: float) -> _Pixels:  # noqa: ANN401 - a module
-    hsv = opencv.cvtColor(view, opencv.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(factor * 256) % 256)  # of 256 steps a circle: wraps by itself
-    turned: _Pixels = opencv.cvtColor(hsv, opencv.COLOR_HSV2RGB_FULL)
-    return turned
-
-
-def _blend(opencv: Any, view: _Pixels, factor: float, luma: float, shift: float) -> _Pixels:  # noqa: ANN401
-    """factor · levels + luma · their luma + shift."""
-    matrix = luma * _LUMA
+def _adjusted(view: _Pixels, kind: int, factor: float) -> _Pixels:
+    """One of the four adjustments, as `draw.Color` counts them."""
+    opencv = cv2()
+    if kind == HUE:
+        hsv = opencv.cvtColor(view, opencv.COLOR_RGB2HSV_FULL)
+        hsv[..., 0] += np.uint8(round(factor * 256) % 256)  # of 256 steps a circle: wraps by itself
+        view = opencv.cvtColor(hsv, opencv.COLOR_HSV2RGB_FULL)
+        return view
+    shift = _FLOOR
+    if kind == CONTRAST:
+        shift += (1 - factor) * math.floor(opencv.mean(opencv.cvtColor(view, opencv.COLOR_RGB2GRAY))[0] + 0.5)
+    matrix = (1 - factor if kind == SATURATION else 0.0) * _LUMA
     matrix[:, :3] += factor * _SAME
-    matrix[:, 3] = shift + _FLOOR
-    blended: _Pixels = opencv.transform(view, matrix)
-    return blended
+    matrix[:, 3] = shift
+    view = opencv.transform(view, matrix)
+    return view
 
 
 def _kernel(radius: float) -> npt.NDArray[np.float32]:
@@ -94,6 +81,3 @@ def _kernel(radius: float) -> npt.NDArray[np.float32]:
     reach = math.ceil(box)
     weights = np.array([min(box + 1 - abs(n), 1.0) for n in range(-reach, reach + 1)]) / (2 * box + 1)
     return np.convolve(np.convolve(weights, weights), weights).astype(np.float32)
-
-
-_ADJUSTMENTS = (_brightness, _contrast, _saturation, _hue)

@@ -9,9 +9,7 @@ from golang.data.crops.multicrop import Crops
 
 class Transfer:
     """Copies batches to a GPU on a stream of its own, while the step before still computes; elsewhere it does nothing.
-
-    The host, which waits for nothing in a step, asks for the next batch long before the GPU is done with this one.
-    """
+    The host, which waits for nothing in a step, asks for the next batch long before the GPU is done with this one."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from golang.data.images import ImageSet
+from golang.data.readers.reader import Reader, Split, first_of, repeated
 from golang.errors import DataError
 
-Split = Literal["train", "val"]
+IMAGES = {2014: {"train": 82_783, "val": 40_504}, 2017: {"train": 118_287, "val": 5_000}}
+WITHOUT_OBJECTS = {2017: {"train": 1_021, "val": 48}}
 _PROBE = 3  # files looked for before training starts; one of several that is missing counts as unreadable
-
-
 CHUNK = 2**24  # bytes read at a time
 KEY = b'"segmentation":'
 # The corners of polygons by their key, which stands in front because the search for it is fast there. Looking back: a
@@ -23,66 +23,78 @@ KEY = b'"segmentation":'
 _POLYGONS = re.compile(KEY + rb'(?<!\\"segmentation":)\s*\[[\[\]0-9.,eE+\-\s]*\]')
 
 
-def layout(root: Path, year: int) -> str:
-    """The files expected below `root`, as the tail of an error message."""
-    return (
-        f"expected:\n"
-        f"  {root}/train{year}/*.jpg\n"
-        f"  {root}/val{year}/*.jpg\n"
-        f"  {root}/annotations/instances_train{year}.json\n"
-        f"  {root}/annotations/instances_val{year}.json\n"
-        f"unpack the archives of https://cocodataset.org/#download there, or set data.root=FOLDER; "
-        f"data=toy needs no download"
-    )
+class Coco(Reader):
+    """COCO 2014 or 2017."""
 
+    classes = 80
 
-def check(root: Path, split: Split, year: int) -> tuple[Path, Path]:
-    """The folder of images and the annotation file of one split. Raises DataError when one is missing."""
-    name, document = f"{split}{year}", Path("annotations") / f"instances_{split}{year}.json"
-    images = _first(root / name / "tmp_root", root / name, root / "tmp_root" / name) or root / name
-    annotations = _first(root / document, root / "tmp_root" / document) or root / document
-    for path, found in ((root, root.is_dir()), (images, images.is_dir()), (annotations, annotations.is_file())):
-        if not found:
-            raise DataError(f"COCO {year}: {path} does not exist\n{layout(root, year)}")
-    return images, annotations
+    def __init__(self, year: int) -> None:
+        self.year = year
+        self.title = f"COCO {year}"
+        self.images, self.without_objects = IMAGES[year], WITHOUT_OBJECTS.get(year, {})
 
-
-def _first(*paths: Path) -> Path | None:
-    """Of several places the first that exists: torchvision's ImageFolder wants a class folder, so sets that were
-    prepared for it have a fake one, tmp_root."""
-    return next((path for path in paths if path.exists()), None)
-
-
-def read(root: Path, split: Split, year: int) -> ImageSet:
-    """The images of one split in the order of the JSON, labelled by the objects they hold.
-
-    Labels are uint8 [N, classes]; columns follow the JSON's categories, whose ids have gaps. Crowd annotations count
-    like any other; an image without annotations is a row of zeros.
-
-    Raises DataError when files are missing, or when the annotations are malformed or contradict themselves.
-    """
-    folder, annotations = check(root, split, year)
-    document = _parse(annotations)
-    rows, names = _images(document["images"], annotations)
-    columns, classes = _categories(document["categories"], annotations)
-    labels = np.zeros((len(names), len(classes)), dtype=np.uint8)
-    for entry in document["annotations"]:
-        if not isinstance(entry, tuple):
-            raise _malformed(annotations, f"an annotation without image_id and category_id: {_short(entry)}")
-        image, category = entry
-        if image not in rows:
-            raise _malformed(annotations, f"an annotation of unknown image {image!r}")
-        if category not in columns:
-            raise _malformed(annotations, f"an annotation of unknown category {category!r} (image {image!r})")
-        labels[rows[image], columns[category]] = 1
-    images = ImageSet.of(folder, names, labels, classes)
-    first = [images.path(index) for index in range(min(_PROBE, len(images)))]
-    if not any(path.is_file() for path in first):
-        raise DataError(
-            f"COCO {year}: {first[0]} does not exist, nor the next ones that {annotations.name} lists\n"
-            f"{layout(root, year)}"
+    def is_at(self, root: Path) -> bool:
+        return any(
+            (place / mark).exists()
+            for place in (root, root / "tmp_root")
+            for split in self.splits
+            for mark in (f"{split}{self.year}", f"annotations/instances_{split}{self.year}.json")
         )
-    return images
+
+    def remedy(self, root: Path, split: Split) -> str:
+        archive = f"{split}{self.year}.zip"
+        return f"unpack them again (unzip -o {archive} -d {root}) from http://images.cocodataset.org/zips/{archive}"
+
+    def layout(self, root: Path) -> str:
+        return (
+            f"expected:\n"
+            f"  {root}/train{self.year}/*.jpg\n"
+            f"  {root}/val{self.year}/*.jpg\n"
+            f"  {root}/annotations/instances_train{self.year}.json\n"
+            f"  {root}/annotations/instances_val{self.year}.json\n"
+            f"unpack the archives of https://cocodataset.org/#download there, or set data.root=FOLDER; "
+            f"data=toy needs no download"
+        )
+
+    def check(self, root: Path, split: Split) -> tuple[Path, Path]:
+        """The folder of images and the annotation file of one split."""
+        images = root / f"{split}{self.year}"
+        annotations = root / "annotations" / f"instances_{split}{self.year}.json"
+        images = first_of(images / "tmp_root", images, root / "tmp_root" / images.name, images)
+        annotations = first_of(annotations, root / "tmp_root" / "annotations" / annotations.name, annotations)
+        for path, found in ((root, root.is_dir()), (images, images.is_dir()), (annotations, annotations.is_file())):
+            if not found:
+                raise DataError(f"COCO {self.year}: {path} does not exist\n{self.layout(root)}")
+        return images, annotations
+
+    def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
+        """The images of one split in the order of the JSON, labelled by the objects they hold.
+
+        Labels are uint8 [N, classes]; columns follow the JSON's categories, whose ids have gaps. Crowd annotations
+        count like any other; an image without annotations is a row of zeros.
+        """
+        folder, annotations = self.check(root, split)
+        document = _parse(annotations)
+        rows, names = _images(document["images"], annotations)
+        columns, classes = _categories(document["categories"], annotations)
+        labels = np.zeros((len(names), len(classes)), dtype=np.uint8)
+        for entry in document["annotations"]:
+            if not isinstance(entry, tuple):
+                raise _malformed(annotations, f"an annotation without image_id and category_id: {_short(entry)}")
+            image, category = entry
+            if image not in rows:
+                raise _malformed(annotations, f"an annotation of unknown image {image!r}")
+            if category not in columns:
+                raise _malformed(annotations, f"an annotation of unknown category {category!r} (image {image!r})")
+            labels[rows[image], columns[category]] = 1
+        images = ImageSet.of(folder, names, labels, tuple(classes))
+        first = [images.path(index) for index in range(min(_PROBE, len(images)))]
+        if not any(path.is_file() for path in first):
+            raise DataError(
+                f"COCO {self.year}: {first[0]} does not exist, nor the next ones that {annotations.name} lists\n"
+                f"{self.layout(root)}"
+            )
+        return images
 
 
 def _parse(path: Path) -> dict[str, list[Any]]:
@@ -131,48 +143,38 @@ def _key(value: object) -> int | str | None:
 
 def _images(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[str]]:
     """Row by image id, and file names by row."""
-    rows: dict[int | str, int] = {}
-    names: list[str] = []
     for entry in entries:
         if not isinstance(entry, tuple) or entry[0] is None or not isinstance(entry[1], str):
             raise _malformed(path, f"an image without id and file_name: {_short(entry)}")
         key, name = entry
-        if key in rows:
-            raise _malformed(path, f"image id {key!r} is listed twice")
-        if not name or "\0" in name or name[0] in "/\\" or name[1:2] == ":" or _climbs(name):
+        climbs = ".." in name and ".." in name.replace("\\", "/").split("/")
+        if not name or "\0" in name or name[0] in "/\\" or name[1:2] == ":" or climbs:
             raise _malformed(path, f"file name {name!r} (image {key!r}) leaves the folder of images")
-        rows[key] = len(names)
-        names.append(name)
-    if not names:
-        raise _malformed(path, "the list of images is empty")
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise _malformed(path, f"file name {twice!r} is listed twice")
-    return rows, names
+    return _numbered(entries, path, "images", "image id", "file name")
 
 
-def _climbs(name: str) -> bool:
-    return ".." in name and ".." in name.replace("\\", "/").split("/")
-
-
-def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], tuple[str, ...]]:
+def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[str]]:
     """Column by category id, and class names by column."""
-    columns: dict[int | str, int] = {}
-    names: dict[str, None] = {}
+    pairs = []
     for entry in entries:
         key = _key(entry.get("id")) if isinstance(entry, dict) else None
         if key is None or not isinstance(entry.get("name"), str):
             raise _malformed(path, f"a category without id and name: {_short(entry)}")
-        if key in columns:
-            raise _malformed(path, f"category id {key!r} is listed twice")
-        if entry["name"] in names:
-            raise _malformed(path, f"category {_short(entry['name'])} is listed twice")
-        columns[key] = len(names)
-        names[entry["name"]] = None
-    if not names:
-        raise _malformed(path, "the list of categories is empty")
-    return columns, tuple(names)
+        pairs.append((key, entry["name"]))
+    return _numbered(pairs, path, "categories", "category id", "category")
+
+
+def _numbered(
+    pairs: list[tuple[int | str, str]], path: Path, all_: str, an_id: str, a_name: str
+) -> tuple[dict[int | str, int], list[str]]:
+    """Position by id, and names by position."""
+    if not pairs:
+        raise _malformed(path, f"the list of {all_} is empty")
+    keys, names = zip(*pairs, strict=True)
+    for what, values in ((an_id, keys), (a_name, names)):
+        if (twice := repeated(values)) is not None:
+            raise _malformed(path, f"{what} {twice!r} is listed twice")
+    return {key: position for position, key in enumerate(keys)}, list(names)
 
 
 def _malformed(path: Path, what: str) -> DataError:

@@ -1,4 +1,8 @@
-"""`python -m golang.data.toy`: writes the generated set."""
+"""Writes the generated set.
+
+python -m golang.data.toy                       # the default set, in datasets/
+python -m golang.data.toy --sheet scenes.png    # and a picture of 72 of its validation images
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ import logging
 import sys
 from pathlib import Path
 
+from PIL import Image, ImageDraw
+
 from golang.config import Toy
-from golang.data.toy import write as toy
+from golang.data.toy import glyphs, scene
 from golang.data.toy.layouts import LAYOUTS, default_root, provide
+from golang.data.toy.write import check
 from golang.errors import GolangError
 
 
@@ -29,10 +36,26 @@ def main(arguments: list[str] | None = None) -> None:
         print(provide(options.root or default_root(spec, options.layout), spec, options.layout))
         if options.sheet:
             options.sheet.parent.mkdir(parents=True, exist_ok=True)
-            toy.sheet(spec).save(options.sheet)
+            sheet(spec).save(options.sheet)
             print(options.sheet)
     except GolangError as error:
         sys.exit(str(error))
+
+
+def sheet(spec: Toy, columns: int = 12, rows: int = 6, cell: int = 128) -> Image.Image:
+    """A contact sheet of the first validation images, their labels beneath."""
+    check(spec)
+    gap, caption = 6, 26
+    page = Image.new("RGB", (columns * (cell + gap) + gap, rows * (cell + caption + gap) + gap), (24, 24, 27))
+    pen = ImageDraw.Draw(page)
+    for index in range(columns * rows):
+        drawn = scene.render(spec, "val2017", index)
+        x, y = gap + index % columns * (cell + gap), gap + index // columns * (cell + caption + gap)
+        page.paste(Image.fromarray(drawn.image).resize((cell, cell), Image.Resampling.BICUBIC), (x, y))
+        names = sorted({glyphs.NAMES[thing.category] for thing in drawn.things if thing.labelled})
+        lines = [" · ".join(names[:2]), " · ".join(names[2:4]) + (" …" if len(names) > 4 else "")]
+        pen.multiline_text((x + 1, y + cell + 2), "\n".join(lines), fill=(190, 190, 196), font_size=10, spacing=1)
+    return page
 
 
 if __name__ == "__main__":

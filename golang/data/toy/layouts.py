@@ -1,4 +1,4 @@
-"""The generated set in the layouts of VOC 2007 and ImageNet, to try those readers on, and its command line."""
+"""The generated set in the layouts of VOC 2007 and ImageNet, to try those readers on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from golang.config import Toy
 from golang.data.toy import write as toy
+from golang.data.toy.scene import SPLITS
 from golang.errors import DataError
 
 Layout = Literal["coco", "voc", "imagenet"]
 LAYOUTS: tuple[Layout, ...] = ("coco", "voc", "imagenet")
 DIFFICULT = 0.03  # share of the image; a class whose every object is smaller counts as difficult
-SPLITS = {"train": "train2017", "val": "val2017"}
 
 
 def default_root(spec: Toy, layout: Layout) -> Path:
@@ -28,13 +28,10 @@ def default_root(spec: Toy, layout: Layout) -> Path:
 
 
 def provide(root: Path, spec: Toy, layout: Layout) -> Path:
-    """Writes the set to `root` in `layout`, unless it is there already; it appears by one rename. Returns `root`.
-
-    In VOC's layout the training images are trainval and the validation images test; in ImageNet's an image's class is
-    the scene it is of. Raises ConfigError and DataError as `toy.write` does.
-    """
+    """As `write.write`, in `layout`: of VOC the training images are trainval and the validation images test; of
+    ImageNet an image's class is its scene."""
     if layout == "coco":
-        return toy.provide(root, spec)
+        return toy.write(root, spec)
     mark = json.dumps({"layout": layout, **dataclasses.asdict(spec)}) + "\n"
     if root.exists():
         if (root / toy.MARK).is_file() and (root / toy.MARK).read_text() == mark:
@@ -43,8 +40,8 @@ def provide(root: Path, spec: Toy, layout: Layout) -> Path:
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as name:
         source, target = Path(name) / "coco", Path(name) / layout
-        toy.provide(source, spec)
-        for split, folder in SPLITS.items():
+        toy.write(source, spec)
+        for split, folder in zip(("train", "val"), SPLITS, strict=True):
             document = json.loads((source / "annotations" / f"instances_{folder}.json").read_text())
             write = _write_voc if layout == "voc" else _write_imagenet
             write(source / folder, target, split, document)

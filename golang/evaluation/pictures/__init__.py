@@ -1,0 +1,1 @@
+"""Pictures of checkpoints and runs."""

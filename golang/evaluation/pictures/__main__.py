@@ -1,17 +1,17 @@
 """Pictures of checkpoints and runs.
 
 python -m golang.evaluation.pictures attention CHECKPOINT IMAGE… [--out FOLDER]   what each group head attends to
-python -m golang.evaluation.pictures classes RUN RUN [--out FILE.png]             average precision of every class, side by side
+python -m golang.evaluation.pictures classes RUN RUN [--out FILE.png]             average precision of every class
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -19,46 +19,16 @@ from PIL import Image
 from golang.data import decode
 from golang.data.decode import UnreadableImageError
 from golang.engine.rank import pick_device
-from golang.errors import CheckpointError, ConfigError, DataError, GolangError
+from golang.errors import DataError, GolangError
 from golang.evaluation import features
-from golang.evaluation.pictures import curves as pictures
-from golang.evaluation.probe.finished import evaluation_folder
-from golang.evaluation.table import PROBE
-from golang.method.model import GOLANG
-from golang.method.trunk import build_trunk
-from golang.runfolder import checkpoints
-from golang.runfolder.checkpoints import find
-from golang.runfolder.evaluations import DATA
-from golang.runfolder.files import read_json
-from golang.weights import layouts as weights
-from golang.weights import sealed
+from golang.evaluation.pictures.attention import HEADS, attention_grid, load_golang, overlays
+from golang.evaluation.pictures.classes import draw_classes
+from golang.evaluation.table import QUICK, shown_name
+from golang.runfolder import files
+from golang.runfolder.evaluations import DATA, results
+from golang.runfolder.folder import RunFolder
 
 LEAST = 448  # pixels of an overlay's shorter side
-HEADS = 4  # group heads of the published recipe; weights don't say how many they were trained with
-
-
-def load_golang(path: Path, heads: int | None) -> GOLANG:
-    """The network of a checkpoint of any layout that has a local branch, or of a run's folder; in evaluation mode.
-
-    `heads` is the number of group heads, by default what a run's own checkpoint says, else HEADS. Raises
-    CheckpointError for weights without the local branch, ConfigError for a number of heads that does not divide it.
-    """
-    file = find(path)
-    found = weights.read(file)
-    if missing := found.missing("published"):
-        raise CheckpointError(f"{file} has no semantic attention to show: it lacks {missing[0]}")
-    settings: dict[str, Any] = sealed.read(file).get("config", {}) if checkpoints.is_sealed(file) else {}
-    heads = heads or settings.get("model", {}).get("group_heads", HEADS)
-    tensors = found.tensors
-    hidden, channels = tensors["projection_head.0.weight"].shape
-    prototypes, dimension = tensors["prototypes.weight"].shape
-    if dimension % heads or channels % heads:
-        raise ConfigError(f"--heads {heads} does not divide {dimension} features and {channels} channels")
-    temperature = settings.get("attention", {}).get("temperature", 1.0)
-    local = len(tensors["local_prototypes.weight"])
-    model = GOLANG(build_trunk(found.trunk), hidden, dimension, prototypes, local, heads, temperature)
-    model.load_state_dict(tensors)
-    return model.eval()
 
 
 def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, device: torch.device) -> list[Path]:
@@ -74,12 +44,13 @@ def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, 
     names = [file.name for file in images]
     if len({file.stem for file in images}) < len(images):
         raise DataError("two of the images have the same name, so their pictures would overwrite each other")
-    written = [pictures.attention_grid(model, shown, names, f"of {path.name}", out / "grid.png", device)]
+    written = [attention_grid(model, shown, names, f"of {path.name}", out / "grid.png")]
     for file, pixels in zip(images, shown, strict=True):
-        for number, overlay in enumerate(pictures.attention_overlays(model, pixels, device), 1):
-            written.append(out / f"{file.stem}-head{number}.png")
+        for number, overlay in enumerate(overlays(model, pixels), 1):
             picture = Image.fromarray(overlay)
-            picture.resize([side * ceil(LEAST / min(picture.size)) for side in picture.size]).save(written[-1])
+            picture = picture.resize([side * ceil(LEAST / min(picture.size)) for side in picture.size])
+            written.append(out / f"{file.stem}-head{number}.png")
+            files.put(written[-1], functools.partial(picture.save, format="png"), durable=False)
     return written
 
 
@@ -87,23 +58,21 @@ def classes(runs: tuple[Path, Path], out: Path, evaluation: str | None = None) -
     """Draws two runs by `evaluation`, by default the first protocol that both were measured by, else the quick probe.
     Raises DataError where they have none in common."""
     found = [_per_class(run) for run in runs]
-    both = [name for name in (*DATA, PROBE) if all(name in scores for scores in found)]
-    name = evaluation or (both[0] if both else PROBE)
+    both = [name for name in (*DATA, QUICK) if all(name in scores for scores in found)]
+    name = evaluation or (both[0] if both else QUICK)
     for run, scores in zip(runs, found, strict=True):
         if name not in scores:
-            how = str(run) if name == PROBE else f"{name} {run}"
+            how = str(run) if name == QUICK else f"{name} {run}"
             raise DataError(f"{run} has not been evaluated by {name}; `python -m golang.evaluation {how}` does it")
     short = (runs[0].name, runs[1].name) if runs[0].name != runs[1].name else (str(runs[0]), str(runs[1]))
     names = (f"{short[0]}, {name}", f"{short[1]}, {name}")
-    return pictures.draw_classes(names, (found[0][name], found[1][name]), out)
+    return draw_classes(names, (found[0][name], found[1][name]), out)
 
 
 def _per_class(run: Path) -> dict[str, dict[str, float]]:
     """Average precisions by evaluation."""
-    folder = evaluation_folder(run)
-    files = {path.parent.name: path for path in folder.glob("*/result.json")} | {PROBE: folder / "linear.json"}
-    read = {name: read_json(path) or {} for name, path in files.items()}
-    return {name: facts["per_class"] for name, facts in read.items() if "per_class" in facts}
+    found = results(RunFolder(run)).items()
+    return {shown_name(name): facts["per_class"] for name, facts in found if "per_class" in facts}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "classes":
             print(classes((options.runs[0], options.runs[1]), options.out, options.evaluation))
             return 0
-        device = pick_device(options.device, 0, 1)
+        device = pick_device(options.device)
         for path in attention(options.checkpoint, options.images, options.out, options.heads, device):
             print(path)
     except GolangError as error:

@@ -18,14 +18,17 @@ from golang.config import Config
 from golang.data.images import ImageSet
 from golang.data.sets import open_labelled
 from golang.engine.listeners import Listener
-from golang.evaluation import features as feature
-from golang.evaluation.features import Features, Interruption
+from golang.evaluation.features import labelled_features
 from golang.evaluation.probe.regression import linear_probe
 from golang.runfolder import files
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
 
 log = logging.getLogger(__name__)
+
+
+class _NoTimeError(Exception):
+    """The run is asked to stop, so the probe goes no further."""
 
 
 class PeriodicProbe(Listener):
@@ -45,21 +48,20 @@ class PeriodicProbe(Listener):
         What has been measured before an interruption is not measured again: a resumed run has the same weights.
         """
         lines = {line["step"]: line for line in read_metrics(self.path)}
-        if step in lines:
+        if step in lines or not self.due(epochs):
             return
         began = time.monotonic()
         self._images = self._images or open_labelled(self.config.data)
-        train, val = self._images
         device = next(trunk.parameters()).device
-        whole = feature.takes_whole(self.config.data)
-        workers = 0 if whole else self.config.data.workers
+
+        def ask() -> None:
+            if stopped():
+                raise _NoTimeError
+
         try:
-            on_train, trained = feature.pooled_features([trunk], train, device, whole, workers, stopped)
-            on_val, seen = feature.pooled_features([trunk], val, device, whole, workers, stopped)
-            assert train.labels is not None and val.labels is not None
-            found = Features(on_train[0], train.labels[trained], on_val[0], val.labels[seen])
-            probe = linear_probe(found, self.config.seed, device, stopped=stopped)
-        except Interruption:
+            (found,) = labelled_features([trunk], *self._images, self.config.data, device, ask)
+            probe = linear_probe(found, self.config.seed, device, ask=ask)
+        except _NoTimeError:
             log.info("the probe after step %d is left out: the run is asked to stop", step)
             return
         points, seconds = round(100 * probe.result.mean, 4), time.monotonic() - began

@@ -9,7 +9,6 @@ protocol (arXiv 2208.14439), a linear layer trained with SGD on augmented images
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +20,12 @@ from torch import Tensor
 
 from golang.errors import DataError
 from golang.evaluation.average_precision import IGNORE, AveragePrecision, average_precision
-from golang.evaluation.features import Features, Interruption
+from golang.evaluation.features import Ask, Features
 from golang.randomness import Purpose, permutation
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the L2 penalty, strongest first
 HELD_OUT = 0.2  # share of the training images on which the strength is chosen
+CPU = torch.device("cpu")
 ITERATIONS = 100  # of L-BFGS at most, a strength
 
 
@@ -38,33 +38,26 @@ class Probe:
     held_out: dict[float, float]  # mean AP on the held-out images by strength
 
 
-def linear_probe(
-    features: Features,
-    seed: int,
-    device: torch.device | None = None,
-    strengths: Sequence[float] = STRENGTHS,
-    stopped: Callable[[], bool] = lambda: False,
-) -> Probe:
+def linear_probe(features: Features, seed: int, device: torch.device = CPU, ask: Ask = lambda: None) -> Probe:
     """Fits the probe on the training features and measures it on the validation features.
 
     The strength of the penalty is the one with the best mean AP on a fifth of the training images, drawn by `seed` and
     held out; the probe is then fitted to all of them. Validation labels have no part in it. In fp64 on the CPU, fp32 on
-    a GPU. Raises DataError for labels and features that do not fit each other, and Interruption as soon as `stopped`,
-    asked before each look at the data, says so.
+    a GPU; `ask` is called before each look at the data. Raises DataError for labels and features that do not fit each
+    other.
     """
     _check(features)
-    device = device or torch.device("cpu")
     order = permutation(len(features.train), seed, Purpose.PROBE)
     cut = max(1, round(HELD_OUT * len(order)))
     held, kept = order[:cut], order[cut:]
-    trial = _Regression(features.train[kept], features.train_labels[kept], device, stopped)
+    trial = _Regression(features.train[kept], features.train_labels[kept], device, ask)
     scores = {
         l2: average_precision(trial.fit(l2).logits(features.train[held]), features.train_labels[held]).mean
-        for l2 in sorted(strengths, reverse=True)
+        for l2 in STRENGTHS
     }
     best = max(scores, key=lambda l2: (scores[l2], l2))
-    final = _Regression(features.train, features.train_labels, device, stopped)
-    for l2 in sorted((s for s in strengths if s >= best), reverse=True):
+    final = _Regression(features.train, features.train_labels, device, ask)
+    for l2 in STRENGTHS[: STRENGTHS.index(best) + 1]:
         final.fit(l2)
     return Probe(average_precision(final.logits(features.val), features.val_labels), best, scores)
 
@@ -89,9 +82,9 @@ class _Regression:
         x: npt.NDArray[Any],
         labels: npt.NDArray[np.uint8],
         device: torch.device,
-        stopped: Callable[[], bool] = lambda: False,
+        ask: Ask = lambda: None,
     ) -> None:
-        self.stopped = stopped
+        self.ask = ask
         self.dtype = torch.float32 if device.type == "cuda" else torch.float64
         self.device = device
         values = torch.from_numpy(x).to(device, self.dtype)
@@ -112,8 +105,7 @@ class _Regression:
         )
 
         def loss() -> Tensor:
-            if self.stopped():
-                raise Interruption
+            self.ask()
             solver.zero_grad()
             entropy = F.binary_cross_entropy_with_logits(self.x @ weights, self.y, self.known, reduction="sum")
             total = entropy / len(self.x) + l2 / 2 * weights[:-1].square().sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from golang.collectives import gather_rows
 from golang.data.images import ImageSet
-from golang.engine.rank import Rank
+from golang.engine.session import Session
 from golang.evaluation.average_precision import IGNORE, average_precision
-from golang.evaluation.features import Features, pooled_features
+from golang.evaluation.features import Features, labelled_features
 from golang.method.trunk import Trunk
 
 NEIGHBOURS = 20
@@ -22,14 +22,9 @@ TEMPERATURE = 0.07
 BATCH = 1024  # images compared with all others at a time
 
 
-def knn(
-    features: Features,
-    device: torch.device,
-    neighbours: int = NEIGHBOURS,
-    temperature: float = TEMPERATURE,
-) -> npt.NDArray[np.float64]:
+def knn(features: Features, device: torch.device) -> npt.NDArray[np.float64]:
     """Scores of the validation images, [M, classes]: the share of a class among an image's nearest training images by
-    cosine, each weighted by exp(cosine / temperature); neighbours whose label is 255 have no vote. In fp64, so that it
+    cosine, each weighted by exp(cosine / TEMPERATURE); neighbours whose label is 255 have no vote. In fp64, so that it
     does not depend on how images are batched."""
     train, val = (
         F.normalize(torch.from_numpy(rows).to(device, torch.float64), dim=1) for rows in (features.train, features.val)
@@ -38,43 +33,31 @@ def knn(
     positive, known = (labels == 1).double(), (labels != IGNORE).double()
     scores = []
     for part in val.split(BATCH):
-        cosines, nearest = (part @ train.T).topk(min(neighbours, len(train)), dim=1)
-        votes = (cosines / temperature).exp()[..., None] * known[nearest]
+        cosines, nearest = (part @ train.T).topk(min(NEIGHBOURS, len(train)), dim=1)
+        votes = (cosines / TEMPERATURE).exp()[..., None] * known[nearest]
         scores.append((votes * positive[nearest]).sum(1) / votes.sum(1).clamp_min(1e-300))
     found: npt.NDArray[np.float64] = torch.cat(scores).cpu().numpy()
     return found
 
 
-def evaluate(
-    trunk: Trunk,
-    train: ImageSet,
-    test: ImageSet,
-    rank: Rank,
-    whole: bool,
-    workers: int,
-    stopped: Callable[[], bool],
-) -> dict[str, Any]:
+def evaluate(trunk: Trunk, train: ImageSet, test: ImageSet, session: Session) -> dict[str, Any]:
     """Mean AP, in points, of `test` by its neighbours in `train`. Every rank sees its part of both sets, and compares
-    its part of `test` with all of `train`. Raises as `pooled_features`."""
-    device = rank.device
-    on_train, trained = pooled_features([trunk], train, device, whole, workers, stopped, rank.world)
-    on_test, seen = pooled_features([trunk], test, device, whole, workers, stopped, rank.world)
-    assert train.labels is not None and test.labels is not None
+    its part of `test` with all of `train`. Raises as `labelled_features`, and Stopped."""
+    rank = session.rank
+    (own,) = labelled_features([trunk], train, test, session.config.data, rank.device, session.ask, rank.world)
 
     def everyones(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray(gather_rows(torch.from_numpy(rows).to(device)).cpu())
+        return np.asarray(gather_rows(torch.from_numpy(rows).to(rank.device)).cpu())
 
-    labels, own = everyones(train.labels[trained]), test.labels[seen]
-    scores = knn(Features(everyones(on_train[0]), labels, on_test[0], own), device)
-    wanted = everyones(own)
-    found = average_precision(everyones(scores), wanted)
-    points = (100 * found.per_class).round(4).tolist()
+    known = replace(own, train=everyones(own.train), train_labels=everyones(own.train_labels))
+    scores, labels = everyones(knn(known, rank.device)), everyones(own.val_labels)
+    found = average_precision(scores, labels)
     return {
+        "protocol": {"name": "knn", "neighbours": NEIGHBOURS, "temperature": TEMPERATURE},
         "mAP": 100 * found.mean,
-        "per_class": dict(zip(test.classes, points, strict=True)),
-        "classes_without_positives": [test.classes[c] for c in found.empty],
+        **found.by_class(test.classes),
         "train": str(train.root),
         "test": str(test.root),
-        "train_images": len(labels),
-        "test_images": len(wanted),
+        "train_images": len(known.train),
+        "test_images": len(labels),
     }

@@ -39,9 +39,7 @@ class Protocol:
     batch_size: int
     head_lr: float
     trunk_lr: float = 0.0  # 0: the trunk is frozen
-    milestones: tuple[
-        int, ...
-    ] = ()  # epochs at whose start rates fall to a fifth; without any they follow a cosine to 0
+    milestones: tuple[int, ...] = ()  # epochs at whose start rates fall to a fifth; without, they follow a cosine to 0
     share: float = 1.0  # of the training images, drawn by SEED
 
     @property

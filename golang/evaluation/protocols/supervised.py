@@ -6,13 +6,12 @@ the protocol's seed, whatever the number of ranks.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,11 @@ from golang import randomness
 from golang.collectives import gather_rows, sum_over_ranks
 from golang.config import Augment
 from golang.data import loader as loading
-from golang.data.crops import draw as augment
-from golang.data.crops.draw import normalise
+from golang.data.crops import pillow
+from golang.data.crops.device import normalise
+from golang.data.crops.draw import draw
 from golang.data.images import ImageSet
 from golang.data.loader import Loader
-from golang.engine.rank import Rank
 from golang.engine.session import Session
 from golang.errors import CheckpointError, DataError
 from golang.evaluation import features as feature
@@ -51,58 +50,42 @@ class Supervised:
     """
 
     def __init__(
-        self,
-        protocol: Protocol,
-        trunk: Trunk,
-        train: ImageSet,
-        test: ImageSet,
-        rank: Rank,
-        workers: int = 0,
-        whole: bool = False,
-        origin: str = "",
-        dtype: torch.dtype = torch.float32,
+        self, protocol: Protocol, trunk: Trunk, dtype: torch.dtype, train: ImageSet, test: ImageSet, session: Session
     ) -> None:
-        """`whole` takes small images as they are (`features.takes_whole`); `origin` says where the trunk is from."""
-        if train.labels is None or test.labels is None:
-            raise DataError(f"{protocol.name} needs two labelled sets: {train.root}, {test.root}")
-        train.check_classes(test)
-        self.protocol, self.train, self.test, self.rank = protocol, train, test, rank
-        self.workers, self.whole, self.origin, self.dtype = workers, whole, origin, dtype
+        self.protocol, self.dtype, self.train, self.test = protocol, dtype, train, test
+        self.session, self.rank, self.workers = session, session.rank, session.config.data.workers
+        self.whole = feature.takes_whole(session.config.data)
         self.fingerprint = self._identity(trunk)
-        self.trunk = trunk.to(rank.device, dtype)
-        self.head = protocols.build_head(trunk.channels, len(train.classes)).to(rank.device, dtype)
+        self.trunk = trunk.to(self.rank.device, dtype)
+        self.head = protocols.build_head(trunk.channels, len(train.classes)).to(self.rank.device, dtype)
         self.parts: list[nn.Module] = [self.head, self.trunk] if protocol.tunes_trunk else [self.head]
-        rates = [protocol.head_lr, protocol.trunk_lr]
-        self.optimizer = torch.optim.SGD(
-            [
-                {"params": list(part.parameters()), "lr": rate, "first": rate}
-                for part, rate in zip(self.parts, rates, strict=False)
-            ],
-            lr=protocol.head_lr,
-            momentum=protocols.MOMENTUM,
-            weight_decay=protocols.DECAY,
-        )
+        rates = (protocol.head_lr, protocol.trunk_lr)[: len(self.parts)]
+        groups = [
+            {"params": list(part.parameters()), "lr": rate, "first": rate}
+            for part, rate in zip(self.parts, rates, strict=True)
+        ]
+        self.optimizer = torch.optim.SGD(groups, momentum=protocols.MOMENTUM, weight_decay=protocols.DECAY)
         self.subset = protocols.subset(len(train), protocol.share)
         self.steps = -(-len(self.subset) // protocol.batch_size)  # an epoch
         self.history: list[dict[str, Any]] = []  # of every epoch that has been scored
-        self.done = 0  # steps
         self._test: tuple[Tensor, np.ndarray[Any, Any]] | None = None  # of this rank's test images: features, labels
 
-    def run(self, session: Session) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Trains and scores what is left; the result, on every rank. Raises DataError for images that cannot be read,
         and Stopped when asked to stop, after a save."""
-        session.done, session.total = self.done, self.steps * self.protocol.epochs
+        session = self.session
+        session.total = self.steps * self.protocol.epochs
         final: AveragePrecision | None = None
         try:
             for epoch in range(len(self.history), self.protocol.epochs):
                 began = time.monotonic()
-                self._train(epoch, session)
-                final = self._average_precision(session)
+                self._train(epoch)
+                final = self._average_precision()
                 points = 100 * final.mean
                 self.history.append({"epoch": epoch, "mAP": points, "seconds": round(time.monotonic() - began, 2)})
                 session.facts["mAP"] = points
                 log.info("%s: epoch %d of %d, mAP %.2f", self.protocol.name, epoch + 1, self.protocol.epochs, points)
-            return self._result(final or self._average_precision(session))
+            return self._result(final or self._average_precision())
         finally:
             # Also before an error of a person's: the work done is kept.
             session.save(self.state)
@@ -110,7 +93,7 @@ class Supervised:
     def state(self) -> dict[str, Any]:
         return {
             "fingerprint": self.fingerprint,
-            "done": self.done,
+            "done": self.session.done,
             "history": self.history,
             "parts": [part.state_dict() for part in self.parts],
             "optimizer": self.optimizer.state_dict(),
@@ -122,25 +105,25 @@ class Supervised:
             raise CheckpointError(
                 "the checkpoint found is of an evaluation of other weights or images; name=OTHER starts afresh"
             )
-        self.done, self.history = state["done"], state["history"]
+        self.session.done, self.history = state["done"], state["history"]
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)
         self.optimizer.load_state_dict(state["optimizer"])
-        log.info("%s goes on after step %d, epoch %d", self.protocol.name, self.done, len(self.history))
+        log.info("%s goes on after step %d, epoch %d", self.protocol.name, state["done"], len(self.history))
 
-    def _train(self, epoch: int, session: Session) -> None:
+    def _train(self, epoch: int) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.protocol.rate(group["first"], epoch)
         # A frozen trunk's batch norm stands still too.
         self.trunk.train(self.protocol.tunes_trunk)
         ranks = self.rank.world.size
-        plan = self._plan(epoch)[self.done - epoch * self.steps :]
+        plan = self._plan(epoch)[self.session.done - epoch * self.steps :]
         batches = self._batches(plan, epoch)
         try:
             for whole, (pixels, labels) in zip(plan, batches, strict=True):
                 images = normalise(pixels.to(self.rank.device, non_blocking=True), self.dtype)
                 parts = [len(whole[feature.cut(len(whole), rank, ranks)]) for rank in range(ranks)]
-                with contextlib.nullcontext() if self.protocol.tunes_trunk else torch.no_grad(), uneven(parts):
+                with torch.set_grad_enabled(self.protocol.tunes_trunk), uneven(parts):
                     pooled = self.trunk(images).mean((2, 3))
                 self.optimizer.zero_grad()
                 truth = labels.to(self.rank.device, non_blocking=True)
@@ -149,9 +132,8 @@ class Supervised:
                 for part in self.parts:
                     nn.utils.clip_grad_norm_(part.parameters(), protocols.CLIP)
                 self.optimizer.step()
-                self.done += 1
-                if session.step(self.done):
-                    session.save(self.state)
+                if self.session.step(self.session.done + 1):
+                    self.session.save(self.state)
         except DataError as error:
             raise loading.own_words(error) from None
         finally:
@@ -177,52 +159,42 @@ class Supervised:
         world, size = self.rank.world, protocols.SIZE
         if self.whole:
             size = self.train.load(int(self.subset[0])).size[0]
-        own: list[list[tuple[int, int] | None]] = []
-        for whole in plan:
-            part = whole[feature.cut(len(whole), world.rank, world.size)]
-            own.append([(epoch, index) for index in part] or [None])
+        parts = [whole[feature.cut(len(whole), world.rank, world.size)] for whole in plan]
+        batches = _Batches(self.train, size, epoch, parts)
         loader: Loader[tuple[Tensor, Tensor]] = Loader(
-            _Training(self.train, size),
-            self.workers,
-            batch_sampler=own,
-            collate_fn=_collate,
-            pin_memory=self.rank.device.type == "cuda",
+            batches, self.workers, batch_size=None, pin_memory=self.rank.device.type == "cuda"
         )
         return iter(loader)
 
-    def _average_precision(self, session: Session) -> AveragePrecision:
+    def _average_precision(self) -> AveragePrecision:
         """Of the test images, over all ranks."""
         if self._test is None or self.protocol.tunes_trunk:
             self.trunk.eval()
             found, kept = feature.pooled_features(
-                [self.trunk], self.test, self.rank.device, self.whole, self.workers, session.ask, self.rank.world
+                [self.trunk], self.test, self.rank.device, self.whole, self.workers, self.session.ask, self.rank.world
             )
             assert self.test.labels is not None
             self._test = torch.from_numpy(found[0]).to(self.rank.device), self.test.labels[kept]
         with torch.no_grad():
             logits = gather_rows(self.head(self._test[0]).double())
         labels = gather_rows(torch.from_numpy(self._test[1]).to(self.rank.device))
-        session.ask()
+        self.session.ask()
         return average_precision(logits.cpu().numpy(), labels.cpu().numpy())
 
     def _result(self, final: AveragePrecision) -> dict[str, Any]:
         best = max(self.history, key=lambda line: line["mAP"])
-        per_class = (100 * final.per_class).round(4).tolist()
+        trained = "trained, batch norm by the statistics of each whole batch"
         return {
             "protocol": asdict(self.protocol),
             "seed": protocols.SEED,
-            "checkpoint": self.origin,
             "mAP": self.history[-1]["mAP"],
             "mAP_best": best["mAP"],
             "labelled": {
                 "mAP": "after the last epoch (honest)",
                 "mAP_best": f"best of all epochs on the test images, here {best['epoch'] + 1} (as published)",
-                "trunk": "trained, batch norm by the statistics of each whole batch"
-                if self.protocol.tunes_trunk
-                else "frozen",
+                "trunk": trained if self.protocol.tunes_trunk else "frozen",
             },
-            "per_class": dict(zip(self.test.classes, per_class, strict=True)),
-            "classes_without_positives": [self.test.classes[c] for c in final.empty],
+            **final.by_class(self.test.classes),
             "train": str(self.train.root),
             "test": str(self.test.root),
             "train_images": len(self.subset),
@@ -239,27 +211,29 @@ class Supervised:
         return found.hexdigest()
 
 
-class _Training(Dataset[tuple[Tensor, Tensor]]):
-    """A random crop of an image, uint8 [1, 3, s, s], a function of (epoch, index) and the protocol's seed, and its
-    labels, uint8 [1, classes]; those of an unreadable image are all 255. At None, no image."""
+@dataclass(frozen=True)
+class _Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Random crops of the images of each part, uint8 [n, 3, s, s], a function of epoch, image and the protocol's seed,
+    and their labels, uint8 [n, classes]; those of an unreadable image are all 255."""
 
-    def __init__(self, images: ImageSet, size: int) -> None:
-        self.images, self.size = images, size
+    images: ImageSet
+    size: int
+    epoch: int
+    parts: list[list[int]]
 
-    def __getitem__(self, position: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        part = self.parts[step]
         assert self.images.labels is not None
-        labels = torch.from_numpy(self.images.labels)
-        if position is None:
-            return torch.zeros(0, 3, self.size, self.size, dtype=torch.uint8), labels[:0]
-        epoch, index = position
-        image, nearest = self.images.load_nearest(index)
-        rng = randomness.generator(protocols.SEED, Purpose.VIEW, epoch, index)
-        parameters = augment.draw(rng, *image.size, self.size, protocols.TRAIN_SCALE, _CROPS)
-        own = labels[index][None]
-        pixels = augment.apply(image, parameters, self.size)[None]
-        return pixels, own if nearest == index else own.new_full(own.shape, IGNORE)
-
-
-def _collate(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    pixels, labels = zip(*items, strict=True)
-    return torch.cat(pixels), torch.cat(labels)
+        labels = torch.from_numpy(self.images.labels[part])
+        pixels = torch.empty(len(part), 3, self.size, self.size, dtype=torch.uint8)
+        for row, index in enumerate(part):
+            image, nearest = self.images.load_nearest(index)
+            rng = randomness.generator(protocols.SEED, Purpose.VIEW, self.epoch, index)
+            parameters = draw(rng, *image.size, protocols.TRAIN_SCALE, _CROPS)
+            pixels[row] = pillow.apply(image, parameters, self.size)
+            if nearest != index:
+                labels[row] = IGNORE
+        return pixels, labels

@@ -1,0 +1,34 @@
+"""One view of an image by torchvision's operations on Pillow images: what the faster pipelines are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from golang.compat import torchvision
+from golang.data.crops.draw import NEUTRAL, ViewParameters
+
+F = torchvision.transforms.functional
+_Adjust = Callable[[Image.Image, float], Image.Image]
+_COLOR: tuple[_Adjust, ...] = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+
+
+def apply(image: Image.Image, parameters: ViewParameters, size: int) -> Tensor:
+    """One view of an RGB image, uint8 [3, size, size]."""
+    top, left, height, width = parameters.box
+    view = F.resized_crop(image, top, left, height, width, [size, size], F.InterpolationMode.BILINEAR, antialias=True)
+    if parameters.flip:
+        view = F.hflip(view)
+    if parameters.color is not None:
+        for index in parameters.color.order:
+            factor = parameters.color.factors[index]
+            if factor != NEUTRAL[index]:  # a hue switched off must not be rounded through HSV and back
+                view = _COLOR[index](view, factor)
+    if parameters.gray:
+        view = F.to_grayscale(view, num_output_channels=3)
+    if parameters.blur_radius is not None:
+        view = view.filter(ImageFilter.GaussianBlur(parameters.blur_radius))
+    tensor: Tensor = F.pil_to_tensor(view)
+    return tensor

@@ -1,0 +1,21 @@
+"""What the pictures share: how they are kept, and how long a name on them may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from golang.drawing import png
+from golang.runfolder import files
+
+
+def save(figure: Any, path: Path) -> Path:  # noqa: ANN401 - matplotlib has no types here
+    """Writes a picture, whole or not at all."""
+    files.make_private(path.parent)
+    files.put(path, lambda file: file.write(png(figure)), durable=False)
+    return path
+
+
+def short(text: str, longest: int = 40) -> str:
+    """A long text without its middle."""
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[-longest // 2 :]}"
