@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -32,14 +33,11 @@ class World:
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> World:
         """The place of a process that is to join others now. A Slurm step of one task counts as alone.
-
-        Raises ConfigError when the environment is incomplete.
-        """
+        Raises ConfigError when the environment is incomplete."""
         if "RANK" in environ and "WORLD_SIZE" in environ:
             names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
             rank, size, local_rank, local_size, port = (_whole(environ, name) for name in names)
-            address = environ.get("MASTER_ADDR", "127.0.0.1")
-            nodes = size // max(1, local_size)
+            nodes, address = size // max(1, local_size), environ.get("MASTER_ADDR", "127.0.0.1")
             return cls(rank, size, local_rank, local_size, nodes, address, port, launcher="torchrun")
         world = cls.of_task(environ)
         if world.size == 1:
@@ -86,11 +84,8 @@ def free_port() -> int:
     ports = [port for port in range(*_PORTS) if not low <= port <= high]
     generator = random.SystemRandom()  # another one for each attempt, even of the same job
     for port in generator.sample(ports, len(ports)):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
             return port
     raise RendezvousError(f"no free port on {socket.gethostname()} from {_PORTS[0]} to {_PORTS[1]}")
 
@@ -98,10 +93,10 @@ def free_port() -> int:
 def ephemeral_range() -> tuple[int, int]:
     """The kernel's ports for clients, first and last."""
     try:
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
         return 32768, 60999
-    return int(low), int(high)
+    return low, high
 
 
 def _whole(environ: Mapping[str, str], name: str) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from golang import exits
 from golang.errors import GolangError
 
 
 class SlurmError(GolangError):
     """Slurm is missing, silent, or said no."""
 
-    exit_status = 69
+    exit_status = exits.NO_SLURM
 
 
 class SubmitError(GolangError):
@@ -20,7 +21,7 @@ class SubmitError(GolangError):
 class LaunchBusyError(GolangError):
     """Another launcher works on the same sweep."""
 
-    exit_status = 73
+    exit_status = exits.BUSY
 
 
 def without(error: ModuleNotFoundError) -> str:

@@ -52,12 +52,8 @@ def recognise(root: Path) -> list[str]:
 
 
 def examine(root: Path, name: str, quick: bool, progress: Advance, workers: int | None = None) -> Iterator[SplitReport]:
-    """One report a split of the set `name` below `root`.
-
-    Args:
-        quick: looks at headers alone, so that a file cut short may pass.
-        workers: processes that look; default one for each processor, none for few images.
-    """
+    """One report a split of the set `name` below `root`. `quick` looks at headers alone, so that a file cut short may
+    pass; `workers` processes look (default: one for each processor, none for few images)."""
     reader = READERS[name]
     before: ImageSet | None = None
     for split in reader.splits:
@@ -125,9 +121,8 @@ Look = tuple[int, str, str]  # index, name of a list of SplitReport or "converte
 
 def _look(images: ImageSet, quick: bool, start: int, stop: int) -> list[Look]:
     """What is to be said of the files from `start` to before `stop`; nothing of a plain good one."""
-    return [
-        (index, *found) for index in range(start, stop) if (found := inspect(images.path(index), quick, images.upright))
-    ]
+    found = ((index, inspect(images.path(index), quick, images.upright)) for index in range(start, stop))
+    return [(index, *said) for index, said in found if said]
 
 
 def inspect(path: Path, quick: bool = False, upright: bool = False) -> tuple[str, str] | None:

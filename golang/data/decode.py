@@ -29,11 +29,10 @@ from golang.errors import DataError, StorageError
 
 MOST_PIXELS = 2**28  # 16,384 × 16,384: 0.8 GB as RGB, and as much again for a crop of nearly everything
 PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds before each new try at reading a file
-_PASSING = (
-    "EIO ESTALE ETIMEDOUT EAGAIN EINTR EBUSY ECONNRESET ENOTCONN "
-    "EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH EMFILE ENFILE"
-)
-TRANSIENT = frozenset(getattr(errno, name) for name in _PASSING.split())
+TRANSIENT = frozenset((
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ECONNRESET, errno.ENOTCONN,
+    errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE,
+))  # fmt: skip
 
 
 class UnreadableImageError(DataError):
@@ -74,9 +73,8 @@ def _content(path: Path) -> bytes:
 def decode(data: bytes, upright: bool = False) -> Image.Image:
     """The bytes of an image file as RGB, turned as its EXIF orientation says if `upright`.
 
-    Grayscale, palette and CMYK are converted; 16 bits are scaled to 8; an alpha channel is dropped, as the published
-    pre-training does; of several frames the first is taken. Raises UnreadableImageError for anything that is no whole
-    image, and for more than MOST_PIXELS.
+    16 bits are scaled to 8; of several frames the first is taken; an alpha channel is dropped, as in the published
+    pre-training. Raises UnreadableImageError for anything that is no whole image, and for more than MOST_PIXELS.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
@@ -103,37 +101,40 @@ def _jpeg(data: bytes, upright: bool) -> npt.NDArray[np.uint8] | None:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
         if colors not in ("YCbCr", "Gray") or height * width > MOST_PIXELS:
             return None
-        decoded: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
     except ValueError:  # damaged, or merely odd: Pillow decides, and says what is wrong
         return None
-    return decoded
 
 
 @functools.cache
 def _simplejpeg() -> Any:  # noqa: ANN401 - a module
-    try:
+    with contextlib.suppress(ImportError):
         import simplejpeg
-    except ImportError:
-        return None
-    return simplejpeg
+
+        return simplejpeg
+    return None
 
 
 @contextlib.contextmanager
 def opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
     """An image of which only the header has been read. What fails while it is open raises as `decode` does."""
+    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # Pillow's own, which raises below ours
     try:
-        with _quiet(), Image.open(source) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise UnreadableImageError(
-                    f"{image.width} × {image.height} pixels are more than {MOST_PIXELS:,}; scale it down"
-                )
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd but readable files
+            with Image.open(source) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    size = f"{image.width} × {image.height} pixels"
+                    raise UnreadableImageError(f"{size} are more than {MOST_PIXELS:,}; scale it down")
+                yield image
     except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImageError("its bytes are no image in any known format") from error
     except Exception as error:  # damaged bytes raise nearly anything in Pillow: OSError, SyntaxError, struct.error…
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = bound
 
 
 def _turned(image: Image.Image) -> Image.Image:
@@ -149,16 +150,3 @@ def _scaled(image: Image.Image) -> Image.Image:
         return image
     values = np.asarray(image, dtype=np.float64)
     return Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Lifts Pillow's own bound on pixels, which raises below ours, and its warnings of odd but readable files."""
-    bound = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = bound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from torch import Tensor
 
 from golang.data import decode
 from golang.data.decode import UnreadableImageError
 from golang.errors import DataError
 
 T = TypeVar("T")
+Labels = npt.NDArray[np.uint8] | None
 Decoder = Callable[[bytes, bool], T]  # a file's bytes, and whether to turn it upright
 
 MOST_UNREADABLE = 1  # percent of a set; with more than that it is not the set it should be
@@ -43,18 +43,13 @@ class ImageSet:
     root: Path
     names: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.uint8] | None = None
+    labels: Labels = None
     classes: tuple[str, ...] = ()
     upright: bool = False
 
     @classmethod
     def of(
-        cls,
-        root: Path,
-        names: Sequence[str],
-        labels: npt.NDArray[np.uint8] | None = None,
-        classes: tuple[str, ...] = (),
-        upright: bool = False,
+        cls, root: Path, names: list[str], labels: Labels = None, classes: tuple[str, ...] = (), upright: bool = False
     ) -> ImageSet:
         """The set of the files `names`, relative to `root`, in the given order."""
         encoded = [os.fsencode(name) for name in names]
@@ -84,18 +79,13 @@ class ImageSet:
             raise UnreadableImageError(f"cannot read image {index}, {path}: {error}\n{REMEDY}") from error
 
     def load_nearest(self, index: int) -> tuple[Image.Image, int]:
+        """As `nearest`, an RGB image."""
+        return self.nearest(index, decode.decode)
+
+    def nearest(self, index: int, decoder: Decoder[T]) -> tuple[T, int]:
         """Image `index`, or the next readable one in the order of the set (the first follows the last), and its index.
-
-        What stands in for an unreadable image depends on the files alone, so every process takes the same. Raises
-        DataError when more than MOST_UNREADABLE of the set lie unreadable in a row, or when the storage fails.
-        """
-        return self._load_nearest(index, decode.decode)
-
-    def load_nearest_pixels(self, index: int) -> tuple[Tensor, int]:
-        """The same image as `load_nearest`'s, as the tensor of `decode.pixels`."""
-        return self._load_nearest(index, decode.pixels)
-
-    def _load_nearest(self, index: int, decoder: Decoder[T]) -> tuple[T, int]:
+        It depends on the files alone, so every process takes the same. Raises DataError when more than MOST_UNREADABLE
+        of the set lie unreadable in a row, or when the storage fails."""
         first: UnreadableImageError | None = None
         for step in range(max(1, self.most_unreadable) + 1):
             try:
@@ -110,10 +100,10 @@ class ImageSet:
         if self.classes == other.classes:
             return
         pairs = zip_longest(self.classes, other.classes, fillvalue="none")
-        column, (one, two) = next((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1])
+        column, (one, two) = next((at, pair) for at, pair in enumerate(pairs, 1) if pair[0] != pair[1])
         raise DataError(
             f"the labels of {self.root} ({len(self.classes)} classes) and of {other.root} ({len(other.classes)}) "
-            f"disagree: class {column + 1} is {one} there and {two} here; their label files are not of one set"
+            f"disagree: class {column} is {one} there and {two} here; their label files are not of one set"
         )
 
     @property

@@ -69,9 +69,7 @@ def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_mem
 
 def worker_init_fn(worker_id: int) -> None:
     """Makes the calling loader process deaf to all but its trainer. Needs to run in the worker's main thread."""
-    del worker_id  # the same for every worker
-    # Inherited by forking: without this, a worker's signals would be reported to the trainer's listener.
-    signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(-1)  # inherited: the worker's signals would be reported to the trainer's listener
     for number in _PASSED_OVER:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_OVER)
@@ -95,8 +93,7 @@ def close(iterator: Iterator[Any]) -> None:
     def hurry() -> None:
         # In this order: killed while it writes, a worker leaves half a message, on which torch's pinning thread would
         # wait for ever; killed while it looks at torch's event, a lock that the main thread needs to set that event.
-        pinning = getattr(iterator, "_pin_memory_thread", None)
-        if pinning is not None:
+        if pinning := getattr(iterator, "_pin_memory_thread", None):
             pinning.join()
         if not left.wait(_GRACE):
             for worker in workers:
@@ -112,8 +109,7 @@ def close(iterator: Iterator[Any]) -> None:
 def own_words(error: DataError) -> DataError:
     """A worker's error without the traceback that torch writes around it."""
     kind = type(error)
-    _, _, said = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
-    return kind(said.rstrip("\n"))
+    return kind(str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")[2].rstrip("\n"))
 
 
 def _die_with_trainer() -> None:

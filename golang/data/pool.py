@@ -25,8 +25,7 @@ def processors() -> int:
 def spread(
     work: functools.partial[T], images: int, chunk: int, workers: int, advance: Advance
 ) -> Iterator[tuple[int, T]]:
-    """(start, `work(start, stop)`) for every `chunk` of so many `images`, in any order: by `workers` processes, or by
-    this one if that is 1 or less."""
+    """(start, `work(start, stop)`) for every `chunk` of `images`, in any order: by this process if `workers` < 2."""
     left = {start: min(start + chunk, images) for start in range(0, images, chunk)}
     done = 0
     if workers > 1:

@@ -18,25 +18,14 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     Step k of an epoch takes rows [k·B, (k + 1)·B) of that order and rank r the r-th of `world` equal parts of them:
     another number of ranks sees the same images in every step.
 
-    Args:
-        size: images in the set.
-        batch_size: images a step over all ranks, B.
-        seed: the run's seed.
-
-    Raises ConfigError when a step would be empty, or the ranks' shares would not be equal.
+    `size` counts the set's images, and `batch_size` (B) those of a step over all ranks. Raises ConfigError when a step
+    would be empty, or the ranks' shares would not be equal.
     """
 
     def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        total_steps: int,
-        seed: int,
-        *,
-        start_step: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
+        self, size: int, batch_size: int, total_steps: int, seed: int, *,
+        start_step: int = 0, rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
         if batch_size < 1:
             raise ConfigError(f"optim.batch_size={batch_size} must be at least 1")
         if size < batch_size:

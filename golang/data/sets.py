@@ -13,8 +13,7 @@ from golang.errors import DataError
 
 
 def check_root(data: Data, splits: Sequence[Split] = ("train",)) -> None:
-    """A glance at the disk before anything is read. Raises DataError, with the layout expected, when the folders of
-    `splits` are not there."""
+    """A glance at the disk. Raises DataError, with the layout expected, when the folders of `splits` are not there."""
     reader = READERS[data.name]
     for split in splits:
         reader.check(reader.root(data), split)
@@ -39,8 +38,7 @@ def open_val(data: Data) -> ImageSet:
 
 
 def open_labelled(data: Data) -> tuple[ImageSet, ImageSet]:
-    """The labelled training and validation images of `data`. Raises DataError as `open_val`, and where the labels of
-    the two disagree."""
+    """The labelled training and validation images. Raises DataError as `open_val`, and where their labels disagree."""
     val = open_val(data)  # first: it refuses a set without labels
     train = open_train(data)
     train.check_classes(val)

@@ -83,6 +83,7 @@ def _measure(session: Session, results: Path) -> LastWords:
     trunk, origin = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
     log.info("%s of %s: %d + %d images, %d × %s", name, origin, len(train), len(test), rank.world.size,
              rank.device.type)  # fmt: skip
+    session.beat("measuring")
     if name == "knn":
         found = knn.evaluate(trunk.to(rank.device, dtype), train, test, session)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+LATE = "the next attempt"  # by whom a cause is named that the attempt itself had no time to name
+
 
 class Word(str, enum.Enum):
     """Said by a rank, by the launcher by Slurm's word, or by the batch script (launch/node/job.sh) for ranks that could

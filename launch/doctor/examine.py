@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from golang.runfolder.checkpoints import entries
 from golang.runfolder.files import as_number, read_json
-from golang.runfolder.folder import RunFolder
+from golang.runfolder.folder import Attempt, RunFolder
 from launch import slurm
 from launch.doctor import storage
-from launch.doctor.finding import Finding
+from launch.doctor.finding import Finding, check
 from launch.doctor.trial_jobs import probe
 from launch.errors import SlurmError
 from launch.settings import LEAD
@@ -38,18 +39,17 @@ class Patient:
     def of(cls, runs: Sequence[Run], runs_dir: Path) -> Patient:
         if not runs:
             return cls(runs_dir.absolute())
-        scripts = [run.path / "job.sbatch" for run in runs if (run.path / "job.sbatch").is_file()]
+        folders = [RunFolder(run.path) for run in runs]
+        scripts = (folder.script for folder in folders if folder.script.is_file())
         newest = max(scripts, key=lambda script: script.stat().st_mtime, default=None)
-        saves = [took for run in runs if (took := _save_seconds(RunFolder(run.path))) is not None]
-        unfinished = [run for run in runs if not RunFolder(run.path).done]
-        kept = max(_setting(run, "keep_last", 2) for run in runs)
-        sizes = [file.stat().st_size for run in runs for file in run.path.glob("checkpoints/step_*.pt")]
+        kept = max(_setting(folder, "keep_last", 2) for folder in folders)
+        sizes = [entry.path.stat().st_size for folder in folders for entry in entries(folder)]
         return cls(
             runs[0].sweep if len(runs) > 1 else runs[0].path,
             sbatch_options(newest) if newest else {},
-            max(saves, default=None),
-            int(max(sizes, default=0) * (kept + 1) * len(unfinished)),
-            max(_setting(run, "every_minutes", 10) for run in runs),
+            max((took for folder in folders if (took := _save_seconds(folder)) is not None), default=None),
+            int(max(sizes, default=0) * (kept + 1) * sum(not folder.done for folder in folders)),
+            max(_setting(folder, "every_minutes", 10) for folder in folders),
         )
 
 
@@ -59,11 +59,10 @@ def examine(runs: Sequence[Run], runs_dir: Path, partition: str | None, probing:
     options = dict(patient.options) | ({"partition": partition} if partition else {})
     findings = list(_slurm(patient, options))
     reachable = findings[0].level == "ok"
-    several = reachable and not probing
     if probing and reachable:
         print("the probe sends two small jobs; it takes a minute or two", file=sys.stderr, flush=True)
         findings += probe(next(path for path in (patient.place, *patient.place.parents) if path.is_dir()), options)
-    return [*findings, *storage.look(patient.place, patient.needed, unseen=several)]
+    return [*findings, *storage.look(patient.place, patient.needed, unseen=reachable and not probing)]
 
 
 def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
@@ -71,107 +70,76 @@ def _slurm(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
         version = slurm.run(["scontrol", "--version"], 20).split()[-1]
         config = slurm.config()
     except SlurmError as error:
-        yield Finding(
-            "fail",
-            "slurm",
-            str(error),
-            "`scontrol ping` shows whether it is up; cluster=none and cluster=local need none",
-        )
+        yield Finding("fail", "slurm", str(error),
+                      "`scontrol ping` shows whether it is up; cluster=none and cluster=local need none")  # fmt: skip
         return
     yield Finding("ok", "slurm", f"version {version}, cluster {config.get('ClusterName', '')}; the controller answers")
     try:
-        chosen = partitions(options.get("partition"))
+        chosen = slurm.partitions(options.get("partition"))
     except SlurmError as error:
         yield Finding("fail", "partition", str(error), "`sinfo --summarize` lists them; --partition=NAME chooses one")
         return
     if not chosen:
         yield Finding("warn", "partition", "no partition is Slurm's default, so nothing is known of preemption",
                       "--partition=NAME or a run says which; `sinfo --summarize` lists them")  # fmt: skip
-    kill_wait = _seconds(config.get("KillWait", "30"))
     for partition in chosen:
-        yield from _preemption(partition, config, kill_wait, options.get("qos"), patient)
+        yield from _preemption(partition, config, options.get("qos"), patient)
     early = "preempt_send_user_signal" in config.get("SlurmctldParameters", "").lower()
     told = "set: a preemption sends USR2 too" if early else "not set: a preemption sends TERM alone; runs heed both"
     yield Finding("ok", "preempt_send_user_signal", told)
-    yield from _requeue(config)
+    yield check(config.get("JobRequeue") != "0", "requeue", "allowed (JobRequeue=1)",
+                "JobRequeue=0: only jobs that ask are put back in the queue; runs do ask",
+                "--probe tries whether that is enough here")  # fmt: skip
     size = slurm.largest_array()
-    if size < 2:
-        yield Finding("warn", "arrays", f"MaxArraySize={config.get('MaxArraySize')}: every run is a job of its own",
-                      "submitting many takes longer; nothing else changes")  # fmt: skip
-    else:
-        yield Finding("ok", "arrays", f"up to {size} runs an array (MaxArraySize); more go out as several")
-    yield Finding("ok", "KillWait", f"{kill_wait:g} s from the last TERM to KILL")
+    yield check(size > 1, "arrays", f"up to {size} runs an array (MaxArraySize); more go out as several",
+                f"MaxArraySize={config.get('MaxArraySize')}: every run is a job of its own",
+                "submitting many takes longer; nothing else changes")  # fmt: skip
+    yield Finding("ok", "KillWait", f"{slurm.grace({}, config)[2]:g} s from the last TERM to KILL")
     yield from _lead(patient, options)
 
 
-def partitions(names: str | None) -> list[dict[str, str]]:
-    """`scontrol show partition` of some, "a,b", or of the default one. Raises SlurmError, also for one that isn't
-    there."""
-    lines = slurm.run(["scontrol", "--oneliner", "show", "partition"]).splitlines()
-    there = {found["PartitionName"]: found for line in lines if "PartitionName" in (found := slurm.fields(line))}
-    if names is None:
-        return [found for found in there.values() if found.get("Default") == "YES"]
-    for name in names.split(","):
-        if name not in there:
-            raise SlurmError(f"there is no partition {name}; there are {', '.join(there)}")
-    return [there[name] for name in names.split(",")]
-
-
 def _preemption(
-    partition: Mapping[str, str], config: Mapping[str, str], kill_wait: float, qos: str | None, patient: Patient
+    partition: Mapping[str, str], config: Mapping[str, str], qos: str | None, patient: Patient
 ) -> Iterator[Finding]:
     """Whether jobs are preempted, how, and whether a save fits what is left to them then."""
-    name = partition["PartitionName"]
-    what, kind = f"preemption in {name}", config.get("PreemptType", "preempt/none")
-    mode, grace = partition.get("PreemptMode", "OFF"), _seconds(partition.get("GraceTime", "0"))
+    what, kind = f"preemption in {partition['PartitionName']}", config.get("PreemptType", "preempt/none")
     if kind == "preempt/qos":
-        mode, grace, name = *_of_qos(qos or "normal", config.get("PreemptMode", "OFF")), f"QOS {qos or 'normal'}"
-        what = f"preemption in {name}"
-    mode = mode.replace("GANG,", "").replace(",GANG", "")
+        what, partition = (
+            f"preemption in QOS {qos or 'normal'}",
+            _qos(qos or "normal", config.get("PreemptMode", "OFF")),
+        )
+    mode, grace, kill_wait = slurm.grace(partition, config)
     said = f"PreemptMode={mode}, GraceTime={grace:g} s"
     if kind == "preempt/none" or mode in ("OFF", "WITHIN"):
         yield Finding("ok", what, f"never (PreemptType={kind}, PreemptMode={mode})")
         return
-    if mode == "SUSPEND":
-        yield Finding("ok", what, f"{said}: runs are halted in memory and go on; no attempt is counted")
-        return
     left, save = grace + kill_wait, patient.save
     lost = f"each preemption repeats up to {patient.minutes:g} min of work"
-    if save is not None and save + 3 > left:
-        yield Finding(
-            "warn", what, f"{said}: {left:g} s from TERM to KILL, and a save takes {save:.1f} s; {lost}",
-            f"ask for GraceTime={round(save * 2 + 10)}, or lower checkpoint.every_minutes",
-        )  # fmt: skip
+    if mode == "SUSPEND":
+        yield Finding("ok", what, f"{said}: runs are halted in memory and go on; no attempt is counted")
+    elif save is not None and save + 3 > left:
+        yield Finding("warn", what, f"{said}: {left:g} s from TERM to KILL, and a save takes {save:.1f} s; {lost}",
+                      f"ask for GraceTime={round(save * 2 + 10)}, or lower checkpoint.every_minutes")  # fmt: skip
     elif grace == 0:
         fits = "" if save is None else f", and a save takes {save:.1f} s"
-        yield Finding(
-            "warn", what, f"{said}: no warning, and KillWait's {kill_wait:g} s to save in{fits}; else {lost}",
-            f"ask for GraceTime={max(30, round((save or 0) * 2 + 10))}, or lower checkpoint.every_minutes",
-        )  # fmt: skip
+        wanted = max(30, round((save or 0) * 2 + 10))
+        yield Finding("warn", what, f"{said}: no warning, and KillWait's {kill_wait:g} s to save in{fits}; else {lost}",
+                      f"ask for GraceTime={wanted}, or lower checkpoint.every_minutes")  # fmt: skip
     else:
         yield Finding("ok", what, f"{said}: runs save in it and come back")
 
 
-def _of_qos(name: str, default: str) -> tuple[str, float]:
-    """Mode and grace of a QOS; the cluster's mode and no grace where accounting doesn't say."""
+def _qos(name: str, default: str) -> dict[str, str]:
+    """Mode and grace of a QOS, as a partition has them; the cluster's mode where accounting doesn't say."""
+    text = ""
     if shutil.which("sacctmgr") is not None:
-        try:
+        with contextlib.suppress(SlurmError):
             text = slurm.run(["sacctmgr", "-nP", "show", "qos", "format=Name,PreemptMode,GraceTime"], 20)
-        except SlurmError:
-            text = ""
-        for line in text.splitlines():
-            found, mode, grace = (line.split("|") + [""] * 2)[:3]
-            if found == name:
-                return (default if mode in ("", "cluster") else mode.upper()), _seconds(grace or "0")
-    return default, 0.0
-
-
-def _requeue(config: Mapping[str, str]) -> Iterator[Finding]:
-    if config.get("JobRequeue") == "0":
-        yield Finding("warn", "requeue", "JobRequeue=0: only jobs that ask are put back in the queue; runs do ask",
-                      "--probe tries whether that is enough here")  # fmt: skip
-    else:
-        yield Finding("ok", "requeue", "allowed (JobRequeue=1)")
+    for line in text.splitlines():
+        found, mode, grace = (line.split("|") + [""] * 2)[:3]
+        if found == name:
+            return {"PreemptMode": default if mode in ("", "cluster") else mode.upper(), "GraceTime": grace or "0"}
+    return {"PreemptMode": default}
 
 
 def _lead(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
@@ -181,13 +149,12 @@ def _lead(patient: Patient, options: Mapping[str, str]) -> Iterator[Finding]:
     if save is None:
         yield Finding("ok", "save time", f"not measured yet; the warning before a time limit is {lead} s")
         return
-    said = f"a save takes {save:.1f} s; the warning before the time limit is {lead} s"
+    said, wanted = f"a save takes {save:.1f} s; the warning before the time limit is {lead} s", round(60 + 4 * save)
     if lead < save:
-        yield Finding("fail", "save time", said, f"cluster.lead={round(60 + 4 * save)}; left to itself, {_ASK}")
-    elif lead < 2 * save + 10:
-        yield Finding("warn", "save time", f"{said}, which is tight", f"cluster.lead={round(60 + 4 * save)}; {_ASK}")
+        yield Finding("fail", "save time", said, f"cluster.lead={wanted}; left to itself, {_ASK}")
     else:
-        yield Finding("ok", "save time", said)
+        remedy = f"cluster.lead={wanted}; {_ASK}"
+        yield check(lead >= 2 * save + 10, "save time", said, f"{said}, which is tight", remedy)
 
 
 def sbatch_options(script: Path) -> dict[str, str]:
@@ -203,24 +170,12 @@ def sbatch_options(script: Path) -> dict[str, str]:
 
 def _save_seconds(run: RunFolder) -> float | None:
     """What the newest attempt that measured one says."""
-    for number in reversed(run.attempt_numbers()):
-        took = as_number((read_json(run.attempts / f"{number:02d}" / "status.json") or {}).get("save_seconds"))
-        if took is not None:
-            return took
-    return None
+    told = (as_number(Attempt(run, number).status().get("save_seconds")) for number in reversed(run.attempt_numbers()))
+    return next((took for took in told if took is not None), None)
 
 
-def _setting(run: Run, key: str, default: float) -> float:
+def _setting(run: RunFolder, key: str, default: float) -> float:
     """Of the section `checkpoint` in the run's settings."""
-    section = (read_json(run.path / "config.yaml") or {}).get("checkpoint")
+    section = read_json(run.config_file).get("checkpoint")
     found = as_number(section.get(key)) if isinstance(section, dict) else None
     return default if found is None else found
-
-
-def _seconds(text: str) -> float:
-    """Of Slurm's "30 sec", "30", "00:00:30" or "1-00:00:00"."""
-    days, _, clock = text.partition(" ")[0].rpartition("-")
-    total = 0
-    for part in clock.split(":"):
-        total = 60 * total + (int(part) if part.isdecimal() else 0)
-    return float(total + (86400 * int(days) if days.isdecimal() else 0))

@@ -11,18 +11,23 @@ from typing import Literal
 
 from launch.text import plain
 
-Level = Literal["ok", "warn", "fail"]
-STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+Grade = Literal["ok", "warn", "fail"]
+STYLES: dict[Grade, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at."""
 
-    level: Level
+    level: Grade
     what: str
     said: str
     remedy: str = ""  # what to do; empty where all is well
+
+
+def check(well: bool, what: str, said: str, otherwise: str, remedy: str, level: Grade = "warn") -> Finding:
+    """`said` where all is well; else `otherwise`, and what to do."""
+    return Finding("ok", what, said) if well else Finding(level, what, otherwise, remedy)
 
 
 def show(findings: Sequence[Finding], as_json: bool) -> int:

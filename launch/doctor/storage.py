@@ -10,14 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from launch.doctor.finding import Finding
+from golang.runfolder import files
+from launch.doctor.finding import Finding, check
 
 # File systems that several machines see; FUSE ones are named fuse.NAME.
-SHARED = frozenset(
-    {
-        "nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "panfs", "wekafs", "pvfs2", "orangefs", "afs", "cifs",
-        "smb3", "ocfs2", "gfs2", "daos", "glusterfs", "vast",
-    }
+SHARED = (
+    "nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "panfs", "wekafs", "pvfs2", "orangefs", "afs", "cifs", "smb3",
+    "ocfs2", "gfs2", "daos", "glusterfs", "vast",
 )  # fmt: skip
 _BLOCK = 4 * 2**20  # bytes of the file that is timed
 _SLOW = 1.0  # seconds for it
@@ -25,33 +24,24 @@ _LITTLE = 10 * 2**30  # bytes free that are few, where no checkpoint tells how m
 
 
 def look(folder: Path, needed: int, unseen: bool) -> Iterator[Finding]:
-    """Findings about `folder`, or the nearest one above it that exists. `needed`: bytes, 0 if unknown; `unseen`: other
-    machines are to use it, and no job of theirs has said that it can."""
+    """About `folder`, or the nearest that exists above it. `needed`: bytes, or 0; `unseen`: by the nodes so far."""
     place = next(path for path in (folder, *folder.parents) if path.is_dir())
     kind, point = file_system(place)
-    shared = kind in SHARED or kind.removeprefix("fuse.") in SHARED
-    if shared or not unseen:
-        yield Finding("ok", "file system", f"{folder} is on {kind} ({point})")
-    else:
-        yield Finding(
-            "warn", "file system", f"{folder} is on {kind} ({point}), which often is this machine's alone",
-            "--probe tries it from a node; runs_dir=PATH puts runs on a shared file system",
-        )  # fmt: skip
+    there = f"{folder} is on {kind} ({point})"
+    yield check(kind.removeprefix("fuse.") in SHARED or not unseen, "file system", there,
+                f"{there}, which often is this machine's alone",
+                "--probe tries it from a node; runs_dir=PATH puts runs on a shared file system")  # fmt: skip
     try:
         took = _time_to_be_safe(place)
     except OSError as error:
         yield Finding("fail", "run folder", f"can't write to {place}: {error.strerror}",
                       "choose another place with runs_dir=PATH")  # fmt: skip
         return
-    rate = f"{_BLOCK >> 20} MiB are safe on disk after {took * 1000:.0f} ms"
-    if took > _SLOW:
-        yield Finding("warn", "run folder", f"writable; {rate}, which is slow",
-                      "a save takes as much longer: put runs on a quicker file system with runs_dir=PATH")  # fmt: skip
-    else:
-        yield Finding("ok", "run folder", f"writable; {rate}")
-    free = shutil.disk_usage(place).free
-    said = f"{free / 2**30:,.1f} GiB free (a quota may leave less)"
-    said += f"; the runs' checkpoints need up to {needed / 2**30:,.1f} GiB" if needed else ""
+    rate = f"writable; {_BLOCK >> 20} MiB are safe on disk after {took * 1000:.0f} ms"
+    yield check(took <= _SLOW, "run folder", rate, f"{rate}, which is slow",
+                "a save takes as much longer: put runs on a quicker file system with runs_dir=PATH")  # fmt: skip
+    free, more = shutil.disk_usage(place).free, f"; the runs' checkpoints need up to {needed / 2**30:,.1f} GiB"
+    said = f"{free / 2**30:,.1f} GiB free (a quota may leave less){more if needed else ''}"
     if free < needed:
         yield Finding("fail", "room", said, "make room, lower checkpoint.keep_last, or choose another runs_dir=PATH")
     elif not needed and free < _LITTLE:
@@ -62,12 +52,8 @@ def look(folder: Path, needed: int, unseen: bool) -> Iterator[Finding]:
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> tuple[str, str]:
     """The type of the file system that holds `folder`, and where it is mounted; ("unknown", "") where no one says."""
-    try:
-        lines = mounts.read_text().splitlines()
-    except OSError:
-        return "unknown", ""
     found, place = ("unknown", ""), folder.resolve()
-    for line in lines:  # a later mount hides an earlier one
+    for line in mounts.read_text().splitlines() if mounts.is_file() else ():  # a later mount hides an earlier one
         left, _, right = line.partition(" - ")
         point = Path(left.split(" ")[4].encode().decode("unicode_escape"))
         if (place == point or point in place.parents) and len(str(point)) >= len(found[1]):
@@ -76,21 +62,11 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> tu
 
 
 def _time_to_be_safe(folder: Path) -> float:
-    """Seconds, as a checkpoint is written: file, rename, folder; the median of three. Raises OSError."""
+    """Seconds, as a checkpoint is written; the median of three. Raises OSError."""
     times = []
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as name:
         for number in range(3):
             began = time.monotonic()
-            part = Path(name) / f".{number}"
-            with part.open("wb") as file:
-                file.write(os.urandom(_BLOCK))
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(Path(name) / str(number))
-            descriptor = os.open(name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            files.put(Path(name) / str(number), lambda file: file.write(os.urandom(_BLOCK)))
             times.append(time.monotonic() - began)
     return statistics.median(times)

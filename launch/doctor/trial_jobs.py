@@ -1,8 +1,5 @@
-"""Two small jobs that try what runs rely on: the warning of a time limit, scancel's signal, a requeue from inside.
-
-One waits for its USR2 and then puts itself back in the queue, the other is cancelled. Each writes what it hears to
-a folder beside the runs, which goes again with the jobs.
-"""
+"""Two small jobs that try what runs rely on: one waits for the warning of its time limit and then requeues itself, the
+other is cancelled. Each writes what it hears to a folder beside the runs, which goes again with the jobs."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch import slurm
-from launch.doctor.finding import Finding
+from launch.doctor.finding import Finding, check
 from launch.errors import SlurmError
-from launch.queue import ACTIVE
+from launch.slurm import ACTIVE
 
 LEAD = 20  # seconds of warning asked for; Slurm looks every 30, so it comes 10 to 40 s after the start
 LIMIT = 60  # seconds: the shortest time limit there is
@@ -45,7 +42,7 @@ wait $!
 
 
 @dataclass
-class _Job:
+class _Trial:
     """One of the two, as seen from here."""
 
     kind: str
@@ -57,8 +54,7 @@ class _Job:
         found: dict[str, tuple[float, str]] = {}
         with contextlib.suppress(OSError):
             for line in (self.folder / f"{self.kind}.log").read_text(errors="replace").splitlines():
-                clock, _, rest = line.partition(" ")
-                word, _, said = rest.partition(" ")
+                clock, word, said = [*line.split(" ", 2), "", ""][:3]
                 with contextlib.suppress(ValueError):
                     found.setdefault(word, (float(clock), said.strip()))
         return found
@@ -72,9 +68,8 @@ class _Job:
 
 
 def probe(place: Path, options: Mapping[str, str]) -> Iterator[Finding]:
-    """Sends the jobs with the partition, account, … of `options`, and says what they found. Takes a minute, and the
-    time that they wait for their start; leaves neither jobs nor files."""
-    jobs: list[_Job] = []
+    """Sends the jobs with the partition, account, … of `options`; what they found, a minute after they have started."""
+    jobs: list[_Trial] = []
     try:
         folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=place))
     except OSError as error:
@@ -82,9 +77,9 @@ def probe(place: Path, options: Mapping[str, str]) -> Iterator[Finding]:
         return
     try:
         for kind in ("limit", "cancel"):
-            jobs.append(_Job(kind, folder, _send(folder, kind, options)))
-        yield from _cancelled(jobs[1])
-        yield from _warned_and_requeued(jobs[0])
+            jobs.append(_Trial(kind, folder, _send(folder, kind, options)))
+        for job, look in ((jobs[1], _cancelled), (jobs[0], _warned_and_requeued)):
+            yield from look(job) if (late := _not_started(job)) is None else (late,)
     except SlurmError as error:
         yield Finding("fail", "probe", str(error), "name a run: the probe then uses its account, QOS and partition")
     finally:
@@ -104,13 +99,12 @@ def _send(folder: Path, kind: str, options: Mapping[str, str]) -> str:
         "#!/bin/bash\n[ \"${SLURM_RESTART_COUNT:-0}\" -gt 0 ] && exit 0\n"
         f"cd {shlex.quote(str(folder))} || exit 1\nKIND={kind} exec srun --ntasks=1 bash task.sh\n"
     )  # fmt: skip
-    command: list[str | Path] = ["sbatch", "--parsable", "--requeue"]
-    command += [*(f"--{name}={value}" for name, value in told.items()), script]
-    return slurm.run(command).strip().partition(";")[0]
+    words = ["sbatch", "--parsable", "--requeue", *(f"--{name}={value}" for name, value in told.items()), str(script)]
+    return slurm.run(words).strip().partition(";")[0]
 
 
-def _started(job: _Job) -> Iterator[Finding]:
-    """Nothing, if it started; else why not."""
+def _not_started(job: _Trial) -> Finding | None:
+    """Waits until it has started; else why not."""
     deadline = time.monotonic() + START
     running = None
     while not job.heard():
@@ -118,38 +112,27 @@ def _started(job: _Job) -> Iterator[Finding]:
         running = running or (time.monotonic() if record.get("JobState") != "PENDING" else None)
         if running is not None and time.monotonic() > running + END:
             said = f"job {job.id} ran on {record.get('BatchHost')} and wrote nothing to {job.folder.parent}"
-            yield Finding("fail", "folder on nodes", said,
-                          "put runs where nodes see them: runs_dir=PATH on a shared file system")  # fmt: skip
-            return
+            remedy = "put runs where nodes see them: runs_dir=PATH on a shared file system"
+            return Finding("fail", "folder on nodes", said, remedy)
         if time.monotonic() > deadline and running is None:
-            yield Finding("warn", "probe", f"job {job.id} did not start within {START:.0f} s ({record.get('Reason')})",
-                          "try again when the partition is less busy, or --partition=OTHER")  # fmt: skip
-            return
+            said = f"job {job.id} did not start within {START:.0f} s ({record.get('Reason')})"
+            remedy = "try again when the partition is less busy, or --partition=OTHER"
+            return Finding("warn", "probe", said, remedy)
         time.sleep(0.3)
+    return None
 
 
-def _cancelled(job: _Job) -> Iterator[Finding]:
-    late = list(_started(job))
-    if late:
-        yield from late
-        return
+def _cancelled(job: _Trial) -> Iterator[Finding]:
     yield Finding("ok", "folder on nodes", f"{job.heard()['start'][1]} writes to {job.folder.parent}")
     began = time.monotonic()
     slurm.run(["scancel", job.id])
-    heard = job.wait({"TERM"}, END)
-    took = time.monotonic() - began
-    if "TERM" not in heard:
-        yield Finding("fail", "scancel", f"no TERM reached a task within {END:.0f} s",
-                      "a cancelled run is killed without a save: lower checkpoint.every_minutes")  # fmt: skip
-    else:
-        yield Finding("ok", "scancel", f"TERM reached a task {took:.1f} s after scancel")
+    told, took = "TERM" in job.wait({"TERM"}, END), time.monotonic() - began
+    yield check(told, "scancel", f"TERM reached a task {took:.1f} s after scancel",
+                f"no TERM reached a task within {END:.0f} s",
+                "a cancelled run is killed without a save: lower checkpoint.every_minutes", "fail")  # fmt: skip
 
 
-def _warned_and_requeued(job: _Job) -> Iterator[Finding]:
-    late = list(_started(job))
-    if late:
-        yield from late
-        return
+def _warned_and_requeued(job: _Trial) -> Iterator[Finding]:
     heard = job.wait({"accepted", "refused"}, LIMIT + END)
     if "USR2" not in heard:
         yield Finding("fail", "time limit", f"no USR2 reached a task {LEAD} s before the time limit",
@@ -157,10 +140,8 @@ def _warned_and_requeued(job: _Job) -> Iterator[Finding]:
     else:
         before = LIMIT - (heard["USR2"][0] - heard["start"][0])
         said = f"USR2 reached a task {before:.0f} s before the time limit; {LEAD} s were asked for"
-        if before < LEAD - 5:
-            yield Finding("warn", "time limit", said, f"add {LEAD - before:.0f} s to cluster.lead")
-        else:
-            yield Finding("ok", "time limit", f"{said} (Slurm may be 30 s early)")
+        remedy = f"add {LEAD - before:.0f} s to cluster.lead"
+        yield check(before >= LEAD - 5, "time limit", f"{said} (Slurm may be 30 s early)", said, remedy)
     if "accepted" in heard:
         record = slurm.record(job.id)
         if int(record.get("Restarts", "0")) or record.get("JobState") in ("PENDING", "COMPLETING"):

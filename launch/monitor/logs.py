@@ -6,8 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from golang.runfolder.folder import RunFolder
+from golang.runfolder.folder import Attempt, RunFolder
 from launch.sweep.find import NotFoundError, Run
 
 PAUSE = 0.2  # seconds between looks at a file that is followed
@@ -15,13 +16,14 @@ PAUSE = 0.2  # seconds between looks at a file that is followed
 
 def log_file(run: Run, rank: int, attempt: int | None) -> Path:
     """The log of one rank in one attempt (default: the newest). Raises NotFoundError, naming what there is."""
-    numbers = RunFolder(run.path).attempt_numbers()
+    folder = RunFolder(run.path)
+    numbers = folder.attempt_numbers()
     if not numbers:
         raise NotFoundError(f"{run.path.name} has not started yet: python -m launch status {run.identity or run.path}")
     chosen = numbers[-1] if attempt is None else attempt
     if chosen not in numbers:
         raise NotFoundError(f"{run.path.name} has no attempt {chosen}, only {', '.join(map(str, numbers))}")
-    path = RunFolder(run.path).attempts / f"{chosen:02d}" / f"rank{rank}.log"
+    path = Attempt(folder, chosen).log_file(rank)
     if not path.is_file():
         there = sorted(file.stem.removeprefix("rank") for file in path.parent.glob("rank*.log"))
         raise NotFoundError(f"attempt {chosen} has no log of rank {rank}, only of {', '.join(there) or 'none'}")
@@ -31,27 +33,17 @@ def log_file(run: Run, rank: int, attempt: int | None) -> Path:
 def follow(run: Run, rank: int, ended: Callable[[], bool]) -> Iterator[str]:
     """The newest attempt's log as it grows, going on to the next attempt when there is one, until `ended`."""
     path: Path | None = None
-    position = 0
-    while True:
-        last = ended()
-        newest = path
-        with contextlib.suppress(NotFoundError):
-            newest = log_file(run, rank, None)
-        if newest is not None and newest != path:
-            if path is not None:
-                yield _rest(path, position)[0] + f"--- attempt {newest.parent.name} ---\n"
-            path, position = newest, 0
-        if path is not None:
-            text, position = _rest(path, position)
-            if text:
+    file: BinaryIO | None = None
+    with contextlib.ExitStack() as opened:
+        while True:
+            last = ended()
+            with contextlib.suppress(NotFoundError):
+                if (newest := log_file(run, rank, None)) != path:
+                    if file is not None:
+                        yield file.read().decode(errors="replace") + f"--- attempt {newest.parent.name} ---\n"
+                    path, file = newest, opened.enter_context(newest.open("rb"))
+            if file is not None and (text := file.read().decode(errors="replace")):
                 yield text
-        if last:
-            return
-        time.sleep(PAUSE)
-
-
-def _rest(path: Path, position: int) -> tuple[str, int]:
-    with path.open("rb") as file:
-        file.seek(position)
-        data = file.read()
-    return data.decode(errors="replace"), position + len(data)
+            if last:
+                return
+            time.sleep(PAUSE)

@@ -13,7 +13,7 @@ from golang.errors import GolangError
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 from golang.sources import ROOT
-from launch.sweep.folder import FILE, folders
+from launch.sweep.folder import Sweep, folders
 from launch.text import shown
 
 RUN = ROOT / "run.py"  # the one program that resume starts
@@ -25,8 +25,7 @@ class ResumeError(GolangError):
 
 @dataclass(frozen=True)
 class Typed:
-    """What was typed last for a sweep. A command with a longer list of values includes the one before it; runs that
-    only an earlier command asked for are not `runs` of this one, and are named, not started."""
+    """What was typed last for a sweep."""
 
     sweep: Path
     command: tuple[str, ...]  # run.py and its arguments
@@ -49,18 +48,15 @@ class Typed:
 
 
 def read(sweep: Path, trusted: bool = False) -> Typed:
-    """The last command of a sweep, checked. `trusted`: its settings may run commands as you, wherever it came from.
-
-    Raises ResumeError for a file that is missing, damaged or not written here by this user, for a folder that is
-    gone, and for a program other than this project's run.py.
-    """
-    file = sweep / FILE
+    """The last command of a sweep. Raises ResumeError for a file that is missing, damaged or (unless `trusted`: its
+    settings may run commands as you) not written here by this user, and for a program that is not our run.py."""
+    file = Sweep(sweep).description
     if not file.is_file():
         raise ResumeError(
-            f"{sweep} has no {FILE}, so nothing says what was typed; it is written with cluster=slurm or "
+            f"{sweep} has no {file.name}, so nothing says what was typed; it is written with cluster=slurm or "
             "cluster=local. Type the command itself"
         )
-    values = read_json(file) or {}
+    values = read_json(file)
     command, cwd, runs = values.get("command"), values.get("cwd"), values.get("runs", [])
     if not (_texts(command) and command and isinstance(cwd, str) and _texts(runs)):
         raise ResumeError(f"{file} is damaged: it does not say what was typed, and where. Type the command itself")

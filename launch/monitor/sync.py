@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 
 from golang.errors import GolangError
 from golang.runfolder.folder import RunFolder
 from golang.tracking.publish import publish
-from launch.monitor.status import held
 from launch.sweep.find import Run
+from launch.text import plain
 
 
-def sync(runs: Sequence[Run], offline: bool) -> Iterator[tuple[Run, str, bool]]:
-    """Of each run, as it is dealt with: what became of it, and whether that is well."""
+def sync(runs: Sequence[Run], offline: bool) -> int:
+    """Sends runs, and says of each what became of it; 1 if one could not be dealt with."""
+    code = 0
     for run in runs:
-        if held(RunFolder(run.path)):
-            yield run, "is being trained now; when it has stopped, the same command sends it", False
-            continue
+        fate, file = "is being trained now; when it has stopped, the same command sends it", sys.stderr
         try:
-            yield run, publish(run.path, offline), True
+            if not RunFolder(run.path).held:
+                fate, file = publish(run.path, offline), sys.stdout
         except GolangError as error:
-            yield run, str(error), False
+            fate = str(error)
+        print(plain(f"{run.path.name}: {fate}"), file=file, flush=True)
+        code = code if file is sys.stdout else 1
+    return code

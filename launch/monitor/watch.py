@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from launch.monitor.status import Standing, render
+from launch.monitor.status import Standing
+from launch.monitor.table import render
 
 # What one looks at first. A state that is not here is one of Slurm's own, between running and waiting.
 ORDER = ("running", "", "failed", "died", "waiting", "stopped", "not submitted", "cancelled", "finished")
@@ -19,14 +21,18 @@ def watch(look: Callable[[], tuple[list[Standing], str]], every: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console()
-    if not console.is_terminal or console.is_dumb_terminal:
-        _print_changes(console, look, every)
-        return
-    with Live(console=console, auto_refresh=False) as live:
+    console, before = Console(), None
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    with Live(console=console, auto_refresh=False) if in_place else contextlib.nullcontext() as live:
         while True:
             lines, trouble = look()
-            live.update(screen(console, lines, trouble), refresh=True)
+            now = [(line.run, line.state, line.step, line.attempts, line.last) for line in lines], trouble
+            if live is not None:
+                live.update(screen(console, lines, trouble), refresh=True)
+            elif now != before:
+                console.print(time.strftime("%Y-%m-%d %H:%M:%S"))
+                console.print(render(lines, trouble, console.width))
+            before = now
             if not any(line.state in UNDER_WAY for line in lines):
                 return
             time.sleep(every)
@@ -37,7 +43,7 @@ def screen(console: Any, lines: Sequence[Standing], trouble: str) -> Any:  # noq
     from rich.console import Group
     from rich.text import Text
 
-    order = sorted(lines, key=_rank)
+    order = sorted(lines, key=lambda line: ORDER.index(line.state if line.state in ORDER else ""))
     shown = min(len(order), console.height)
     while True:
         parts = [render(order[:shown], trouble, console.width, lines)]
@@ -50,21 +56,3 @@ def screen(console: Any, lines: Sequence[Standing], trouble: str) -> Any:  # noq
         if excess <= 0 or shown == 1:
             return whole
         shown = max(1, shown - max(1, excess // 4))  # a run may take several lines
-
-
-def _print_changes(console: Any, look: Callable[[], tuple[list[Standing], str]], every: float) -> None:  # noqa: ANN401
-    before: object = None
-    while True:
-        lines, trouble = look()
-        now = [(line.run, line.state, line.step, line.attempts, line.last) for line in lines], trouble
-        if now != before:
-            console.print(time.strftime("%Y-%m-%d %H:%M:%S"))
-            console.print(render(lines, trouble, console.width))
-        before = now
-        if not any(line.state in UNDER_WAY for line in lines):
-            return
-        time.sleep(every)
-
-
-def _rank(line: Standing) -> int:
-    return ORDER.index(line.state if line.state in ORDER else "")

@@ -1,7 +1,7 @@
 # What the batch script of a run does around its tasks; sourced by it. Needs RUN_DIR, MAX_RETRIES, GOLANG_SUBMISSION.
 #
 # `run_tasks COMMAND…` runs the tasks. When they have left, however they did, the script's EXIT trap asks Slurm what
-# to do next, as the tasks do themselves (launch/requeue.py): this is for tasks that were killed or had no scontrol.
+# to do next, as the tasks do themselves (launch/node/requeue.py): this is for tasks that were killed or had no scontrol.
 
 GOLANG_JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 export GOLANG_JOB=${GOLANG_JOB:-$SLURM_JOB_ID} GOLANG_SUBMISSION
@@ -54,13 +54,7 @@ _verdict() { # by the job's record: requeue, already, ended, or silent
   esac
 }
 
-_attempt() { # the newest attempt's folder, of which there may be none
-  ls -1d "$RUN_DIR"/attempts/[0-9]* 2>/dev/null | sort -V | tail -n 1
-}
-
-_heard() { # what srun said of its tasks
-  cat "$RUN_DIR/logs/$SLURM_JOB_ID.$_restarts.srun" 2>/dev/null
-}
+_heard() { cat "$RUN_DIR/logs/$SLURM_JOB_ID.$_restarts.srun" 2>/dev/null; } # what srun said of its tasks
 
 _culprit() { # the node of the task that ended first and badly, as srun tells; or nothing
   _heard | sed -nE 's/^srun: error: Node failure on (\S+).*/\1/p; /exit code 75$/d; s/^srun: error: ([^ :]+): tasks? .*/\1/p' | head -n 1
@@ -79,7 +73,7 @@ _kind() { # DEFAULT: why the tasks left or died
 
 _cause() { # NAME [WORD]: for the attempt's cause.json, where its ranks said nothing, or that one was killed, or WORD
   local attempt cause
-  attempt=$(_attempt) cause=$attempt/cause.json
+  attempt=$(ls -1d "$RUN_DIR"/attempts/[0-9]* 2>/dev/null | sort -V | tail -n 1) cause=$attempt/cause.json
   [ -e "$attempt/start.json" ] || return
   if [ -e "$cause" ]; then
     sed -E "s/^(\{\"cause\": )\"(killed|${2:-killed})\"/\1\"$1\"/" "$cause"
@@ -94,11 +88,8 @@ _name() { # DEFAULT [WORD]: the cause by Slurm's word
 }
 
 _name_requeued() { # by its ranks, who knew why; or by Slurm, which does that to what it preempts and to what was on a lost node
-  if grep -q '"event": "requeued".*"job": "'"$GOLANG_JOB"'", "restarts": '"$_restarts," "${RUN_DIR%/*}/ledger.jsonl"; then
-    _name preempted
-  else
-    _name preempted "terminated|time limit"
-  fi
+  local by_ranks='"event": "requeued".*"job": "'"$GOLANG_JOB"'", "restarts": '"$_restarts,"
+  if grep -q "$by_ranks" "${RUN_DIR%/*}/ledger.jsonl"; then _name preempted; else _name preempted "terminated|time limit"; fi
 }
 
 _deaths() { # how often in a row this job's tasks died with nothing newly saved in between, this time included
@@ -126,6 +117,11 @@ _complete() { # done, and not killed in the quick probe that follows
   [ "$_status" = 0 ] || [ -e "$RUN_DIR/evaluation/linear.json" ] || ! grep -q '"probe": true' "$RUN_DIR/config.yaml"
 }
 
+_end() { # EVENT REASON: the job stays out of the queue
+  _ledger "$@"
+  exit "$_status"
+}
+
 _leave() {
   trap - EXIT
   trap '' TERM
@@ -134,10 +130,7 @@ _leave() {
   _complete && exit 0
   _ask
   verdict=$(_verdict)
-  if [ "$verdict" = already ]; then
-    _name_requeued
-    exit 0
-  fi
+  [ "$verdict" != already ] || { _name_requeued; exit 0; }
   if [ "$verdict" = ended ]; then
     _cause cancelled "terminated|time limit"
     [ "$_status" = 75 ] || _ledger cancelled "ended by Slurm or by scancel (srun left with $_status)"
@@ -147,22 +140,14 @@ _leave() {
   if [ ! -e "$final" ] && [ "$(_kind killed)" = "out of memory" ]; then
     echo "out of memory, by Slurm's word: give the host more (cluster.mem) or let it do with less (data.workers)" >"$final"
   fi
-  if [ -e "$final" ]; then
-    _ledger failed "$(head -c 500 "$final")"
-    exit "$_status"
-  fi
+  [ ! -e "$final" ] || _end failed "$(head -c 500 "$final")"
   if [ "$_status" != 75 ] && [ ! -e "$stopped" ]; then
     died=yes
     deaths=$(_deaths)
-    if [ "$deaths" -gt "$MAX_RETRIES" ]; then
-      _ledger failed "its processes died $deaths times in a row with nothing newly saved in between (srun left with $_status); see $RUN_DIR/logs, then type the same command again"
-      exit "$_status"
-    fi
+    [ "$deaths" -le "$MAX_RETRIES" ] ||
+      _end failed "its processes died $deaths times in a row with nothing newly saved in between (srun left with $_status); see $RUN_DIR/logs, then type the same command again"
   fi
-  if [ "$verdict" = silent ]; then
-    _ledger stopped "Slurm did not answer; type the same command again to continue"
-    exit "$_status"
-  fi
+  [ "$verdict" != silent ] || _end stopped "Slurm did not answer; type the same command again to continue"
   _ledger requeued "srun left with $_status${died:+, $(_kind killed)}"
   if _patiently requeue "$GOLANG_JOB" >&2; then
     [ -z "$died" ] || _exclude

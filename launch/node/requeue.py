@@ -1,7 +1,4 @@
-"""What becomes of a run that was stopped: Slurm's word, not a guess.
-
-launch/job.sh holds the same table for a batch script whose tasks could not ask.
-"""
+"""What becomes of a run that was stopped, by Slurm's word; job.sh holds the same table for tasks that could not ask."""
 
 from __future__ import annotations
 
@@ -21,7 +18,6 @@ from launch.errors import SlurmError
 from launch.sweep import ledger
 
 log = logging.getLogger("golang")
-LATE = "the next attempt"  # who names a cause that the attempt itself had no time to name
 PATIENCE = 10.0  # seconds for an answer: the grace after a signal may be short
 
 
@@ -36,10 +32,9 @@ def decide(record: Mapping[str, str], restarts: int) -> Verdict:
     state = record.get("JobState", "")
     if int(record.get("Restarts", "0")) > restarts or state in ("PENDING", "REQUEUED"):
         return Verdict.ALREADY
-    if state == "RUNNING":
-        return Verdict.REQUEUE  # preempted (PreemptTime is set), near its limit, or someone sent a signal
-    if state in ("PREEMPTED", "TIMEOUT") or record.get("Reason") == "TimeLimit":
-        return Verdict.REQUEUE  # PreemptMode=CANCEL; a time limit that came before the save was done
+    # Running: preempted, near its limit, or sent a signal. Else: PreemptMode=CANCEL; out of time before it had saved.
+    if state in ("RUNNING", "PREEMPTED", "TIMEOUT") or record.get("Reason") == "TimeLimit":
+        return Verdict.REQUEUE
     if state == "COMPLETING" and record.get("EndTime", "Unknown") == "Unknown":
         return Verdict.ALREADY
     # COMPLETING with an end, CANCELLED, COMPLETED: scontrol requeue would revive it against its owner's will.
@@ -79,14 +74,15 @@ class Requeue(Listener):
                 seconds, lead, needed,
             )  # fmt: skip
         try:
-            mode, grace = slurm.grace(self.environ.get("SLURM_JOB_PARTITION", ""))
+            partition, *_ = slurm.partitions(self.environ.get("SLURM_JOB_PARTITION", ""), PATIENCE)
+            mode, warned, kill_wait = slurm.grace(partition, slurm.config(PATIENCE))
         except SlurmError as error:
             log.info("how long a preempted job has here is not known: %s", error)
             return
-        if mode not in ("OFF", "SUSPEND") and grace < needed:
+        if mode not in ("OFF", "SUSPEND") and (left := warned + kill_wait) < needed:
             log.warning(
                 "a save took %.0f s, but a preempted job has %d s here (GraceTime and KillWait): ask for a GraceTime "
-                "of %d s; until then a preemption loses up to checkpoint.every_minutes of work", seconds, grace, needed,
+                "of %d s; until then a preemption loses up to checkpoint.every_minutes of work", seconds, left, needed,
             )  # fmt: skip
 
     def left(self, cause: str) -> None:
@@ -98,9 +94,15 @@ class Requeue(Listener):
         try:
             record = slurm.record(job, PATIENCE)
             verdict = decide(record, restarts)
-            out_of_time = self._put_back_by_its_script(job, restarts)
+            # While the tasks are there, the batch script puts back a job that has no time left to wait for them.
+            asked = {"event": "requeued", "by": "batch script", "job": job, "restarts": restarts}
+            out_of_time = any(asked.items() <= line.items() for line in ledger.read(self.run_dir.parent))
             cause = Word.TIME_LIMIT if out_of_time else name_cause(verdict, record, cause)
-            self._note(cause)
+            attempt = RunFolder(self.run_dir).last_attempt()
+            assert attempt is not None
+            heard = {"step": 0} | {key: value for key, value in attempt.cause().items() if key not in ("cause", "at")}
+            with contextlib.suppress(OSError):
+                attempt.write_cause(cause, **heard)
             if verdict is Verdict.REQUEUE and record.get("BatchFlag") == "0":
                 say(self.run_dir, "stopped", cause=cause)
                 log.info("job %s is interactive, so it is not put back in the queue; the same command continues", job)
@@ -118,33 +120,14 @@ class Requeue(Listener):
         except SlurmError as error:
             log.warning("%s. The run is saved; the batch script will try again to put job %s in the queue", error, job)
 
-    def _put_back_by_its_script(self, job: str, restarts: int) -> bool:
-        """While the tasks are there, the batch script does that where no time is left to wait for them."""
-        asked = {"event": "requeued", "by": "batch script", "job": job, "restarts": restarts}
-        return any(asked.items() <= line.items() for line in ledger.read(self.run_dir.parent))
-
-    def _note(self, cause: str) -> None:
-        """The newest attempt's cause.json by Slurm's word."""
-        attempt = RunFolder(self.run_dir).last_attempt()
-        assert attempt is not None
-        heard = {"step": 0} | attempt.cause()
-        with contextlib.suppress(OSError):
-            attempt.write_cause(cause, **{key: value for key, value in heard.items() if key not in ("cause", "at")})
-
 
 def say(run_dir: Path, event: ledger.Event, **facts: object) -> None:
     """A line in the sweep's ledger about this run; a full disk must not stop a run."""
     try:
         ledger.append(
-            run_dir.parent,
-            event,
-            run=run_dir.name.rpartition("-")[2],
-            folder=run_dir.name,
-            submission=os.environ.get("GOLANG_SUBMISSION", ""),
-            job=os.environ.get("GOLANG_JOB", "") or job_id(),
-            restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
-            at=round(time.time(), 2),
-            **facts,
-        )
+            run_dir.parent, event, run=run_dir.name.rpartition("-")[2], folder=run_dir.name,
+            submission=os.environ.get("GOLANG_SUBMISSION", ""), job=os.environ.get("GOLANG_JOB", "") or job_id(),
+            restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")), at=round(time.time(), 2), **facts,
+        )  # fmt: skip
     except ledger.LedgerError as error:
         log.warning("%s", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import textwrap
 from collections import Counter
@@ -10,48 +9,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from golang.errors import GolangError
-from launch.report.outcome import Effect, Outcome, axes, marginals, measure
+from golang.drawing import INK, figure, matplotlib, png
+from golang.runfolder import files
+from launch.report.effects import Effect, axes, marginals, measure
+from launch.report.outcome import RunOutcome
 
 # Okabe and Ito's palette: told apart with any colour vision; hatches tell bars apart without any colour.
 FIXED = {"finished": ("#009E73", ""), "running": ("#56B4E9", ""), "lost": ("#000000", "")}
 OTHERS = (("#E69F00", "////"), ("#0072B2", "...."), ("#D55E00", "xxxx"), ("#CC79A7", "\\\\\\\\"), ("#F0E442", "++++"))
 REST = "other"
-INK, FAINT = "#333333", "#bbbbbb"
+FAINT = "#bbbbbb"
 _EFFECTS = 6  # settings with a panel of their own
 _LONGEST = 34  # characters of a run's label
 _DOTS_PER_INCH = 130
 
 
-class MissingMatplotlibError(GolangError):
-    """There is nothing to draw with."""
-
-
-def draw(runs: Sequence[Outcome], path: Path) -> Path:
+def draw(runs: Sequence[RunOutcome], path: Path) -> Path:
     """Draws runs in their order, the best first. Raises MissingMatplotlibError, OSError."""
     effects = marginals(runs)[:_EFFECTS]
     row = 0.26 if len(runs) <= 20 else 0.19
     upper, lower = max(2.4, row * len(runs) + 1.0, 1.55 * len(effects)), max(1.9, row * len(runs) + 1.2)
-    figure = _matplotlib("figure").Figure(figsize=(11.0, upper + lower), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    above, below = figure.subfigures(2, 1, height_ratios=(upper, lower))
+    whole = figure(11.0, upper + lower)
+    whole.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    above, below = whole.subfigures(2, 1, height_ratios=(upper, lower))
     labels, legend = _labels(runs)
     size = 8 if len(runs) <= 20 else 7
-    if effects:
-        left, right = above.subfigures(1, 2, width_ratios=(1.35, 1.0))
-        _effects(right, effects, _what(runs))
-    else:
-        left = above
+    left, *right = above.subfigures(1, 2, width_ratios=(1.35, 1.0)) if effects else [above]
+    for part in right:
+        _effects(part, effects, _what(runs))
     _scores(left.subplots(), runs, labels, size, legend)
     _time_line(below, runs, labels, size)
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.unlink(missing_ok=True)
-    figure.savefig(partial, dpi=_DOTS_PER_INCH, format="png")
-    partial.replace(path)
+    files.put(path, lambda file: file.write(png(whole, _DOTS_PER_INCH)), durable=False)
     return path
 
 
-def _scores(panel: Any, runs: Sequence[Outcome], labels: Sequence[str], size: int, of: str) -> None:  # noqa: ANN401
+def _scores(panel: Any, runs: Sequence[RunOutcome], labels: Sequence[str], size: int, of: str) -> None:  # noqa: ANN401
     name = measure(runs)
     values = [run.scores.get(name) if name else run.loss for run in runs]
     spots = [(value, place) for place, value in enumerate(values) if value is not None]
@@ -88,15 +80,14 @@ def _effects(part: Any, effects: Sequence[Effect], what: str) -> None:  # noqa: 
     part.suptitle(f"Mean {what}; grey: lowest to highest", x=0.02, ha="left", fontsize=9, color=INK)
 
 
-def _time_line(part: Any, runs: Sequence[Outcome], labels: Sequence[str], size: int) -> None:  # noqa: ANN401
+def _time_line(part: Any, runs: Sequence[RunOutcome], labels: Sequence[str], size: int) -> None:  # noqa: ANN401
     panel = part.subplots()
-    starts = [time for run in runs for time in (*run.submitted, *(attempt.began for attempt in run.attempts))]
-    zero = min(starts, default=0.0)
+    starts = [[*run.submitted, *(attempt.began for attempt in run.attempts)] for run in runs]
+    zero = min((time for times in starts for time in times), default=0.0)
     last = max((attempt.ended for run in runs for attempt in run.attempts), default=zero + 1)
     unit, name = _unit(last - zero)
     styles = _styles(runs)
-    for place, run in enumerate(runs):
-        known = [*run.submitted, *(attempt.began for attempt in run.attempts)]
+    for place, (run, known) in enumerate(zip(runs, starts, strict=True)):
         ends = [attempt.ended for attempt in run.attempts] or known
         if known:
             panel.plot([(min(known) - zero) / unit, (max(ends) - zero) / unit], [place, place], color=FAINT, zorder=1)
@@ -110,10 +101,10 @@ def _time_line(part: Any, runs: Sequence[Outcome], labels: Sequence[str], size: 
     _rows(panel, labels, size)
     panel.set_xlabel(f"{name} since the first submission or start; grey: waiting", fontsize=9)
     panel.set_title("Attempts, by what ended them", loc="left", color=INK, fontsize=10)
-    patch = _matplotlib("patches").Patch
+    patch = matplotlib("patches").Patch
+    looks = {_plain(_short(cause, 24)): style for cause, style in styles.items()}
     marks = [
-        patch(facecolor=color, hatch=hatch, edgecolor="white", label=_plain(_short(cause, 24)))
-        for cause, (color, hatch) in styles.items()
+        patch(facecolor=color, hatch=hatch, edgecolor="white", label=label) for label, (color, hatch) in looks.items()
     ]
     if marks:
         part.legend(handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=8)
@@ -128,7 +119,7 @@ def _rows(panel: Any, labels: Sequence[str], size: int) -> None:  # noqa: ANN401
     panel.set_axisbelow(True)
 
 
-def _styles(runs: Sequence[Outcome]) -> dict[str, tuple[str, str]]:
+def _styles(runs: Sequence[RunOutcome]) -> dict[str, tuple[str, str]]:
     """Colour and hatch of each cause, the frequent ones first; what is left over shares one."""
     counts = Counter(attempt.cause for run in runs for attempt in run.attempts)
     others = [cause for cause, _ in counts.most_common() if cause not in FIXED]
@@ -138,7 +129,7 @@ def _styles(runs: Sequence[Outcome]) -> dict[str, tuple[str, str]]:
     return styles | dict(zip(others, OTHERS, strict=False))
 
 
-def _labels(runs: Sequence[Outcome]) -> tuple[list[str], str]:
+def _labels(runs: Sequence[RunOutcome]) -> tuple[list[str], str]:
     """A run's own values and its number in the tables; and what the values are of, where that does not fit in."""
     keys = axes(runs)
     names = [key.split(".")[-1] for key in keys]
@@ -154,15 +145,13 @@ def _labels(runs: Sequence[Outcome]) -> tuple[list[str], str]:
     return found, "" if fits else _plain(" · ".join(names))
 
 
-def _what(runs: Sequence[Outcome]) -> str:
+def _what(runs: Sequence[RunOutcome]) -> str:
     return f"mAP, percent ({_plain(measure(runs))})" if measure(runs) else "loss"
 
 
 def _unit(seconds: float) -> tuple[float, str]:
-    for unit, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds > 3 * unit:
-            return unit, name
-    return 1.0, "seconds"
+    units = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
+    return next((named for named in units if seconds > 3 * named[0]), (1.0, "seconds"))
 
 
 def _short(text: str, longest: int) -> str:
@@ -172,10 +161,3 @@ def _short(text: str, longest: int) -> str:
 def _plain(text: str) -> str:
     """Text that matplotlib shows as it is: a dollar sign would begin a formula."""
     return "".join(character if character.isprintable() else " " for character in text).replace("$", r"\$")
-
-
-def _matplotlib(module: str) -> Any:  # noqa: ANN401 - matplotlib has no types here
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ImportError as error:
-        raise MissingMatplotlibError(f"pictures need matplotlib ({error}): pip install 'matplotlib>=3.8'") from error

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
+from golang.drawing import MissingMatplotlibError
 from golang.errors import GolangError
 from golang.runfolder import files
 from golang.runfolder.files import now
-from launch.report.outcome import Outcome, axes, best_first, marginals, measure, outcomes
+from launch.report.chart import draw
+from launch.report.effects import axes, best_first, marginals, measure
+from launch.report.outcome import RunOutcome, outcomes
+from launch.sweep.folder import Sweep
 
-FOLDER = "report"
 GOODPUT = (
     "Goodput is useful over total GPU-seconds. Useful: every step that stands in metrics.jsonl counts once, with the "
     "`step_seconds` of its log line (wall time a step, waiting for data and periodic saves included) times the ranks "
@@ -32,30 +36,24 @@ def write(sweep: Path) -> list[Path]:
     runs = best_first(outcomes(sweep))
     if not runs:
         raise ReportError(f"{sweep} holds no run to report on; python -m launch status lists what there is")
-    folder = sweep / FOLDER
-    if folder.is_symlink():
-        raise ReportError(f"{folder} is a link to elsewhere, and a report stays in its sweep; delete it")
+    place = Sweep(sweep)
+    made = [place.report_text]
+    if place.report.is_symlink():
+        raise ReportError(f"{place.report} is a link to elsewhere, and a report stays in its sweep; delete it")
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        made, remark = _picture(runs, folder)
-        text = "\n".join(_lines(sweep, runs, remark))
-        files.write(folder / "report.md", text + "\n")
+        place.report.mkdir(mode=0o700, exist_ok=True)
+        try:
+            made.append(draw(runs, place.report_picture))
+            picture = "![runs, effects, time line](report.png)"
+        except MissingMatplotlibError as error:
+            picture = f"No picture: {error}"
+        files.write(place.report_text, "\n".join(_lines(sweep, runs, picture)) + "\n")
     except OSError as error:
-        raise ReportError(f"can't write to {folder}: {error.strerror}; make room, or report on a copy") from error
-    return [folder / "report.md", *made]
+        raise ReportError(f"can't write to {place.report}: {error.strerror}; make room, or report on a copy") from error
+    return made
 
 
-def _picture(runs: Sequence[Outcome], folder: Path) -> tuple[list[Path], str]:
-    """The picture, and what to say in its place."""
-    from launch.report.chart import MissingMatplotlibError, draw
-
-    try:
-        return [draw(runs, folder / "report.png")], "![runs, effects, time line](report.png)"
-    except MissingMatplotlibError as error:
-        return [], f"No picture: {error}"
-
-
-def _lines(sweep: Path, runs: Sequence[Outcome], picture: str) -> Iterator[str]:
+def _lines(sweep: Path, runs: Sequence[RunOutcome], picture: str) -> Iterator[str]:
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
     yield from (f"# {_plain(sweep.name)}", "", f"{len(runs)} runs: {_plain(states)}. Written {now()}.", "", picture, "")
     yield from ("## Runs", "", *_table_of_runs(runs), "")
@@ -65,28 +63,24 @@ def _lines(sweep: Path, runs: Sequence[Outcome], picture: str) -> Iterator[str]:
     yield from ("## Failures", "", *_failures(runs))
 
 
-def _table_of_runs(runs: Sequence[Outcome]) -> Iterator[str]:
+def _table_of_runs(runs: Sequence[RunOutcome]) -> Iterator[str]:
     name = measure(runs)
     others = sorted({key for run in runs for key in run.scores} - {name})
     keys = axes(runs)
+    rows = [
+        [number, *(run.settings.get(key, "–") for key in keys),
+         *(_figure(run.scores.get(key), 2) for key in (name, *others)), _figure(run.loss, 4),
+         f"{run.step}/{run.total}" if run.total else run.step, run.state, run.name]
+        for number, run in enumerate(runs, start=1)
+    ]  # fmt: skip
     heads = ["#", *keys, f"mAP ({name})" if name else "mAP", *others, "loss", "steps", "state", "run"]
-    yield from _table(
-        heads,
-        (
-            [
-                str(number), *(run.settings.get(key, "–") for key in keys), _figure(run.scores.get(name), 2),
-                *(_figure(run.scores.get(key), 2) for key in others), _figure(run.loss, 4),
-                f"{run.step}/{run.total}" if run.total else str(run.step), run.state, run.name,
-            ]
-            for number, run in enumerate(runs, start=1)
-        ),
-    )  # fmt: skip
+    yield from _table(heads, rows)
     if any(name not in run.scores for run in runs):
         yield from ("", "Runs without an mAP come last, by the loss of their last log line; where they have come "
                     "differently far, losses do not compare.")  # fmt: skip
 
 
-def _effects(runs: Sequence[Outcome]) -> Iterator[str]:
+def _effects(runs: Sequence[RunOutcome]) -> Iterator[str]:
     found = marginals(runs)
     if not found:
         return
@@ -98,13 +92,13 @@ def _effects(runs: Sequence[Outcome]) -> Iterator[str]:
     yield from ("## What each setting does", "", explained, "")
     rows = [
         [effect.key, level.value, _figure(level.mean, 3), f"{_figure(level.low, 3)} – {_figure(level.high, 3)}",
-         str(level.runs), "" if effect.balanced else "not balanced: no cell has all values"]
+         level.runs, "" if effect.balanced else "not balanced: no cell has all values"]
         for effect in found for level in effect.levels
     ]  # fmt: skip
     yield from (*_table(["setting", "value", f"mean {what}", "lowest – highest", "runs", ""], rows), "")
 
 
-def _goodput(runs: Sequence[Outcome]) -> Iterator[str]:
+def _goodput(runs: Sequence[RunOutcome]) -> Iterator[str]:
     useful, total = sum(run.useful for run in runs), sum(run.total_seconds for run in runs)
     yield from ("## Goodput", "")
     if not total:
@@ -115,42 +109,38 @@ def _goodput(runs: Sequence[Outcome]) -> Iterator[str]:
     yield f"**{100 * useful / total:.1f} %**: {useful:,.0f} of {total:,.0f} GPU-seconds; {again} steps were done again."
     yield from ("", GOODPUT, "")
     rows = [
-        [str(number), f"{run.useful:,.0f}", f"{run.total_seconds:,.0f}",
-         "–" if run.goodput is None else f"{100 * run.goodput:.1f} %", str(run.repeated),
-         str(len(run.attempts))]
+        [number, f"{run.useful:,.0f}", f"{run.total_seconds:,.0f}",
+         "–" if run.goodput is None else f"{100 * run.goodput:.1f} %", run.repeated, len(run.attempts)]
         for number, run in enumerate(runs, start=1)
     ]  # fmt: skip
     yield from (*_table(["#", "useful", "total", "goodput", "steps done again", "attempts"], rows), "")
 
 
-def _table_of_attempts(runs: Sequence[Outcome]) -> Iterator[str]:
+def _table_of_attempts(runs: Sequence[RunOutcome]) -> Iterator[str]:
     rows = [
-        [str(number), str(attempt.number), attempt.shown_start, f"{attempt.seconds:,.0f}", str(attempt.ranks),
-         attempt.host, str(attempt.resumed), str(attempt.reached), attempt.cause]
+        [number, attempt.number, f"{datetime.fromtimestamp(attempt.began):%Y-%m-%d %H:%M:%S}",
+         f"{attempt.seconds:,.0f}", attempt.ranks, attempt.host, attempt.resumed, attempt.reached, attempt.cause]
         for number, run in enumerate(runs, start=1) for attempt in run.attempts
     ]  # fmt: skip
     heads = ["#", "attempt", "began", "seconds", "ranks", "node", "from step", "to step", "ended by"]
     return _table(heads, rows) if rows else iter(["None has begun."])
 
 
-def _failures(runs: Sequence[Outcome]) -> Iterator[str]:
+def _failures(runs: Sequence[RunOutcome]) -> Iterator[str]:
     ends = Counter(attempt.cause for run in runs for attempt in run.attempts)
     del ends["finished"], ends["running"]
     if ends:
         ended = ", ".join(f"{cause} {count}" for cause, count in ends.most_common())
         yield from (f"Attempts that ended before the run was finished: {_plain(ended)}.", "")
-    rows = [
-        [str(number), where, cause, message]
-        for number, run in enumerate(runs, start=1) for where, cause, message in run.failures
-    ]  # fmt: skip
+    rows = [[number, *failure] for number, run in enumerate(runs, start=1) for failure in run.failures]
     yield from _table(["#", "attempt", "cause", "message"], rows) if rows else ("No attempt failed.",)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(map(_plain, heads)) + " |"
-    yield "|" + "---|" * len(heads)
-    for row in rows:
-        yield "| " + " | ".join(map(_plain, row)) + " |"
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    for row in (heads, *rows):
+        yield "| " + " | ".join(_plain(str(cell)) for cell in row) + " |"
+        if row is heads:
+            yield "|" + "---|" * len(heads)
 
 
 def _plain(text: str) -> str:

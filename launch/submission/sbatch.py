@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golang.errors import ConfigError
+from golang.runfolder.folder import RunFolder
 from launch.settings import LEAD, Cluster, seconds
 from launch.slurm import COMMENT
+from launch.sweep import snapshot
+from launch.sweep.folder import Submission
 
 _PATTERN = re.compile(r"\\|%[A-Za-z0-9%]")
 _PASSED = (
@@ -38,16 +41,17 @@ class Script:
 
     def for_run(self, run_dir: Path, submission: str) -> str:
         """A script that starts or restarts one run; its own id, so that a launcher finds the job."""
-        options = self.options(submission, self._log(run_dir / "logs", "%j.batch.log"))
+        options = self.options(submission, self._log(RunFolder(run_dir).logs, "%j.batch.log"))
         return self._text(options, f"RUN_DIR={shlex.quote(str(run_dir))}", submission)
 
-    def for_array(self, folder: Path, submission: str, size: int) -> str:
-        """A script whose element i runs the folder in line i of `folder`/runs, counted from 0."""
+    def for_array(self, submission: Submission, size: int) -> str:
+        """A script whose element i runs the folder in line i of the submission's list, counted from 0."""
         running = self.cluster.parallelism
         limit = f"%{min(running, size)}" if running else ""
-        options = self.options(submission, self._log(folder, "%A_%a.log")) | {"array": f"0-{size - 1}{limit}"}
-        listed = shlex.quote(str(folder / "runs"))
-        return self._text(options, f'RUN_DIR=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {listed})', submission)
+        log = self._log(submission.path, "%A_%a.log")
+        options = self.options(submission.id, log) | {"array": f"0-{size - 1}{limit}"}
+        listed = shlex.quote(str(submission.list_file))
+        return self._text(options, f'RUN_DIR=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {listed})', submission.id)
 
     def here(self, folder: Path, submission: str) -> str:
         """What each task of a run on this machine does: submitit's own protocol, from the snapshot."""
@@ -64,14 +68,9 @@ class Script:
     def options(self, submission: str, output: str) -> dict[str, str]:
         """Options of sbatch by their long names; "true" stands for one without a value."""
         options = {
-            "job-name": self.name,
-            "comment": COMMENT + submission,
-            "output": output,
-            "open-mode": "append",
-            "requeue": "true",
-            "signal": f"USR2@{self.lead}",
-            "ntasks-per-node": str(self.cluster.tasks),
-        }
+            "job-name": self.name, "comment": COMMENT + submission, "output": output, "open-mode": "append",
+            "requeue": "true", "signal": f"USR2@{self.lead}", "ntasks-per-node": str(self.cluster.tasks),
+        }  # fmt: skip
         for name in _PASSED:
             value = getattr(self.cluster, name)
             if value not in (None, False):
@@ -88,19 +87,21 @@ class Script:
         return f"{folder}/{pattern}"
 
     def _text(self, options: Mapping[str, str], which: str, submission: str) -> str:
-        cluster = self.cluster
-        lines = ["#!/bin/bash"]
-        lines += [f"#SBATCH {_option(name, value)}" for name, value in sorted(options.items())]
-        lines += [
+        layout = snapshot.layout(self.code)
+        lines = [
+            "#!/bin/bash",
+            *(f"#SBATCH {_option(name, value)}" for name, value in sorted(options.items())),
             "",
             which,
-            f"MAX_RETRIES={cluster.max_retries}",
+            f"MAX_RETRIES={self.cluster.max_retries}",
             f"GOLANG_SUBMISSION={shlex.quote(submission)}",
             f"export GOLANG_CWD={shlex.quote(str(self.cwd))} GOLANG_LEAD={self.lead}",
             'mkdir -p "$RUN_DIR/logs"',
-            f". {shlex.quote(str(self.code))}/launch/node/job.sh || exit 1",
+            f". {shlex.quote(str(self.code))}/{layout.batch} || exit 1",
+            *self._around(),
+            f'run_tasks {self._srun()} {self._python()} -m {layout.program} "$RUN_DIR"',
+            "",
         ]
-        lines += [*self._around(), f'run_tasks {self.srun()} {self._python()} -m launch.node.entry "$RUN_DIR"', ""]
         return "\n".join(lines)
 
     def _around(self) -> list[str]:
@@ -114,7 +115,7 @@ class Script:
     def _python(self) -> str:
         return self.cluster.python or shlex.quote(sys.executable)
 
-    def srun(self) -> str:
+    def _srun(self) -> str:
         """The command that starts the tasks, up to the program. Their output goes to the run's folder."""
         words = ["srun", "--unbuffered", "--kill-on-bad-exit=1", "--open-mode=append"]
         if self.cluster.cpus_per_task is not None:
@@ -130,8 +131,8 @@ def check_name(path: Path) -> None:
 
 
 def lead_time(cluster: Cluster, save_seconds: float | None) -> int:
-    """Seconds before the time limit at which the run should hear of it: what was asked for, else by the time a save
-    took (ranks agree, save, and ask Slurm), else a guess; at most half the limit, which Slurm counts in minutes."""
+    """Seconds of warning before the time limit: what was asked for, else by the time a save took (ranks agree, save,
+    ask Slurm), else a guess; at most half the limit, which Slurm counts in minutes."""
     wanted = cluster.lead or (LEAD if save_seconds is None else round(60 + 4 * save_seconds))
     return wanted if cluster.time is None else max(1, min(wanted, seconds(cluster.time) // 2))
 

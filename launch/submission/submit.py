@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from golang.runfolder import files
 from golang.runfolder.evaluations import result_name, unprobed
-from golang.runfolder.files import as_number, make_private, refuse_link
+from golang.runfolder.files import as_number
 from golang.runfolder.folder import RunFolder
 from launch import slurm
 from launch.errors import SlurmError, SubmitError
 from launch.settings import Cluster
-from launch.submission.executors import live_here, send_here, send_to_slurm
+from launch.submission.executors import send_here, send_to_slurm
 from launch.submission.sbatch import Script, lead_time
-from launch.sweep import ledger, snapshot
-from launch.sweep.folder import Plan, Planned, describe, freeze, frozen_code, hold, unwritable
+from launch.sweep import here, ledger, snapshot
+from launch.sweep.folder import Plan, Planned, Submission, Sweep, describe, freeze, frozen_code, hold, writing
 
 log = logging.getLogger(__name__)
 UNANSWERED = 2.0  # seconds in which sbatch, whose launcher died, may still be heard by Slurm
@@ -36,8 +37,8 @@ class Fate:
 
 
 def submit(plan: Plan) -> list[Fate]:
-    """Hands over what is not done or under way; the fate of every run. Raises SlurmError, SubmitError,
-    LaunchBusyError, LedgerError; whatever was handed over before is in the ledger."""
+    """Hands over what is not done or under way; the fate of every run. Raises SlurmError, SubmitError, LaunchBusyError,
+    LedgerError; whatever was handed over before is in the ledger."""
     local = plan.runs[0].cluster.name == "local"
     largest = len(plan.runs) if local else slurm.largest_array()
     with hold(plan.sweep) as lock:
@@ -62,31 +63,23 @@ def submit(plan: Plan) -> list[Fate]:
 def _arrays(
     runs: Sequence[Planned], scripts: dict[str, Script], fates: dict[str, Fate]
 ) -> list[tuple[Script, list[Planned]]]:
-    """Runs that can share an array. Evaluations of the elements of one array are one, element by element; others wait
-    for their run's job alone."""
+    """Runs that can share an array: alike, or evaluations of the elements of one array, in their order."""
+    jobs = {run.id: fate.job for run in runs if (fate := fates.get(run.after)) and fate.word != "finished"}
+    arrays = {id: job.partition("_")[0] for id, job in jobs.items()}
     groups: dict[tuple[str, ...], list[Planned]] = {}
     for run in runs:
-        before = fates.get(run.after)
-        job = before.job if before is not None and before.word != "finished" else ""
-        groups.setdefault((repr(scripts[run.id]), *_kind(run, job)), []).append(run)
+        kind = (result_name(run.config), arrays[run.id]) if run.id in jobs else ()
+        groups.setdefault((repr(scripts[run.id]), *kind), []).append(run)
     found = []
     for group in groups.values():
-        first = fates.get(group[0].after)
-        jobs = [fates[run.after].job for run in group] if first is not None and first.word != "finished" else []
-        array = jobs[0].partition("_")[0] if jobs else ""
-        if not jobs:
-            found.append((scripts[group[0].id], group))
-        elif len(jobs) > 1 and jobs == [f"{array}_{index}" for index in range(len(jobs))]:
-            found.append((_after(scripts[group[0].id], f"aftercorr:{array}"), group))
+        script, array = scripts[group[0].id], arrays.get(group[0].id)
+        if array is None:
+            found.append((script, group))
+        elif len(group) > 1 and [jobs[run.id] for run in group] == [f"{array}_{i}" for i in range(len(group))]:
+            found.append((_after(script, f"aftercorr:{array}"), group))
         else:
-            pairs = zip(group, jobs, strict=True)
-            found += [(_after(scripts[run.id], f"afterok:{job}"), [run]) for run, job in pairs]
+            found += [(_after(script, f"afterok:{jobs[run.id]}"), [run]) for run in group]
     return found
-
-
-def _kind(run: Planned, job: str) -> tuple[str, ...]:
-    """Runs of one kind may wait as one array: the same evaluation, of elements of the same array."""
-    return (result_name(run.config), job.partition("_")[0]) if job else ()
 
 
 def _after(script: Script, dependency: str) -> Script:
@@ -99,8 +92,7 @@ def _after(script: Script, dependency: str) -> Script:
 def script_of(plan: Plan) -> str:
     """The batch script of a plan's first run, for show; nothing is written."""
     run = plan.runs[0]
-    code = plan.sweep / "code" / "…"
-    return _script(run, code).for_run(run.folder, run_submission(run))
+    return _script(run, Sweep(plan.sweep).code / "…").for_run(run.folder, run_submission(run))
 
 
 def run_submission(run: Planned) -> str:
@@ -131,38 +123,28 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
     if damaged := ledger.damaged(plan.sweep):
         log.warning(
             "%s: passed over damaged line %s; jobs are found in the queue all the same",
-            plan.sweep / ledger.FILE,
-            ", ".join(map(str, damaged)),
-        )
+            Sweep(plan.sweep).ledger, ", ".join(map(str, damaged)),
+        )  # fmt: skip
     known = {(line["submission"], line["job"]) for line in lines if line["event"] in ("submitted", "adopted")}
     answered = {line["submission"] for line in lines if line["event"] in ("submitted", "adopted", "failed")}
     unanswered = [line for line in lines if line["event"] == "intent" and line["submission"] not in answered]
     if unanswered:
         # Its launcher was killed, and sbatch may be on its way: Slurm is to have the last word.
-        at = unanswered[-1].get("at", 0)
-        at = at if isinstance(at, (int, float)) else 0
+        at = as_number(unanswered[-1].get("at")) or 0.0
         time.sleep(max(0.0, min(UNANSWERED, at + UNANSWERED - time.time())))
     own = {run_submission(run): run.id for run in plan.runs}
     members: dict[str, list[str]] = {}
     found = {}
-    for job in live_here(plan.sweep) if local else slurm.our_jobs():
+    for job in here.jobs(plan.sweep) if local else slurm.our_jobs():
         submission = job.comment.removeprefix(slurm.COMMENT)
         if submission in own:
             found[own[submission]] = (job, submission, True)
             continue
         if submission not in members:
-            members[submission] = _members(plan.sweep / "submissions" / submission)
+            members[submission] = Submission(Sweep(plan.sweep).submissions / submission).members()
         if job.index < len(members[submission]):
             found[members[submission][job.index]] = (job, submission, (submission, job.id) in known)
     return found
-
-
-def _members(folder: Path) -> list[str]:
-    """The ids of the runs of a submission, in the order of its array; none for one of another sweep."""
-    try:
-        return [line.rpartition("-")[2] for line in (folder / "runs").read_text().splitlines()]
-    except OSError:
-        return []
 
 
 def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
@@ -174,8 +156,8 @@ def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:
         kept = snapshot.kept(plan.sweep, had)
         if kept is None:
             raise SubmitError(
-                f"{had!r}, the code of {run.folder.name} in {plan.sweep / 'code'}, is gone; leave out code=frozen to "
-                "use today's"
+                f"{had!r}, the code of {run.folder.name} in {Sweep(plan.sweep).code}, is gone; leave out code=frozen "
+                "to use today's"
             )
         return kept, f"with its code of before ({had})"
     return current, f"with today's code ({current.name}, was {had}; code=frozen keeps the old)"
@@ -190,57 +172,46 @@ def _script(run: Planned, code: Path) -> Script:
 
 def _write(script: Script, run: Planned) -> None:
     freeze(run, script.code)
-    try:
+    with writing(run.folder):
         text = script.for_run(run.folder, run_submission(run))
         files.write(RunFolder(run.folder).script, text, durable=False)
-    except OSError as error:
-        raise unwritable(run.folder, error) from error
 
 
 def _hand_over(
     plan: Plan, script: Script, runs: Sequence[Planned], local: bool, lock: int
-) -> Iterator[tuple[Planned, str]]:
+) -> list[tuple[Planned, str]]:
     """One array. The intent is written first; the job's comment carries the submission's id."""
-    submission = uuid.uuid4().hex[:12]
-    folder = plan.sweep / "submissions" / submission
+    submission = Submission(Sweep(plan.sweep).submissions / uuid.uuid4().hex[:12])
+    folders = [run.folder for run in runs]
+    with writing(submission.path):
+        submission.make(folders)
+    ledger.append_all(plan.sweep, [_line("intent", run, submission.id, "", at=time.time()) for run in runs])
+    send = send_here if local else send_to_slurm
     try:
-        refuse_link(folder.parent)
-        make_private(folder)
-        (folder / "runs").write_text("".join(f"{run.folder}\n" for run in runs))
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    ledger.append_all(plan.sweep, [_line("intent", run, submission, "", at=time.time()) for run in runs])
-    send: Callable[..., list[str]] = send_here if local else send_to_slurm
-    try:
-        jobs = send(script, folder, submission, [run.folder for run in runs], lock)
+        jobs = send(script, submission, folders, lock)
     except SlurmError as error:
         said = str(error)
-        ledger.append_all(plan.sweep, [_line("failed", run, submission, "", reason=said) for run in runs])
+        ledger.append_all(plan.sweep, [_line("failed", run, submission.id, "", reason=said) for run in runs])
         raise SlurmError(
             f"{said}{_advice(said, script.cluster)}. {len(runs)} of the sweep's runs are frozen in {plan.sweep} and "
             "not submitted; type the same command again once that is mended"
         ) from None
-    ledger.append_all(
-        plan.sweep,
-        [_line("submitted", run, submission, job, code=script.code.name) for run, job in zip(runs, jobs, strict=True)],
-    )
-    yield from zip(runs, jobs, strict=True)
+    sent, code = list(zip(runs, jobs, strict=True)), script.code.name
+    ledger.append_all(plan.sweep, [_line("submitted", run, submission.id, job, code=code) for run, job in sent])
+    return sent
 
 
 def _advice(said: str, cluster: Cluster) -> str:
-    lowered = said.lower()
-    if "partition" in lowered:
-        return f"; cluster.partition={cluster.partition}: `sinfo --summarize` lists the partitions"
-    if "dependency" in lowered:
-        return f"; cluster.dependency={cluster.dependency}: it must name a job that Slurm still knows"
-    if any(word in lowered for word in ("qos", "account", "limit", "quota")):
-        return "; `sacctmgr show assoc user=$USER` shows the limits, cluster.account and cluster.qos choose others"
-    if "node configuration" in lowered or "gres" in lowered:
-        return "; no node has that much: `sinfo -o '%P %D %c %m %G'` shows what there is"
-    return ""
+    remedies = {
+        "partition": f"cluster.partition={cluster.partition}: `sinfo --summarize` lists the partitions",
+        "dependency": f"cluster.dependency={cluster.dependency}: it must name a job that Slurm still knows",
+        "qos|account|limit|quota": "`sacctmgr show assoc user=$USER` shows the limits, cluster.account and cluster.qos "
+        "choose others",
+        "node configuration|gres": "no node has that much: `sinfo -o '%P %D %c %m %G'` shows what there is",
+    }
+    return next((f"; {what}" for words, what in remedies.items() if re.search(words, said, re.IGNORECASE)), "")
 
 
 def _line(event: str, run: Planned, submission: str, job: str, **facts: object) -> dict[str, object]:
-    return {
-        "event": event, "run": run.id, "folder": run.folder.name, "submission": submission, "job": job, **facts
-    }  # fmt: skip
+    own = {"event": event, "run": run.id, "folder": run.folder.name}
+    return own | {"submission": submission, "job": job, **facts}

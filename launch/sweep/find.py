@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from golang.errors import GolangError
+from golang.runfolder.folder import RunFolder
 from launch.sweep import ledger
+from launch.sweep.folder import Sweep
 
 
 class NotFoundError(GolangError):
@@ -33,9 +35,14 @@ class Run:
 
 
 def runs_in(sweep: Path) -> list[Run]:
-    """A sweep's runs by name, with the job each was last given."""
+    """A sweep's runs by name."""
+    folders = sorted((path.parent for path in sweep.glob(str(RunFolder("*").config_file))), key=_by_numbers)
+    return runs_of(sweep, folders)
+
+
+def runs_of(sweep: Path, folders: Sequence[Path]) -> list[Run]:
+    """The runs that live in folders of a sweep, with the job that each was last given."""
     jobs = {line["folder"]: line["job"] for line in ledger.read(sweep) if line["job"] and line["folder"]}
-    folders = sorted((path.parent for path in sweep.glob("*/config.yaml")), key=_by_numbers)
     return [Run(folder, jobs.get(folder.name, "")) for folder in folders]
 
 
@@ -46,25 +53,20 @@ def _by_numbers(folder: Path) -> list[str | float]:
 
 
 def find(target: str | None, runs_dir: Path) -> list[Run]:
-    """The runs that `target` names; None means all below `runs_dir`.
-
-    Raises NotFoundError with what there is, if it names nothing.
-    """
+    """The runs that `target` names; None means all below `runs_dir`. Raises NotFoundError if it names nothing."""
     if target is not None:
         path = Path(target)
-        if (path / "config.yaml").is_file():
-            folder = path.resolve()
-            return [next((run for run in runs_in(folder.parent) if run.path == folder), Run(folder))]
+        if RunFolder(path).config_file.is_file():
+            return runs_of(path.resolve().parent, [path.resolve()])
         if path.is_dir() and (found := runs_in(path.resolve())):
             return found
-    everything = [run for sweep in _sweeps(runs_dir) for run in runs_in(sweep)]
-    if target is None:
-        if not everything:
-            raise NotFoundError(f"there are no runs below {runs_dir}/; start one with python run.py, or name a folder")
-        return everything
-    for matching in _meanings(target, everything):
-        if matching:
-            return matching
+    sweeps = sorted(path.resolve() for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
+    everything = [run for sweep in sweeps for run in runs_in(sweep)]
+    if target is None and not everything:
+        raise NotFoundError(f"there are no runs below {runs_dir}/; start one with python run.py, or name a folder")
+    matching = everything if target is None else next(filter(None, _meanings(target, everything)), [])
+    if matching:
+        return matching
     known = ", ".join(sorted({run.sweep.name for run in everything})) or "none"
     raise NotFoundError(
         f"{target!r} is no path, sweep, run, id or job here; sweeps below {runs_dir}/ are: {known}. "
@@ -83,12 +85,9 @@ def find_one(target: str, runs_dir: Path) -> Run:
 
 
 def find_sweep(target: str | None, runs_dir: Path) -> Path:
-    """The one sweep that `target` names: its folder or name, or a run of it; None means the only one there is.
-
-    Raises NotFoundError if there is none, or naming them if there are several.
-    """
+    """The one sweep that `target` names, or a run of it; None means the only one. Raises NotFoundError."""
     for path in () if target is None else (Path(target), runs_dir / target):
-        if path.is_dir() and ((path / ledger.FILE).is_file() or (path / "sweep.yaml").is_file()):
+        if path.is_dir() and (Sweep(path).ledger.is_file() or Sweep(path).description.is_file()):
             return path.resolve()
     sweeps = sorted({run.sweep for run in find(target, runs_dir)})
     if len(sweeps) > 1:
@@ -96,17 +95,10 @@ def find_sweep(target: str | None, runs_dir: Path) -> Path:
     return sweeps[0]
 
 
-def _meanings(target: str, runs: Iterable[Run]) -> Iterable[list[Run]]:
-    everything = list(runs)
-    yield [run for run in everything if run.sweep.name == target]
-    yield [run for run in everything if target in (run.path.name, run.job)]
-    yield [run for run in everything if run.job.split("_")[0] == target]
+def _meanings(target: str, runs: Sequence[Run]) -> Iterator[list[Run]]:
+    yield [run for run in runs if run.sweep.name == target]
+    yield [run for run in runs if target in (run.path.name, run.job)]
+    yield [run for run in runs if run.job.split("_")[0] == target]
     if re.fullmatch(r"[0-9a-f]{2,8}", target):
-        yield [run for run in everything if run.identity.startswith(target)]
-    yield [run for run in everything if run.path.name.startswith(target)]
-
-
-def _sweeps(runs_dir: Path) -> list[Path]:
-    if not runs_dir.is_dir():
-        return []
-    return sorted(path.resolve() for path in runs_dir.iterdir() if path.is_dir())
+        yield [run for run in runs if run.identity.startswith(target)]
+    yield [run for run in runs if run.path.name.startswith(target)]

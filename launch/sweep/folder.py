@@ -10,23 +10,62 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golang.config import Config
-from golang.errors import ConfigError, GolangError
+from golang.errors import ConfigError
 from golang.runfolder import files, lock
-from golang.runfolder.files import (
-    make_private,
-    now,
-    read_json,
-    refuse_link,
-    yaml_text,
-)
+from golang.runfolder.files import make_private, now, read_json, read_plain, refuse_link, yaml_text
 from golang.runfolder.folder import RunFolder
 from golang.tracking.ticket import Ticket
 from launch.errors import LaunchBusyError, SubmitError
 from launch.settings import Cluster
 
 PATIENCE = 2.0  # seconds for a launcher that is about to end
-FILE = "sweep.yaml"
 _FOLDER = re.compile(r".+-([0-9a-f]{8})")
+
+
+class Sweep:
+    """Paths in a sweep's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.description = path / "sweep.yaml"  # what was typed last
+        self.ledger = path / "ledger.jsonl"
+        self.lock = path / "lock"  # held by the launcher that submits
+        self.code = path / "code"  # holds snapshots
+        self.submissions = path / "submissions"
+        self.report = path / "report"
+        self.report_text = self.report / "report.md"
+        self.report_picture = self.report / "report.png"
+
+    def turn_file(self, number: int) -> Path:
+        """Held by a run that trains on this machine while it is its turn."""
+        return self.path / f".turn{number}.lock"
+
+
+class Submission:
+    """Runs that go out together, and what submitit keeps of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self.list_file = path / "runs"  # their folders, a line each, in the order of the array
+        self.script = path / "job.sbatch"
+        self.task_script = path / "job.sh"  # of a run on this machine
+
+    def make(self, runs: Sequence[Path]) -> None:
+        """Raises OSError, and ConfigError for a link."""
+        refuse_link(self.path.parent)
+        make_private(self.path)
+        self.list_file.write_text("".join(f"{run}\n" for run in runs))
+
+    def members(self) -> list[str]:
+        """The ids of the runs, in their order; none for a submission of another sweep."""
+        with contextlib.suppress(OSError):
+            return [line.rpartition("-")[2] for line in read_plain(self.list_file).splitlines()]
+        return []
+
+    def of_run(self, number: int) -> Submission:
+        """Of one of its runs alone, as runs of this machine have it."""
+        return Submission(self.path / str(number))
 
 
 @dataclass(frozen=True)
@@ -69,22 +108,18 @@ def folders(sweep: Path) -> dict[str, Path]:
 
 
 def describe(plan: Plan) -> None:
-    """Writes to sweep.yaml what was typed, for which runs, and the folder's inode, which a copy of the sweep does not
-    have. Raises SubmitError."""
-    values = {
-        "command": list(plan.command), "cwd": str(Path.cwd()), "typed": now(), "runs": [run.id for run in plan.runs],
-    }  # fmt: skip
-    try:
-        files.write(plan.sweep / FILE, yaml_text(values | {"folder": plan.sweep.stat().st_ino}))
-    except OSError as error:
-        raise unwritable(plan.sweep, error) from error
+    """Writes to sweep.yaml what was typed, and for which runs. Raises SubmitError."""
+    values: dict[str, object] = {"command": list(plan.command), "cwd": str(Path.cwd()), "typed": now()}
+    with writing(plan.sweep):
+        inode = plan.sweep.stat().st_ino  # which a copy of the sweep does not have
+        values |= {"runs": [run.id for run in plan.runs], "folder": inode}
+        files.write(Sweep(plan.sweep).description, yaml_text(values))
 
 
 def freeze(run: Planned, code: Path) -> None:
-    """Makes the run's folder: config.yaml, overrides.yaml. Raises ConfigError if another run lives there, SubmitError
-    if it can't be written."""
+    """Makes the run's folder. Raises ConfigError if another run lives there, SubmitError if it can't be written."""
     values = {"overrides": list(run.overrides), "code": code.name, "frozen": now()}
-    try:
+    with writing(run.folder):
         # Without waiting for the disk: a thousand runs are made at once, and of a file that a power cut takes the
         # trainer says that it is damaged.
         refuse_link(run.folder)
@@ -95,13 +130,11 @@ def freeze(run: Planned, code: Path) -> None:
         if run.config.tracking.name != "none":
             Ticket.of(folder, durable=False)
         files.write(folder.overrides_file, yaml_text(values), durable=False)
-    except OSError as error:
-        raise unwritable(run.folder, error) from error
 
 
 def frozen_code(folder: Path) -> str:
     """The name of the snapshot that the run was last submitted with; "" if there is none."""
-    return str((read_json(RunFolder(folder).overrides_file)).get("code", ""))
+    return str(read_json(RunFolder(folder).overrides_file).get("code", ""))
 
 
 @contextlib.contextmanager
@@ -109,34 +142,34 @@ def hold(sweep: Path) -> Iterator[int]:
     """Owns the sweep's submissions while entered; the lock's descriptor. Raises LaunchBusyError, SubmitError."""
     with contextlib.ExitStack() as held:
         try:
-            refuse_link(sweep)
-            make_private(sweep)
-            descriptor = held.enter_context(lock.hold(sweep / "lock", PATIENCE))
+            with writing(sweep):
+                refuse_link(sweep)
+                make_private(sweep)
+                descriptor = held.enter_context(lock.hold(Sweep(sweep).lock, PATIENCE))
         except lock.HeldError as error:
             raise LaunchBusyError(
                 f"another launcher is at work in {sweep}: {error}; wait until it is done, then type the same command "
                 "again"
             ) from None
-        except OSError as error:
-            raise unwritable(sweep, error) from error
         yield descriptor
 
 
 def differing(runs: Sequence[Planned]) -> tuple[list[str], list[dict[str, str]]]:
     """The overrides that all runs share, and for each run those that it does not share, by key."""
-    split = [dict(_pair(override) for override in run.overrides) for run in runs]
+    pairs = [[word.lstrip("+").partition("=") for word in run.overrides] for run in runs]
+    split = [{key: value for key, _, value in words} for words in pairs]
     shared = {key for key in split[0] if all(cells.get(key) == split[0][key] for cells in split)} if split else set()
     common = [f"{key}={value}" for key, value in split[0].items() if key in shared] if split else []
     return common, [{key: value for key, value in cells.items() if key not in shared} for cells in split]
 
 
-def _pair(override: str) -> tuple[str, str]:
-    key, _, value = override.lstrip("+").partition("=")
-    return key, value
-
-
-def unwritable(path: Path, error: OSError) -> GolangError:
-    return SubmitError(
-        f"can't write to {path}: {error.strerror}; nothing was submitted for it. Make room, or choose another folder "
-        "with runs_dir=PATH, then type the same command again"
-    )
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises SubmitError where `path` can't be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise SubmitError(
+            f"can't write to {path}: {error.strerror}; nothing was submitted for it. Make room, or choose another "
+            "folder with runs_dir=PATH, then type the same command again"
+        ) from error

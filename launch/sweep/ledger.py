@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from golang.errors import GolangError
 from golang.runfolder.files import read_plain
+from launch.sweep.folder import Sweep
 
 Event = Literal[
     "intent",  # about to be handed to Slurm under that submission
@@ -28,7 +29,6 @@ Event = Literal[
     "cancelled",
     "note",
 ]
-FILE = "ledger.jsonl"
 _ALWAYS = ("run", "folder", "submission", "job")
 
 
@@ -42,24 +42,20 @@ def append(sweep: Path, event: Event, **facts: object) -> None:
 
 
 def append_all(sweep: Path, lines: Iterable[Mapping[str, object]]) -> None:
-    """Adds several lines, each with its `event`, in one write, so that lines of two writers never mix.
-
-    Raises LedgerError if they can't be written.
-    """
+    """Adds several lines, each with its `event`, in one write: those of two writers never mix. Raises LedgerError."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     text = "".join(
         json.dumps({"time": stamp, "event": line["event"], **dict.fromkeys(_ALWAYS, ""), **line}, default=str) + "\n"
         for line in lines
     )
-    path = sweep / FILE
+    path = Sweep(sweep).ledger
     try:
-        ledger = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            if _ends_in_a_broken_line(ledger):
-                text = "\n" + text  # of a writer that was killed: it must not swallow ours
-            os.write(ledger, text.encode())
-        finally:
-            os.close(ledger)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                text = "\n" + text  # after a line of a writer that was killed: it must not swallow ours
+            file.write(text.encode())
     except OSError as error:
         raise LedgerError(
             f"can't write to {path}: {error.strerror}; make room or choose another folder with runs_dir=PATH"
@@ -78,7 +74,7 @@ def damaged(sweep: Path) -> list[int]:
 
 def _lines(sweep: Path) -> list[tuple[dict[str, Any] | None, str]]:
     try:
-        text = read_plain(sweep / FILE, errors="replace")
+        text = read_plain(Sweep(sweep).ledger, errors="replace")
     except OSError:
         return []
     return [(_parse(line), line) for line in text.split("\n")]
@@ -93,8 +89,3 @@ def _parse(text: str) -> dict[str, Any] | None:
         return None
     whole = {"time": "", **dict.fromkeys(_ALWAYS, ""), **line}
     return whole if all(isinstance(whole[key], str) for key in ("time", *_ALWAYS)) else None
-
-
-def _ends_in_a_broken_line(ledger: int) -> bool:
-    size = os.fstat(ledger).st_size
-    return size > 0 and os.pread(ledger, 1, size - 1) != b"\n"

@@ -12,39 +12,45 @@ import subprocess
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from golang.runfolder.files import make_private, refuse_link
 from golang.sources import ROOT
 from launch.errors import SubmitError
+from launch.sweep.folder import Sweep
 
 log = logging.getLogger(__name__)
 
 _PARTS = ("golang", "launch")  # what a task imports
 _KINDS = ("*.py", "*.yaml", "*.yml", "*.sh", "*.json", "*.txt", "*.toml", "*.ttf")
-_SECRETS = (
-    "*.pem",
-    "*/.*",  # hidden files and folders
-    "*.env*",
-    "*key*",
-    "*secret*",
-    "*credential*",
-    "*token*",
-    "*passw*",
-    "*service*account*",
-    "*kubeconfig*",
-    "id_[der]*",
-    "*wandb/*",
-)
+_SECRETS = (  # hidden files and folders among them
+    "*.pem", "*/.*", "*.env*", "*key*", "*secret*", "*credential*", "*token*", "*passw*", "*service*account*",
+    "*kubeconfig*", "id_[der]*", "*wandb/*",
+)  # fmt: skip
 _LARGEST = 4 * 2**20  # bytes of a file that is still code
 
 
-def take(sweep: Path, root: Path = ROOT) -> Path:
-    """The folder `sweep/code/<sha>` that holds the code at `root`; written unless it is there.
+class Layout(NamedTuple):
+    """Where a snapshot has what its jobs call."""
 
-    Raises SubmitError if it can't be written.
-    """
+    batch: str  # what the batch script sources
+    program: str  # what each task runs
+    call: str  # what submitit's pickles name
+
+
+_LAYOUT = Layout("launch/node/job.sh", "launch.node.entry", "launch.node.entry:Task")
+_EARLIER = Layout("launch/job.sh", "launch.entry", "launch.entry:Run")
+
+
+def layout(code: Path) -> Layout:
+    """Of a snapshot, which may be of before the modules lay where they do now."""
+    return _EARLIER if (code / _EARLIER.batch).is_file() else _LAYOUT
+
+
+def take(sweep: Path, root: Path = ROOT) -> Path:
+    """The snapshot of the code at `root`, written unless it is there. Raises SubmitError if it can't be."""
     files = [(name, (root / name).read_bytes()) for name in code_files(root)]
-    folder = sweep / "code" / _digest(files)
+    folder = Sweep(sweep).code / _digest(files)
     if kept(sweep, folder.name) is not None:
         return folder
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
@@ -53,27 +59,21 @@ def take(sweep: Path, root: Path = ROOT) -> Path:
             target = temporary / name
             make_private(target.parent)
             target.write_bytes(data)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-            shutil.rmtree(temporary, ignore_errors=True)  # another launcher was faster
+        temporary.rename(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise SubmitError(
-            f"can't keep a copy of the code in {folder.parent}: {error.strerror}; make room or choose another folder "
-            "with runs_dir=PATH"
-        ) from error
+        if not folder.is_dir():  # else another launcher was faster
+            raise SubmitError(
+                f"can't keep a copy of the code in {folder.parent}: {error.strerror}; make room or choose another "
+                "folder with runs_dir=PATH"
+            ) from error
     return folder
 
 
 def kept(sweep: Path, name: str) -> Path | None:
-    """The snapshot of that name, None if there is none. Bytecode in it goes: Python would believe it unread.
-
-    Raises SubmitError for a folder that does not hold the code that its name says.
-    """
-    folder = sweep / "code" / name
+    """The snapshot of that name, None if there is none. Bytecode in it goes: Python would believe it unread. Raises
+    SubmitError for a folder that does not hold the code that its name says."""
+    folder = Sweep(sweep).code / name
     refuse_link(folder.parent)
     if not re.fullmatch(r"[0-9a-f]{12}", name) or not os.path.lexists(folder):
         return None

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from golang.config import Toy
 from golang.data.toy.write import write
-from launch.monitor.status import controller
 from launch.sweep import ledger
 from launch.sweep.find import runs_in
+from launch.sweep.here import controller
 from tests.cli.command import command, run
 
 

@@ -16,19 +16,20 @@ import yaml
 
 from golang.config import Config
 from golang.config.identity import run_id
-from golang.engine import saver as checkpoint
 from golang.errors import CheckpointError, ConfigError
 from golang.evaluation import features
 from golang.method.model import build_model
+from golang.processes.train import train
+from golang.runfolder.checkpoints import find
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import MetricsLog, read_metrics
 from golang.weights import layouts as weights
 from golang.weights.__main__ import main as convert
+from golang.weights.sealed import read
 from launch.__main__ import main
-from launch.monitor.status import stop_here
 from launch.node import entry
 from launch.submission import submit
-from launch.sweep import ledger
+from launch.sweep import here, ledger
 from launch.sweep.find import find_one
 from tests.resume.harness import settings
 from tests.security.common import ROOT, plan, programs
@@ -81,12 +82,14 @@ def test_a_planted_pickle_is_not_run(tmp_path: Path, where: str, capsys: pytest.
 def test_a_run_does_not_continue_from_a_planted_pickle(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", settings(tmp_path / "toy"))
     run.start_attempt(1, {}, None)
-    sealed({"model": Evil()}, run.checkpoints / "step_00000010.a00.pt")
-    with pytest.raises(CheckpointError, match="not loaded for safety"):  # its seal holds
-        checkpoint.read(run.checkpoints / "step_00000010.a00.pt")
-    assert checkpoint.latest(run) is None
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
-        weights.find(run.path)
+    planted = run.checkpoints / "step_00000010.a00.pt"
+    sealed({"model": Evil()}, planted)
+    assert find(run.path) == planted, "its seal holds"
+    with pytest.raises(CheckpointError, match="not loaded for safety"):
+        read(planted)
+    with pytest.raises(CheckpointError, match="not loaded for safety"):
+        train(run.config(), run.path, show_progress=False)
+    assert not run.metrics_file.exists() or not run.metrics_file.read_text()
 
 
 def test_kept_features_are_no_pickles(tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_yaml_tags_are_no_settings(tmp_path: Path, text: str) -> None:
 def test_a_hostile_ledger_line(tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     programs(tmp_path / "bin", monkeypatch)
     run = RunFolder.create(tmp_path / "runs/s/x-0bcdef01", Config())
-    (run.path.parent / ledger.FILE).write_text(line + "\n")
+    (run.path.parent / "ledger.jsonl").write_text(line + "\n")
     assert main(["status"]) == main(["report", "s"]) == main(["cancel", "s", "--yes"]) == 0
     config = Config(seed=3)
     submit.submit(plan(tmp_path / "runs/s", [config]))
@@ -184,7 +187,7 @@ def test_a_hostile_status(tmp_path: Path) -> None:
         with run.hold():
             for pid in (bystander.pid, -1, 0, "1", None, 2**40):
                 attempt.write_status("running", 1, 2, host=socket.gethostname(), pid=pid)
-                assert not stop_here(find_one("0bcdef01", Path("runs")))
+                assert not here.stop(find_one("0bcdef01", Path("runs")))
             assert bystander.poll() is None
             attempt.write_status("running", "$(x)", [], loss={}, host=1, pid={})  # type: ignore[arg-type]
             assert main(["status"]) == 0

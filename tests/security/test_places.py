@@ -118,7 +118,7 @@ def test_planted_code_is_not_submitted(tmp_path: Path) -> None:
     assert snapshot.take(sweep) == taken
     cache = taken / "launch/__pycache__"
     cache.mkdir()
-    (cache / "entry.cpython-311.pyc").write_text("planted")
+    (cache / "slurm.cpython-311.pyc").write_text("planted")
     assert snapshot.take(sweep) == taken and not cache.exists(), "Python would run it unread"
     (taken / "launch/extra.py").write_text("import os; os.system('touch canary')")
     with pytest.raises(GolangError, match="does not hold the code that it is named after"):

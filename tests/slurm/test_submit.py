@@ -115,20 +115,17 @@ def test_values_are_quoted_for_sbatch(typist: Typist, quoted: str) -> None:
 STEPS = {
     "before the snapshot": "launch.sweep.snapshot.take",
     "while freezing": "launch.submission.submit.freeze",
-    "before the intent": "launch.submit.ledger.append_all#intent",
+    "before the intent": "launch.submission.submit.ledger.append_all#intent",
     "after the intent": "launch.submission.executors.slurm.run#sbatch",
-    "after sbatch": "launch.submit.ledger.append_all#submitted",
+    "after sbatch": "launch.submission.submit.ledger.append_all#submitted",
     "after all": "launch.planning.show.fates",
 }
 KILLER = """
-import importlib, os, signal, sys
+import os, pkgutil, runpy, signal, sys
 sys.path.insert(0, {root!r})
 target, _, word = {target!r}.partition("#")
 module, _, name = target.rpartition(".")
-parts = module.split(".")
-holder = importlib.import_module(".".join(parts[:2]))
-for part in parts[2:]:
-    holder = getattr(holder, part)
+holder = pkgutil.resolve_name(module)
 real, calls = getattr(holder, name), []
 def deadly(*arguments, **more):
     if word in ("intent", "submitted"):
@@ -143,8 +140,7 @@ def deadly(*arguments, **more):
     return real(*arguments, **more)
 setattr(holder, name, deadly)
 sys.argv = {argv!r}
-from launch.plan import main
-main()
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -171,10 +167,10 @@ def test_a_launcher_killed_anywhere_loses_and_doubles_nothing(typist: Typist, st
 def test_two_launchers_at_once(typist: Typist) -> None:
     grid = ["optim.epochs=1,2,3", HOLD, "sweep=two"]
     slow = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from launch import submit\nreal = submit.freeze\n"
+        f"import runpy, sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from launch.submission import submit\nreal = submit.freeze\n"
         "submit.freeze = lambda *a: (time.sleep(2), real(*a))\n"
-        f"sys.argv = {typist.command(*grid)[1:]!r}\nfrom launch.planning.plan import main\nmain()"
+        f"sys.argv = {typist.command(*grid)[1:]!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
     )
     with subprocess.Popen([sys.executable, "-c", slow], **typist.options()) as first:
         lock = typist.folder / "runs/two/lock"
@@ -228,7 +224,7 @@ def test_a_broken_working_tree_changes_nothing_for_a_queued_run(typist: Typist) 
     done = other.type(HOLD, *small, "sweep=broken")
     assert done.returncode == 0, said(done)
     (broken,) = typist.runs("broken")
-    for file in [*tree.glob("golang/**/*.py"), *tree.glob("launch/*.py")]:
+    for file in [*tree.glob("golang/**/*.py"), *tree.glob("launch/**/*.py")]:
         file.write_text("raise RuntimeError('this tree is broken')\n")
     typist.cluster.run("scontrol", "release", broken.job)
     (whole,) = typist.submit(*small, sweep="whole")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,18 @@ def test_no_file_is_long_and_no_folder_full() -> None:
 def test_a_package_is_opened_by_its_docstring() -> None:
     empty = [str(folder) for folder in FOLDERS if not (folder / "__init__.py").read_text().startswith('"""')]
     assert empty == []
+
+
+def test_the_page_names_what_is_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    walks = page.partition("## Five walks")[2]
+    names = set(re.findall(r"`([\w/]+\.(?:py|sh|md)|(?:golang|launch|tests|configs)/[\w/]+/)`", walks))
+    there = [f"/{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in ROOT.rglob("*") if ".venv" not in path.parts]
+    assert len(names) > 40
+    assert {name for name in names if not any(path.endswith(f"/{name}") for path in there)} == set()
+    tree = {line.split()[0] for line in page.partition("## Who")[0].splitlines() if line.startswith("      ")}
+    folders = {f"{path.name}/" for path in FOLDERS if path not in PACKAGES}
+    assert {name for name in tree if name.endswith("/")} | {"__pycache__/"} >= folders
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def test_tasks_that_leave_while_the_batch_script_is_busy_with_a_signal_keep_thei
 def test_a_half_line_in_the_ledger_does_not_swallow_the_batch_scripts(tmp_path: Path) -> None:
     """A disk that was full cut the line before."""
     (tmp_path / "sweep").mkdir()
-    file = tmp_path / "sweep" / ledger.FILE
+    file = tmp_path / "sweep" / "ledger.jsonl"
     file.write_text('{"event": "note"}\n{"event": "half')
     run = dying(tmp_path, "srun: error: n2: task 1: Killed")
     assert [line["event"] for line in ledger.read(run.parent)] == ["note", "requeued"]

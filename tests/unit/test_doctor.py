@@ -10,10 +10,11 @@ import pytest
 from golang.config import Config
 from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
-from launch.doctor.examine import Patient, _seconds, sbatch_options
+from launch.doctor.examine import Patient, sbatch_options
 from launch.doctor.finding import Finding, show
 from launch.doctor.storage import file_system, look
 from launch.settings import Cluster
+from launch.slurm import duration
 from launch.submission.sbatch import Script
 from launch.sweep.find import find
 
@@ -69,7 +70,7 @@ def test_what_runs_tell(tmp_path: Path) -> None:
     [("30 sec", 30), ("90", 90), ("00:01:30", 90), ("1-00:00:01", 86401), ("UNLIMITED", 0), ("", 0)],
 )
 def test_slurms_durations(text: str, seconds: float) -> None:
-    assert _seconds(text) == seconds
+    assert duration(text) == seconds
 
 
 def test_how_findings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

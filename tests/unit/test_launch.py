@@ -16,13 +16,15 @@ import pytest
 from golang.errors import ConfigError
 from golang.runfolder.folder import RunFolder
 from golang.world import World, ephemeral_range, free_port, tasks_of_nodes
-from launch.node.entry import Run
+from launch.node.entry import Task
 from launch.node.rendezvous import meet
 from launch.node.requeue import Verdict, decide, job_id
 from launch.settings import Cluster, Launch, seconds
 from launch.slurm import environment
+from launch.submission.executors import Call
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import ledger, snapshot
+from launch.sweep.folder import Submission
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("job.sbatch")
@@ -99,7 +101,7 @@ def test_the_golden_batch_script() -> None:
 
 def test_an_arrays_script_differs_in_where_its_run_is() -> None:
     single = script().for_run(Path("/runs/grid/x-a6cec0e8"), "s").splitlines()
-    array = script().for_array(Path("/runs/grid/submissions/s"), "s", 5).splitlines()
+    array = script().for_array(Submission(Path("/runs/grid/submissions/s")), 5).splitlines()
     differing = [line for line in array if line not in single]
     assert differing == [
         "#SBATCH --array=0-4%5",
@@ -109,7 +111,7 @@ def test_an_arrays_script_differs_in_where_its_run_is() -> None:
     assert "%" not in next(
         line
         for line in Script(replace(script().cluster, parallelism=None), *list(vars(script()).values())[1:])
-        .for_array(Path("/s"), "s", 5)
+        .for_array(Submission(Path("/s")), 5)
         .splitlines()
         if "--array" in line
     )
@@ -228,9 +230,9 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
 
 
 def test_the_pickle_holds_a_path_and_nothing_else() -> None:
-    data = pickle.dumps(Run("/runs/x-a6cec0e8"))
-    assert len(data) < 200 and b"launch.node.entry" in data
-    assert Run("/a").checkpoint().function == Run("/a")
+    data = pickle.dumps(Call(snapshot.layout(Path("/code")).call, "/runs/x-a6cec0e8"))
+    assert len(data) < 200 and b"launch.node.entry" in data and pickle.loads(data) == Task("/runs/x-a6cec0e8")
+    assert Task("/a").checkpoint().function == Task("/a")
 
 
 def test_a_snapshot_has_code_and_no_secrets(tmp_path: Path) -> None:
@@ -281,7 +283,7 @@ def test_a_module_that_jobs_go_without_is_named(tmp_path: Path, caplog: pytest.L
 
 def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
     ledger.append(tmp_path, "intent", run="a6cec0e8", submission="s")
-    with (tmp_path / ledger.FILE).open("a") as file:
+    with (tmp_path / "ledger.jsonl").open("a") as file:
         file.write('{"event": "submi')
     ledger.append(tmp_path, "submitted", run="a6cec0e8", job="7")
     assert [line["event"] for line in ledger.read(tmp_path)] == ["intent", "submitted"]

@@ -20,7 +20,8 @@ from golang.runfolder.files import yaml_text
 from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
 from launch.report import page as report
-from launch.report.outcome import Outcome, axes, best_first, marginals, outcomes
+from launch.report.effects import axes, best_first, marginals
+from launch.report.outcome import RunOutcome, outcomes
 from launch.report.page import ReportError
 from launch.sweep import ledger
 
@@ -78,7 +79,7 @@ def sweep(tmp_path: Path) -> Path:
     return sweep
 
 
-def names(runs: list[Outcome]) -> list[tuple[str, str]]:
+def names(runs: list[RunOutcome]) -> list[tuple[str, str]]:
     return [(run.settings["optim.epochs"], run.settings["seed"]) for run in runs]
 
 

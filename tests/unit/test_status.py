@@ -15,8 +15,8 @@ from golang.config import Config
 from golang.runfolder.folder import RunFolder
 from launch.__main__ import main
 from launch.monitor.logs import follow
-from launch.monitor.status import differing
-from launch.queue import Answer, ask
+from launch.monitor.table import differing
+from launch.slurm import ask
 from launch.sweep import ledger
 from launch.sweep.find import NotFoundError, find, find_one
 
@@ -170,8 +170,8 @@ def test_jobs_of_this_machine_are_not_slurms(tmp_path: Path, monkeypatch: pytest
     squeue.write_text("#!/bin/sh\necho no cluster >&2; exit 1\n")
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert ask({"local:12"}) == Answer({})
-    assert "no cluster" in ask({"local:12", "7"}).trouble
+    assert ask({"local:12"}) == ({}, "")
+    assert "no cluster" in ask({"local:12", "7"})[1]
 
 
 def test_a_planted_ledger_does_not_steer_the_terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

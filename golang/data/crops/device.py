@@ -43,9 +43,7 @@ def pack(parameters: ViewParameters) -> list[float]:
 
 def adjust(crops: Tensor, packed: Tensor) -> Tensor:
     """Crops uint8 [R, 3, s, s] under packed parameters float32 [R, COLUMNS] on the same device, as uint8 [R, 3, s, s].
-
-    Differs from Pillow's by the rounding between a blur's passes, and by single levels of a turned hue.
-    """
+    Differs from Pillow's by the rounding between a blur's passes, and by single levels of a turned hue."""
     columns = packed.view(-1, COLUMNS, 1, 1, 1).unbind(1)
     levels = torch.where(columns[_FLIP] > 0, crops.flip(-1), crops).float()
     levels = _colored(levels, columns[_ORDER], columns[_FACTORS])
@@ -109,18 +107,15 @@ def _blurred(levels: Tensor, boxes: Tensor) -> Tensor:
     weights = (box + 1 - (place[:, None] - place).abs()).clamp_(min=0)
     # Unclamped, the first and the last column hold the sum of all that lies beyond the edge too.
     weights[:, :, 1:-1].clamp_(max=1)
-    once = weights / (2 * box + 1)
-    blur = torch.linalg.matrix_power(once, _BOXES)
+    blur = torch.linalg.matrix_power(weights / (2 * box + 1), _BOXES)
     across = levels.flatten(1, 2) @ blur.mT
     down: Tensor = blur[:, None] @ across.view_as(levels)
     return down.add_(0.5).floor_().clamp_(0, 255)
 
 
 def box_radius(radius: float) -> float:
-    """The radius of the extended box (fractional ends) whose threefold blur has a Gaussian's variance.
-
-    Gwosdek et al. 2011, "Theoretical Foundations of Gaussian Convolution by Extended Box Filtering".
-    """
+    """The radius of the extended box (fractional ends) whose threefold blur has a Gaussian's variance (Gwosdek et al.
+    2011, "Theoretical Foundations of Gaussian Convolution by Extended Box Filtering")."""
     variance = radius * radius / _BOXES
     whole = math.floor(math.sqrt(12 * variance + 1) / 2 - 0.5)
     ends = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
@@ -128,11 +123,8 @@ def box_radius(radius: float) -> float:
 
 
 def normalise(crops: Tensor, dtype: torch.dtype) -> Tensor:
-    """(crops / 255 − MEAN) / STD on the device of `crops`, worked out in at least fp32 and returned as `dtype`.
-
-    Args:
-        crops: uint8 [..., 3, s, s]. Four dimensions come back channels_last, which convolutions run faster on.
-    """
+    """(crops / 255 − MEAN) / STD of uint8 [..., 3, s, s] on its device, worked out in at least fp32 and returned as
+    `dtype`. Four dimensions come back channels_last, which convolutions run faster on."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     mean, std = _constants(crops.device, wide)
     layout = torch.channels_last if crops.dim() == 4 else torch.contiguous_format

@@ -42,11 +42,8 @@ class ViewParameters:
 def draw(
     rng: np.random.Generator, width: int, height: int, scale: tuple[float, float], settings: Augment
 ) -> ViewParameters:
-    """Parameters of one view of a `width` × `height` image, of which it covers a share within `scale`.
-
-    Every call takes the same number of draws in the same order, used or not: the blur of a view does not depend on
-    how many tries its crop took, nor on whether its colours change.
-    """
+    """Parameters of one view of a `width` × `height` image, of which it covers a share within `scale`. Every call takes
+    the same draws, used or not: a view's blur does not depend on how many tries its crop took."""
     u = iter(rng.random(_DRAWS).tolist())  # floats in [0, 1)
     box = _box(width, height, scale, [(next(u), next(u)) for _ in range(_TRIES)], next(u), next(u))
     flip = next(u) < settings.flip_probability

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from golang import randomness
 from golang.config import NUM_LARGE, Augment
+from golang.data import decode
 from golang.data.crops import opencv, pillow
 from golang.data.crops.device import COLUMNS, adjust, normalise, pack, resized
 from golang.data.crops.draw import ViewParameters, draw
@@ -25,8 +25,7 @@ from golang.randomness import Purpose
 
 Position = tuple[int, int]  # epoch, index of the image
 Pipeline = Literal["pil", "opencv", "device"]
-# Of an image, or its pixels, a view as uint8 [3, size, size].
-_Apply = Callable[[Any, ViewParameters, int], Tensor]
+_Apply = Callable[[Any, ViewParameters, int], Tensor]  # a view, uint8 [3, size, size], of an image or its pixels
 _APPLY: dict[Pipeline, _Apply] = {"pil": pillow.apply, "opencv": opencv.apply, "device": resized}
 
 
@@ -40,10 +39,8 @@ class Crops(NamedTuple):
 
 
 class MultiCrop(Dataset[Crops]):
-    """The views of an image in an epoch: a pure function of (seed, epoch, index), whoever computes it and when.
-
-    Raises ConfigError when the pipeline's library is missing.
-    """
+    """The views of an image in an epoch: a pure function of (seed, epoch, index), whoever computes it and when. Raises
+    ConfigError when the pipeline's library is missing."""
 
     def __init__(self, images: ImageSet, settings: Augment, seed: int, pipeline: Pipeline = "pil") -> None:
         self.images, self.settings, self.seed, self.pipeline = images, settings, seed, pipeline
@@ -54,14 +51,14 @@ class MultiCrop(Dataset[Crops]):
         return len(self.images)
 
     def __getitem__(self, position: Position) -> Crops:
-        """One image's crops. Views are counted large first. Raises DataError as `ImageSet.load_nearest` does."""
+        """One image's crops. Views are counted large first. Raises DataError as `ImageSet.nearest` does."""
         index, s = position[1], self.settings
-        image: Image.Image | Tensor  # decoded once for all views
+        image: Any  # of Pillow or its pixels, decoded once for all views
         if self.pipeline == "pil":
-            image, nearest = self.images.load_nearest(index)
+            image, nearest = self.images.nearest(index, decode.decode)
             views = self.parameters(position, *image.size)
         else:
-            image, nearest = self.images.load_nearest_pixels(index)
+            image, nearest = self.images.nearest(index, decode.pixels)
             views = self.parameters(position, image.shape[3], image.shape[2])
         apply = _APPLY[self.pipeline]
         large = torch.empty(NUM_LARGE, 3, s.large_size, s.large_size, dtype=torch.uint8)

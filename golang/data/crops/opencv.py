@@ -63,16 +63,14 @@ def _adjusted(view: _Pixels, kind: int, factor: float) -> _Pixels:
     if kind == HUE:
         hsv = opencv.cvtColor(view, opencv.COLOR_RGB2HSV_FULL)
         hsv[..., 0] += np.uint8(round(factor * 256) % 256)  # of 256 steps a circle: wraps by itself
-        view = opencv.cvtColor(hsv, opencv.COLOR_HSV2RGB_FULL)
-        return view
+        return np.asarray(opencv.cvtColor(hsv, opencv.COLOR_HSV2RGB_FULL))
     shift = _FLOOR
     if kind == CONTRAST:
         shift += (1 - factor) * math.floor(opencv.mean(opencv.cvtColor(view, opencv.COLOR_RGB2GRAY))[0] + 0.5)
     matrix = (1 - factor if kind == SATURATION else 0.0) * _LUMA
     matrix[:, :3] += factor * _SAME
     matrix[:, 3] = shift
-    view = opencv.transform(view, matrix)
-    return view
+    return np.asarray(opencv.transform(view, matrix))
 
 
 def _kernel(radius: float) -> npt.NDArray[np.float32]:

@@ -22,6 +22,9 @@ KEY = b'"segmentation":'
 # quote inside a JSON string is told by the backslash before it.
 _POLYGONS = re.compile(KEY + rb'(?<!\\"segmentation":)\s*\[[\[\]0-9.,eE+\-\s]*\]')
 
+_Id = int | str
+_Numbered = tuple[dict[_Id, int], list[str]]  # rows or columns by their ids, and their names
+
 
 class Coco(Reader):
     """COCO 2014 or 2017."""
@@ -47,9 +50,7 @@ class Coco(Reader):
 
     def layout(self, root: Path) -> str:
         return (
-            f"expected:\n"
-            f"  {root}/train{self.year}/*.jpg\n"
-            f"  {root}/val{self.year}/*.jpg\n"
+            f"expected:\n  {root}/train{self.year}/*.jpg\n  {root}/val{self.year}/*.jpg\n"
             f"  {root}/annotations/instances_train{self.year}.json\n"
             f"  {root}/annotations/instances_val{self.year}.json\n"
             f"unpack the archives of https://cocodataset.org/#download there, or set data.root=FOLDER; "
@@ -68,11 +69,8 @@ class Coco(Reader):
         return images, annotations
 
     def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
-        """The images of one split in the order of the JSON, labelled by the objects they hold.
-
-        Labels are uint8 [N, classes]; columns follow the JSON's categories, whose ids have gaps. Crowd annotations
-        count like any other; an image without annotations is a row of zeros.
-        """
+        """The images of one split in the order of the JSON. Labels are uint8 [N, classes]; columns follow the JSON's
+        categories, whose ids have gaps. Crowd annotations count like any other; an image without any is a row of 0."""
         folder, annotations = self.check(root, split)
         document = _parse(annotations)
         rows, names = _images(document["images"], annotations)
@@ -90,10 +88,8 @@ class Coco(Reader):
         images = ImageSet.of(folder, names, labels, tuple(classes))
         first = [images.path(index) for index in range(min(_PROBE, len(images)))]
         if not any(path.is_file() for path in first):
-            raise DataError(
-                f"COCO {self.year}: {first[0]} does not exist, nor the next ones that {annotations.name} lists\n"
-                f"{self.layout(root)}"
-            )
+            gone = f"{first[0]} does not exist, nor the next ones that {annotations.name} lists"
+            raise DataError(f"COCO {self.year}: {gone}\n{self.layout(root)}")
         return images
 
 
@@ -136,12 +132,12 @@ def _slim(entry: dict[str, Any]) -> object:
     return entry
 
 
-def _key(value: object) -> int | str | None:
+def _key(value: object) -> _Id | None:
     """An id as it is; None, which no image or category has, for what cannot be one."""
     return value if isinstance(value, (int, str)) else None
 
 
-def _images(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[str]]:
+def _images(entries: list[Any], path: Path) -> _Numbered:
     """Row by image id, and file names by row."""
     for entry in entries:
         if not isinstance(entry, tuple) or entry[0] is None or not isinstance(entry[1], str):
@@ -153,7 +149,7 @@ def _images(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[
     return _numbered(entries, path, "images", "image id", "file name")
 
 
-def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], list[str]]:
+def _categories(entries: list[Any], path: Path) -> _Numbered:
     """Column by category id, and class names by column."""
     pairs = []
     for entry in entries:
@@ -164,9 +160,7 @@ def _categories(entries: list[Any], path: Path) -> tuple[dict[int | str, int], l
     return _numbered(pairs, path, "categories", "category id", "category")
 
 
-def _numbered(
-    pairs: list[tuple[int | str, str]], path: Path, all_: str, an_id: str, a_name: str
-) -> tuple[dict[int | str, int], list[str]]:
+def _numbered(pairs: list[tuple[_Id, str]], path: Path, all_: str, an_id: str, a_name: str) -> _Numbered:
     """Position by id, and names by position."""
     if not pairs:
         raise _malformed(path, f"the list of {all_} is empty")

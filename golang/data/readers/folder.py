@@ -10,6 +10,7 @@ from golang.data.readers.reader import Reader, Split
 from golang.errors import DataError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+_KINDS = ", ".join(SUFFIXES)
 
 
 class Folder(Reader):
@@ -28,8 +29,7 @@ class Folder(Reader):
     def check(self, root: Path, split: Split) -> None:
         if not root.is_dir():
             what = "is not a folder" if root.exists() else "does not exist"
-            kinds = ", ".join(SUFFIXES)
-            raise DataError(f"data.root={root} {what}; set data.root=FOLDER to a folder of images ({kinds})")
+            raise DataError(f"data.root={root} {what}; set data.root=FOLDER to a folder of images ({_KINDS})")
 
     def read(self, root: Path, split: Split = "train", labelled: bool = True) -> ImageSet:
         """Every image file below `root`, unlabelled, sorted by its path relative to `root`. Linked folders are entered
@@ -50,13 +50,12 @@ class Folder(Reader):
             names += [prefix + name for name in files if is_image(name)]
         if not names:
             raise DataError(
-                f"no image below data.root={root}: files ending in {', '.join(SUFFIXES)} are looked for, in any "
+                f"no image below data.root={root}: files ending in {_KINDS} are looked for, in any "
                 "subfolder; check the folder, or set data.root=FOLDER to another"
             )
         return ImageSet.of(root, sorted(names), upright=True)  # photographs as their owner sees them
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of that name counts as an image."""
-    # Hidden names include the "._photo.jpg" that archives made on macOS leave behind: no images.
+    """Whether a file of that name counts as an image; no hidden one does, such as the "._photo.jpg" of macOS."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")

@@ -30,9 +30,7 @@ class ImageNet(Reader):
 
     def layout(self, root: Path) -> str:
         return (
-            f"expected:\n"
-            f"  {root}/train/<class>/*.JPEG\n"
-            f"  {root}/val/<class>/*.JPEG\n"
+            f"expected:\n  {root}/train/<class>/*.JPEG\n  {root}/val/<class>/*.JPEG\n"
             f"sort the validation images into a folder for each class, or set data.root=FOLDER; for images without "
             f"classes there is data=folder, and data=toy needs no download"
         )
@@ -45,30 +43,22 @@ class ImageNet(Reader):
         return folder
 
     def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
-        """The images of one split, sorted by class and file name.
-
-        Labels are uint8 [N, classes], 1 in the one column of the image's class; columns are the class folders in the
-        order of their names. They take a gigabyte for all of ImageNet, so pre-training asks for none.
-        """
+        """The images of one split, sorted by class and file name. Labels are uint8 [N, classes], 1 in the column of the
+        image's class, and columns the class folders by name: a gigabyte for ImageNet, so pre-training asks for none."""
         folder = self.check(root, split)
         classes = _classes(folder)
         if labelled and split == "val" and classes != (trained := _classes(self.check(root, "train"))):
             differing = ", ".join(sorted(set(classes) ^ set(trained))[:3])
             both = f"{folder} and {folder.parent / 'train'}"
             raise DataError(f"{both} hold other classes: {differing}\n{self.layout(root)}")
-        names: list[str] = []
-        counts = []
-        for name in classes:
-            own = sorted(entry.name for entry in os.scandir(folder / name) if is_image(entry.name))
-            names += [f"{name}/{file}" for file in own]
-            counts.append(len(own))
+        files = [sorted(entry.name for entry in os.scandir(folder / name) if is_image(entry.name)) for name in classes]
+        names = [f"{name}/{file}" for name, own in zip(classes, files, strict=True) for file in own]
         if not names:
             found = f"no image in any of the {len(classes)} folders in {folder}"
             raise DataError(f"data=imagenet: {found}\n{self.layout(root)}")
         if not labelled:
             return ImageSet.of(folder, names)
-        labels = np.zeros((len(names), len(classes)), dtype=np.uint8)
-        labels[np.arange(len(names)), np.repeat(np.arange(len(classes)), counts)] = 1
+        labels = np.repeat(np.eye(len(classes), dtype=np.uint8), [len(own) for own in files], axis=0)
         return ImageSet.of(folder, names, labels, classes)
 
 

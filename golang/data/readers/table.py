@@ -10,11 +10,6 @@ from golang.data.readers.toy import Toy
 from golang.data.readers.voc import Voc
 
 READERS: dict[str, Reader] = {
-    "coco2014": Coco(2014),
-    "coco2017": Coco(2017),
-    "voc2007": Voc(2007),
-    "voc2012": Voc(2012),
-    "imagenet": ImageNet(),
-    "toy": Toy(),
-    "folder": Folder(),
-}
+    "coco2014": Coco(2014), "coco2017": Coco(2017), "voc2007": Voc(2007), "voc2012": Voc(2012),
+    "imagenet": ImageNet(), "toy": Toy(), "folder": Folder(),
+}  # fmt: skip

@@ -68,10 +68,8 @@ class Voc(Reader):
         return images, found
 
     def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
-        """The images of one split in the order of its lists, labelled.
-
-        Labels are uint8 [N, classes] in {0, 1, 255}; columns are the classes in the order of their names, 20 of them.
-        """
+        """The images of one split in the order of its lists. Labels are uint8 [N, classes] in {0, 1, 255}; columns are
+        the classes in the order of their names."""
         folder, lists = self.check(root, split)
         every, columns = zip(*map(_read_list, lists), strict=True)
         ids = every[0]

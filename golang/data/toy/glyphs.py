@@ -1,7 +1,6 @@
 """The things to be seen in a generated scene: pictograms of the DejaVu faces, as alpha masks.
 
-DejaVu travels with matplotlib, so nothing is downloaded and every machine draws the same shapes. matplotlib is only
-asked where its fonts are, and only when masks are first wanted.
+DejaVu travels with matplotlib, so nothing is downloaded and every machine draws the same shapes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from golang.errors import DataError
 
@@ -62,21 +61,14 @@ class Glyph:
 
 @functools.lru_cache(maxsize=4)
 def load(classes: int, side: int = SIDE) -> tuple[tuple[Glyph, ...], ...]:
-    """The distinct renderings of each of the first `classes` names, at `side` pixels.
-
-    Raises DataError without matplotlib or its fonts.
-    """
+    """The distinct renderings of each of the first `classes` names, at `side` pixels. Raises DataError without
+    matplotlib or its fonts."""
     faces = _faces(side)
     images = [_renderings(_CHARACTERS[name], faces, side) for name in NAMES[:classes]]
     inks = [[float(np.asarray(image, np.float32).mean()) for image in renderings] for renderings in images]
     median = float(np.median([np.mean(row) for row in inks]))
-    return tuple(
-        tuple(
-            Glyph(_pyramid(image), min(1.3, max(0.7, math.sqrt(median / ink))))
-            for image, ink in zip(renderings, row, strict=True)
-        )
-        for renderings, row in zip(images, inks, strict=True)
-    )
+    scales = [[min(1.3, max(0.7, math.sqrt(median / ink))) for ink in row] for row in inks]
+    return tuple(tuple(map(Glyph, map(_pyramid, row), scale)) for row, scale in zip(images, scales, strict=True))
 
 
 def _faces(side: int) -> list[Face]:
@@ -95,7 +87,7 @@ def _faces(side: int) -> list[Face]:
         characters: Any = FT2Font(str(path)).get_charmap()
         # Twice the size, shrunk afterwards: smoother edges. Layout.BASIC, because other layout engines may be absent.
         font = ImageFont.truetype(str(path), 2 * side, layout_engine=ImageFont.Layout.BASIC)
-        faces.append((frozenset(int(character) for character in characters), font))
+        faces.append((frozenset(map(int, characters)), font))
     return faces
 
 
@@ -120,11 +112,10 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, side: int) -> Image.Image:
     large = Image.new("L", (right - min(0, left), bottom - min(0, top)), 0)
     ImageDraw.Draw(large).text((-min(0, left), -min(0, top)), text, font=font, fill=255)
     large = large.crop(large.getbbox())  # the font's own box includes space around the ink
-    width, height = large.size
     box = round(side / FRAME)
-    size = tuple(max(1, round(box * length / max(width, height))) for length in (width, height))
+    fitted = ImageOps.contain(large, (box, box), Image.Resampling.BOX)
     square = Image.new("L", (side, side), 0)
-    square.paste(large.resize((size[0], size[1]), Image.Resampling.BOX), ((side - size[0]) // 2, (side - size[1]) // 2))
+    square.paste(fitted, ((side - fitted.width) // 2, (side - fitted.height) // 2))
     return square
 
 

@@ -22,6 +22,7 @@ from golang.randomness import Purpose, generator
 
 Split = Literal["train2017", "val2017"]
 SPLITS: tuple[Split, ...] = ("train2017", "val2017")
+_Part = tuple[slice, slice]  # rows and columns
 LABELLED = 0.25  # share of the whole glyph that must be visible
 CLASSES_PER_SCENE = 5
 FROM_SCENE = 0.85  # chance that an object belongs to the image's scene
@@ -82,8 +83,7 @@ def render(spec: Toy, split: Split, index: int) -> Scene:
     wholes = []
     middle = rng.normal(0.5, DRIFT, 2)
     for position, category in enumerate(categories):
-        variants = shapes[category]
-        glyph = variants[rng.integers(len(variants))]
+        glyph = shapes[category][rng.integers(len(shapes[category]))]
         center = spec.size * (middle + rng.normal(0, SCATTER, 2))
         wholes.append(_paint(rng, glyph, center.tolist(), canvas, owner, position))
     things = tuple(_thing(owner, position, *pair) for position, pair in enumerate(zip(categories, wholes, strict=True)))
@@ -152,19 +152,15 @@ def _paint(
         dx, dy = (round(rng.uniform(1.5, 3.0) * unit) for _ in range(2))
         part, below = _overlap(left + dx, top + dy, window, size)
         canvas[below] *= 1 - 0.6 * _alpha(shadow[part])
-    fill: Array = color
-    if rng.random() < 0.2:  # textured
-        fill = color * _hatching(rng, there, size)
+    fill = color * _hatching(rng, there, size) if rng.random() < 0.2 else color
     for mask, paint in ((edge, 0.1 * color), (body, fill)):
         canvas[there] += _alpha(mask[seen]) * (paint - canvas[there])
     return int(whole.sum())
 
 
 def _warp(rng: np.random.Generator, side: float) -> tuple[tuple[float, float, float, float], tuple[float, float]]:
-    """A random linear map from the unit square around 0 to pixels, of determinant side².
-
-    Returns its inverse (by rows), and how far the square's image reaches from its centre along x and y.
-    """
+    """The inverse (by rows) of a random linear map from the unit square around 0 to pixels, of determinant side², and
+    how far the square's image reaches from its centre along x and y."""
     angle, aspect, shear = (rng.standard_normal(3) * (math.radians(10), 0.1, 0.1)).tolist()
     cos, sin, wide = math.cos(angle), math.sin(angle), math.exp(aspect / 2)
     a, b = cos * wide, cos * shear - sin / wide
@@ -173,11 +169,8 @@ def _warp(rng: np.random.Generator, side: float) -> tuple[tuple[float, float, fl
     return (d / side, -b / side, -c / side, a / side), reach
 
 
-def _overlap(
-    left: int, top: int, window: tuple[int, int], size: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of a window (width, height) that lies in the image: as slices (rows, columns) of the window and of
-    the image."""
+def _overlap(left: int, top: int, window: tuple[int, int], size: int) -> tuple[_Part, _Part]:
+    """The part of a window (width, height) that lies in the image, in the window and in the image."""
     starts = (max(0, top), max(0, left))
     stops = (max(starts[0], min(size, top + window[1])), max(starts[1], min(size, left + window[0])))
     inner = (slice(starts[0] - top, stops[0] - top), slice(starts[1] - left, stops[1] - left))
@@ -189,10 +182,9 @@ def _alpha(mask: Array) -> Array:
     return mask.astype(np.float32)[..., None] * np.float32(1 / 255)
 
 
-def _hatching(rng: np.random.Generator, there: tuple[slice, slice], size: int) -> Array:
+def _hatching(rng: np.random.Generator, there: _Part, size: int) -> Array:
     """Stripes of .8 and 1 across a part of the image, float32 [h, w, 1]."""
     x, y = grid(size)
     along = turned(x[there], y[there], rng.uniform(0, math.pi))[0]
     wave = np.sin(along * (2 * math.pi * rng.uniform(11, 18)) + rng.uniform(0, 2 * math.pi))
-    stripes: Array = (0.9 + 0.1 * np.tanh(3 * wave))[..., None].astype(np.float32)
-    return stripes
+    return np.asarray(0.9 + 0.1 * np.tanh(3 * wave), np.float32)[..., None]

@@ -1,7 +1,4 @@
-"""Backgrounds and colours of generated scenes.
-
-Every kind of background has the same histogram of brightness, and its colours tell nothing of the scene.
-"""
+"""Backgrounds of generated scenes, all of one histogram of brightness, in colours that tell nothing of the scene."""
 
 from __future__ import annotations
 
@@ -33,10 +30,8 @@ def background(rng: np.random.Generator, texture: int, size: int) -> Array:
     """float32 [size, size, 3] from 0 to 1: a texture between two colours of one lightness ± a contrast."""
     field = _equalised(rng, TEXTURES[texture](rng, size))
     middle, contrast = rng.uniform(0.3, 0.4), rng.uniform(0.1, 0.2)
-    dark = random_color(rng, 0.35, (middle - contrast, middle - contrast))
-    light = random_color(rng, 0.35, (middle + contrast, middle + contrast))
-    colored: Array = dark + field[..., None] * (light - dark)
-    return colored
+    dark, light = (random_color(rng, 0.35, (level, level)) for level in (middle - contrast, middle + contrast))
+    return np.asarray(dark + field[..., None] * (light - dark))
 
 
 def _equalised(rng: np.random.Generator, field: Array) -> Array:
@@ -80,18 +75,15 @@ def _gradient(rng: np.random.Generator, size: int) -> Array:
 
 def _stripes(rng: np.random.Generator, size: int) -> Array:
     x, _ = turned(*grid(size), rng.uniform(0, math.pi))
-    field: Array = np.tanh(
-        3 * np.sin(x * np.float32(2 * math.pi * rng.uniform(4, 10)) + np.float32(rng.uniform(0, 6.3)))
-    )
-    return field
+    waves = np.sin(x * np.float32(2 * math.pi * rng.uniform(4, 10)) + np.float32(rng.uniform(0, 6.3)))
+    return np.asarray(np.tanh(3 * waves))
 
 
 def _checker(rng: np.random.Generator, size: int) -> Array:
     x, y = turned(*grid(size), rng.uniform(-0.6, 0.6))
     pitch = np.float32(math.pi * rng.uniform(6, 13))
     waves = np.sin(x * pitch + np.float32(rng.uniform(0, 6.3))) * np.sin(y * pitch + np.float32(rng.uniform(0, 6.3)))
-    field: Array = np.tanh(8 * waves)
-    return field
+    return np.asarray(np.tanh(8 * waves))
 
 
 def _clouds(rng: np.random.Generator, size: int) -> Array:
@@ -107,8 +99,7 @@ def _dots(rng: np.random.Generator, size: int) -> Array:
     pitch = np.float32(rng.uniform(3.5, 6.5))
     u, v = x * pitch + np.float32(rng.random()), y * pitch + np.float32(rng.random())
     u, v = u - np.round(u), v - np.round(v)
-    field: Array = np.float32(rng.choice((-1, 1))) * np.tanh(14 * (np.float32(0.34) - np.sqrt(u * u + v * v)))
-    return field
+    return np.asarray(np.float32(rng.choice((-1, 1))) * np.tanh(14 * (np.float32(0.34) - np.sqrt(u * u + v * v))))
 
 
 def _scribbles(rng: np.random.Generator, size: int) -> Array:
@@ -122,10 +113,5 @@ def _scribbles(rng: np.random.Generator, size: int) -> Array:
 
 
 TEXTURES: tuple[Callable[[np.random.Generator, int], Array], ...] = (
-    _gradient,
-    _stripes,
-    _checker,
-    _clouds,
-    _dots,
-    _scribbles,
-)
+    _gradient, _stripes, _checker, _clouds, _dots, _scribbles,
+)  # fmt: skip

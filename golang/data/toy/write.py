@@ -40,24 +40,18 @@ def default_root(spec: Toy) -> Path:
 
 def check(spec: Toy) -> None:
     """Raises ConfigError for a set that cannot be drawn."""
-    most = len(glyphs.NAMES)
-    if not 1 <= spec.classes <= most:
-        raise ConfigError(f"data.toy.classes={spec.classes} must be between 1 and {most}, the glyphs there are")
-    for name, least, most in (("size", 16, 1024), ("train", 1, 10**6), ("val", 1, 10**6), ("seed", 0, 2**63)):
-        value = getattr(spec, name)
-        if not least <= value <= most:
-            raise ConfigError(f"data.toy.{name}={value} must be between {least} and {most}")
+    known = len(glyphs.NAMES)
+    bounds = (("classes", 1, known), ("size", 16, 1024), ("train", 1, 10**6), ("val", 1, 10**6), ("seed", 0, 2**63))
+    for name, least, most in bounds:
+        if not least <= getattr(spec, name) <= most:
+            why = ", the glyphs there are" if name == "classes" else ""
+            raise ConfigError(f"data.toy.{name}={getattr(spec, name)} must be between {least} and {most}{why}")
 
 
 def write(root: Path, spec: Toy, workers: int | None = None, progress: Advance | None = None) -> Path:
-    """Writes the set to `root` unless it is there already. Returns `root`.
-
-    Raises ConfigError for a set that cannot be drawn; DataError if `root` holds anything else, or without matplotlib.
-
-    Args:
-        workers: processes that draw; default one for each processor, none for few images.
-        progress: what is told how far it has come, in place of a person.
-    """
+    """Writes the set to `root` unless it is there already, by `workers` processes (default: one for each processor,
+    none for few images), and tells `progress`, or a person, how far it has come. Returns `root`. Raises ConfigError for
+    a set that cannot be drawn; DataError if `root` holds anything else, or without matplotlib."""
     check(spec)
     if _is_finished(root, spec):
         return root
@@ -95,9 +89,8 @@ def _is_finished(root: Path, spec: Toy) -> bool:
     except OSError as error:
         raise DataError(f"{root} is no finished toy set ({MARK} cannot be read): {remedy}") from error
     if found != _mark(spec):
-        raise DataError(
-            f"{root} holds another toy set: {remedy}\n  found  {found.strip()}\n  wanted {_mark(spec).strip()}"
-        )
+        both = f"  found  {found.strip()}\n  wanted {_mark(spec).strip()}"
+        raise DataError(f"{root} holds another toy set: {remedy}\n{both}")
     return True
 
 
@@ -116,8 +109,8 @@ def _remove_abandoned(root: Path) -> None:
                 os.kill(int(owner), 0)
             except ProcessLookupError:
                 shutil.rmtree(path, ignore_errors=True)
-            except OSError:  # it lives, and is someone else's
-                continue
+            except OSError:
+                pass  # it lives, and is someone else's
 
 
 def _fill(folder: Path, spec: Toy, workers: int, progress: Advance) -> None:
@@ -156,17 +149,10 @@ def _draw(folder: Path, spec: Toy, start: int, stop: int) -> list[tuple[dict[str
         Image.fromarray(drawn.image).save(folder / split / file, quality=QUALITY, subsampling=0)
         image = {"id": identity, "file_name": file, "width": spec.size, "height": spec.size, "scene": drawn.number}
         annotations = [
-            {
-                "image_id": identity,
-                "category_id": _gapped(thing.category),
-                "bbox": list(thing.bbox),
-                "area": thing.area,
-                "iscrowd": 0,
-                "segmentation": [],
-            }
-            for thing in drawn.things
-            if thing.labelled
-        ]
+            {"image_id": identity, "category_id": _gapped(thing.category), "bbox": list(thing.bbox),
+             "area": thing.area, "iscrowd": 0, "segmentation": []}
+            for thing in drawn.things if thing.labelled
+        ]  # fmt: skip
         entries.append((image, annotations))
     return entries
 
