@@ -39,9 +39,7 @@ def _do(command: Sequence[str]) -> int:
     sweeps = [str(o.value()) for o in overrides if o.key_or_group == "sweep" and not o.is_sweep_override()]
     with composing(sweeps) as compose:
         settings = compose([o.input_line or "" for o in overrides if not o.is_sweep_override()])
-        if options.help:
-            flags.show_help(settings, options)
-        elif options.cfg:
+        if options.cfg:
             if grids := [o.input_line for o in overrides if o.is_sweep_override()]:
                 raise ConfigError(f"--cfg shows one run, and {grids[0]} is a grid; give one value")
             flags.show_settings(settings, options)

@@ -14,7 +14,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.completion_plugin import CompletionPlugin
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 
 from golang.config import nearest, refuse_secret
 from golang.errors import ConfigError
@@ -43,8 +43,8 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
             "--info is Hydra's; here --cfg job shows the settings, and --cfg hydra from which folders and files they "
             "were composed (runtime.config_sources and runtime.choices)"
         )
-    if options.resolve and not (options.cfg or options.help):
-        raise ConfigError("--resolve goes with --cfg or --help")
+    if options.resolve and not options.cfg:
+        raise ConfigError("--resolve goes with --cfg")
     if options.config_dir is not None:
         if not Path(options.config_dir).is_dir():
             raise ConfigError(f"--config-dir={options.config_dir} is no folder")
@@ -53,10 +53,15 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("run.py", "python run.py [GROUP=CHOICE …] [SETTING=VALUE …] [option …]", add_help=False)
+    listed = "".join(f"  {group}={'|'.join(choices(group))}\n" for group in sorted(groups()))
+    parser = _Parser(
+        "run.py", "python run.py [GROUP=CHOICE …] [SETTING=VALUE …] [option …]", add_help=False,
+        epilog=f"groups, the folders of configs/:\n{listed}\n--cfg job lists the settings, with their values",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     add = parser.add_argument
     add("words", nargs="*", help=argparse.SUPPRESS)
-    add("--help", "-h", "--hydra-help", action="store_true", help="this, with the settings that the other words make")
+    add("--help", "-h", "--hydra-help", action="help", help="this")
     add("--version", action="version", version=f"Hydra {hydra.__version__}", help="Hydra's")
     add("--cfg", "-c", choices=("job", "hydra", "all"), help="show the settings, Hydra's own or both, and do nothing")
     add("--package", "-p", metavar="KEY", help="of what --cfg shows, this section")
@@ -68,28 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def show_help(settings: DictConfig, options: argparse.Namespace) -> None:
-    """The options, the groups and the settings."""
-    print(f"{_parser().format_help()}\ngroups, the folders of configs/:")
-    for group in sorted(groups()):
-        print(f"  {group}={'|'.join(choices(group))}")
-    print("\nsettings, section by section:")
-    options.cfg = "job"
-    show_settings(settings, options)
-
-
 def show_settings(settings: DictConfig, options: argparse.Namespace) -> None:
     """--cfg, with --package and --resolve. Raises ConfigError for a section that isn't there."""
-    others = {"job": ["hydra"], "hydra": [key for key in list(settings) if key != "hydra"], "all": []}
-    with flag_override(settings, ["struct", "readonly"], False):
-        for key in others[options.cfg]:
-            del settings[key]
-    shown: Any = settings
+    keys = [str(key) for key in settings if options.cfg == "all" or (key == "hydra") is (options.cfg == "hydra")]
+    OmegaConf.set_readonly(settings.hydra, None)
+    shown: Any = OmegaConf.masked_copy(settings, keys)
     if options.package not in (None, "_global_"):
-        shown = OmegaConf.select(settings, options.package)
+        shown = OmegaConf.select(shown, options.package)
+        if shown is None:
+            raise ConfigError(f"--package={options.package}: there is no such section{nearest(options.package, KEYS)}")
         if not OmegaConf.is_config(shown):
-            known = [key for key in KEYS if OmegaConf.is_config(OmegaConf.select(settings, key))]
-            raise ConfigError(f"--package={options.package}: there is no such section{nearest(options.package, known)}")
+            return print(shown)
         print(f"# @package {options.package}")
     if options.resolve:
         OmegaConf.resolve(shown)

@@ -21,9 +21,7 @@ from launch.sweep.folder import Plan, Planned, folders
 def here(config: Config, launch: Launch, words: Sequence[str]) -> list[tuple[Config, Path]]:
     """The run of one composed command, or its evaluations, each with its folder: run_dir if given, else the one of its
     id in the sweep, there already or new. Whoever trains it checks the settings."""
-    runs = [config]
-    if config.evaluation.checkpoint is not None and config.evaluation.protocol:
-        runs = of_checkpoint(config)
+    runs = [config] if config.evaluation.checkpoint is None else of_checkpoint(config) or [config]
     if launch.run_dir is not None:
         if len(runs) > 1:
             raise ConfigError(f"run_dir={launch.run_dir} is for one evaluation; leave it out for {len(runs)}")

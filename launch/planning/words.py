@@ -24,10 +24,13 @@ _FOR_ALL = ("cluster", "sweep", "runs_dir", "dry_run", "code")  # the same for a
 def read(words: Sequence[str]) -> list[Override]:
     """The overrides that were typed. Raises ConfigError for a word that is none, a key that doesn't exist (naming the
     nearest), a choice that isn't there, and a grid without a cluster."""
-    parser, overrides = OverridesParser.create(), []
-    for index, word in enumerate(words):
+    known, parser, overrides = [*KEYS, *sorted(groups())], OverridesParser.create(), []
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         if "=" not in word and not word.startswith("~"):
-            raise ConfigError(_bare(word, [*words[index + 1 :], ""][0]))
+            refuse_secret(word)
+            value = "" if "=" in after else after
+            right = f": {word}={value or '…'}" if word in known else nearest(word, known)
+            raise ConfigError(f"{f'{word} {value}'.strip()}: a setting is typed as KEY=VALUE{right}")
     for word in translated(words):
         try:
             overrides.append(parser.parse_override(word))
@@ -35,18 +38,9 @@ def read(words: Sequence[str]) -> list[Override]:
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"can't read {word!r}: {reason}; quote odd text twice, as in \"key='a[b'\"") from error
     submits = any(o.key_or_group == "cluster" and o.value() in ("slurm", "local") for o in overrides)
-    known = [*KEYS, *sorted(groups())]
     for override in overrides:
         _check(override, known, submits)
     return overrides
-
-
-def _bare(word: str, after: str) -> str:
-    """What to say of a word without a value, `after` being the next one."""
-    refuse_secret(word)
-    form = f"{word} {after}" if after and "=" not in after else word
-    how = f": {word}={after if form != word else '…'}" if word in KEYS else nearest(word, KEYS)
-    return f"{form if word in KEYS else word}: a setting is typed as KEY=VALUE{how}"
 
 
 def _check(override: Override, known: list[str], submits: bool) -> None:
@@ -56,13 +50,14 @@ def _check(override: Override, known: list[str], submits: bool) -> None:
         raise ConfigError(f"unknown setting {typed}{nearest(key, known)}")
     if key == "sweep" and isinstance(value, str):
         check_sweep(value)  # before Hydra looks for a file of that name
-    chosen = isinstance(value, (str, int)) or (value is None and not override.is_delete())
-    if key != "sweep" and key in groups() and chosen and value not in (there := choices(key)):
-        raise ConfigError(f"{typed}: there is no such {key}; choose one of {', '.join(there)}")
+    elif key in groups():
+        single = not (grid or isinstance(value, list) or (value is None and override.is_delete()))
+        if single and value not in choices(key):
+            raise ConfigError(f"{typed}: there is no such {key}; choose one of {', '.join(choices(key))}")
     if not submits and (grid or (key == "sweep" and value in choices("sweep"))):
         raise ConfigError(
-            f"{typed} is a grid of several runs: say where they go with cluster=slurm or "
-            "cluster=local, or give one value (quote one that contains a comma)"
+            f"{typed} is a grid of several runs: say where they go with cluster=slurm or cluster=local, or give one "
+            "value (quote one that contains a comma)"
         )
     if grid and (key in _FOR_ALL or key.startswith("hydra")):
         raise ConfigError(f"{typed}: {key} is the same for all runs of a command; give one value")

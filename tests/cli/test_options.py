@@ -63,6 +63,7 @@ def test_the_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown["optim"]["epochs"] == 7 and shown["sweep"] == "mine" and shown["cluster"]["name"] == "slurm"
     assert shown.keys() == Config().to_dict().keys() | vars(Launch()).keys()
     assert said(capsys, "-c", "job", "-p", "data.toy", "data.toy.seed=3").startswith("# @package data.toy\nclasses: 20")
+    assert said(capsys, "--cfg", "job", "-p", "optim.epochs", "optim.epochs=9") == "9\n"
     name = ["--cfg=job", "name=run-${seed}", "seed=4", "--package", "_global_"]
     assert "\nseed: 4\n" in said(capsys, *name) and "name: run-${seed}\n" in said(capsys, *name)
     assert "name: run-4\n" in said(capsys, *name, "--resolve")
@@ -78,11 +79,13 @@ def test_the_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("option", ["--help", "-h", "--hydra-help"])
 def test_help(capsys: pytest.CaptureFixture[str], option: str) -> None:
-    text = said(capsys, "optim.epochs=7", option)
-    assert "--cfg {job,hydra,all}" in text and "  cluster=local|none|slurm\n" in text and "  epochs: 7\n" in text
-    with pytest.raises(SystemExit) as left:
-        main(["run.py", "--version"])
-    assert left.value.code == 0 and re.match(r"Hydra \d", capsys.readouterr().out)
+    for typed in (option, "--version"):
+        with pytest.raises(SystemExit) as left:
+            main(["run.py", "optim.epochs=7", typed])
+        assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert "--cfg {job,hydra,all}" in text and "  cluster=local|none|slurm\n" in text and "--cfg job lists" in text
+    assert re.search(r"^Hydra \d", text, re.MULTILINE)
 
 
 def test_a_folder_of_settings_of_ones_own(
@@ -103,15 +106,15 @@ def test_a_folder_of_settings_of_ones_own(
     [
         ("optim.epochs 5", r"optim\.epochs 5: a setting is typed as KEY=VALUE: optim\.epochs=5"),
         ("optim.epochs=2 queue.length", r"queue\.length: a setting is typed as KEY=VALUE: queue\.length=…"),
+        ("experiment coco2014", r"experiment coco2014: a setting is typed as KEY=VALUE: experiment=coco2014"),
         ("queue.lenght", r"queue\.lenght: a setting is typed as KEY=VALUE — did you mean queue\.length\?"),
         ("tracking.api_key 1234", r"looks like a secret"),
         ("--hepl", r"--hepl is no option — did you mean --help\?"),
         ("--optim.epochs=5", r"no option; a setting is typed without dashes: optim\.epochs=5"),
         ("--cfg jobs", r"invalid choice: 'jobs' .*; --help lists the options"),
         ("--cfg job -p optm", r"--package=optm: there is no such section — did you mean optim\?"),
-        ("--cfg job -p optim.epochs", r"--package=optim\.epochs: there is no such section"),
         ("--cfg job cluster=slurm seed=1,2", r"--cfg shows one run, and seed=1,2 is a grid; give one value"),
-        ("--resolve", r"--resolve goes with --cfg or --help"),
+        ("--resolve", r"--resolve goes with --cfg"),
         ("--info defaults", r"--info is Hydra's; here --cfg job shows the settings"),
         ("--config-dir nowhere", r"--config-dir=nowhere is no folder"),
         ("-sc install=csh", r"-sc takes install=SHELL, uninstall=SHELL or query=SHELL; SHELL is bash, fish, zsh"),
