@@ -45,7 +45,7 @@ def fates(plan: Plan, fates: Sequence[Fate]) -> None:
         f"\nNext:  python -m launch status {sweep}\n"
         f"       python -m launch logs {fates[0].run.id}\n"
         f"       python -m launch cancel {sweep}\n"
-        "       the same command again continues what is missing or failed",
+        "       the same command again continues what is missing or failed"
     )
 
 
