@@ -15,10 +15,7 @@ LEAD = 120  # seconds before the time limit at which Slurm warns a run whose sav
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNED = re.compile(r"""(\w+)=["']?[A-Za-z0-9]""")  # but not from a file or another variable
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
-_GPUS = Range(
-    lambda text: re.fullmatch(r"(?:[\w.-]+:)?[1-9]\d*", text) is not None,
-    "be a number of GPUs, or TYPE:NUMBER as in a100:4",
-)
+_GPUS = Range(re.compile(r"(?:[\w.-]+:)?[1-9]\d*").fullmatch, "be a number of GPUs, or TYPE:NUMBER as in a100:4")
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,8 @@ class Cluster:
         """Processes a node."""
         if self.tasks_per_node is not None:
             return self.tasks_per_node
-        for asked in (self.gpus_per_node, self._gpus_of_gres()):
+        of_gres = re.search(r"(?:^|,)gpu(?::[^,:]+)?:(\d+)", self.gres or "")
+        for asked in (self.gpus_per_node, of_gres and of_gres[1]):
             if asked is not None and self.gpus_per_task is None:
                 return int(asked.rsplit(":", 1)[-1])
         return 1
@@ -69,10 +67,6 @@ class Cluster:
     def gpus_here(self) -> int | None:
         """GPUs to use on this machine; None for all."""
         return None if self.gpus_per_node is None else int(self.gpus_per_node.rsplit(":", 1)[-1])
-
-    def _gpus_of_gres(self) -> str | None:
-        found = re.search(r"(?:^|,)gpu(?::[^,:]+)?:(\d+)", self.gres or "")
-        return found[1] if found else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The trainer's settings: what there is, how it is read, what cannot work together, and what makes a run that run."""
 
-from golang.config.reading import build, keys, looks_secret, nearest, refuse_secret
+from golang.config.reading import build, keys, nearest, refuse_secret
 from golang.config.schema import (
     NUM_LARGE,
     Augment,
@@ -19,5 +19,5 @@ from golang.config.schema import (
 
 __all__ = [
     "NUM_LARGE", "Augment", "Checkpoint", "Config", "CrossView", "Data", "Evaluation", "Method", "Model", "Optim",
-    "Queue", "Toy", "Tracking", "build", "keys", "looks_secret", "nearest", "refuse_secret",
+    "Queue", "Toy", "Tracking", "build", "keys", "nearest", "refuse_secret",
 ]  # fmt: skip

@@ -10,14 +10,9 @@ from golang.errors import ConfigError
 
 # Feature-map channels of each trunk: what the group heads must divide.
 TRUNK_CHANNELS = {
-    "small": 128,
-    "resnet18": 512,
-    "resnet34": 512,
-    "resnet50": 2048,
-    "resnet101": 2048,
-    "wide_resnet50_2": 2048,
-    "wide_resnet101_2": 2048,
-}
+    "small": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048,
+    "wide_resnet50_2": 2048, "wide_resnet101_2": 2048,
+}  # fmt: skip
 NO_OPENCV = (
     "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, or choose "
     "data.pipeline=device or pil (which make another run of it)"
@@ -28,15 +23,33 @@ def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
     check_sweep(config.sweep)
     check_ranges(config)
-    _check_measures(config)
-    _check_pipeline(config)
-    _check_model(config)
-    _check_crops(config)
-    _check_schedule(config)
-    _check_queues(config)
-    if config.evaluation.checkpoint is not None and not config.evaluation.protocol:
+    evaluation, augment, optim = config.evaluation, config.augment, config.optim
+    if evaluation.probe_every_epochs and config.data.name == "folder":
         raise ConfigError(
-            f"checkpoint={config.evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "
+            f"evaluation.probe_every_epochs={evaluation.probe_every_epochs} needs labels, and data=folder has none; "
+            "set it to 0"
+        )
+    if config.method.epsilon < 0.025:
+        raise ConfigError(
+            f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves fp32's range; use 0.025 or more"
+        )
+    if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
+        raise ConfigError(NO_OPENCV)
+    _check_model(config)
+    if augment.small_count and not 0 < augment.small_size < augment.large_size:
+        raise ConfigError(
+            f"augment.small_size={augment.small_size} must be below augment.large_size={augment.large_size}: "
+            "each size is its own batch-norm group; for no small crops set augment.small_count=0"
+        )
+    if optim.warmup_epochs > optim.epochs:
+        raise ConfigError(
+            f"optim.warmup_epochs={optim.warmup_epochs} is longer than the run, optim.epochs={optim.epochs}; "
+            f"set it to at most {optim.epochs}"
+        )
+    _check_queues(config)
+    if evaluation.checkpoint is not None and not evaluation.protocol:
+        raise ConfigError(
+            f"checkpoint={evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "
             "linear_voc, semisup_coco_1, semisup_coco_10 or knn (several as evaluation=[linear_coco,knn])"
         )
 
@@ -76,23 +89,6 @@ def check_sweep(sweep: str) -> None:
         )
 
 
-def _check_measures(config: Config) -> None:
-    if config.evaluation.probe_every_epochs and config.data.name == "folder":
-        raise ConfigError(
-            f"evaluation.probe_every_epochs={config.evaluation.probe_every_epochs} needs labels, and data=folder has "
-            "none; set it to 0"
-        )
-    if config.method.epsilon < 0.025:
-        raise ConfigError(
-            f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves fp32's range; use 0.025 or more"
-        )
-
-
-def _check_pipeline(config: Config) -> None:
-    if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
-        raise ConfigError(NO_OPENCV)
-
-
 def _check_model(config: Config) -> None:
     model = config.model
     if model.trunk not in TRUNK_CHANNELS:
@@ -108,24 +104,6 @@ def _check_model(config: Config) -> None:
             raise ConfigError(
                 f"model.group_heads={model.group_heads} does not divide {shown}; try one of {', '.join(map(str, good))}"
             )
-
-
-def _check_crops(config: Config) -> None:
-    augment = config.augment
-    if augment.small_count and not 0 < augment.small_size < augment.large_size:
-        raise ConfigError(
-            f"augment.small_size={augment.small_size} must be below augment.large_size={augment.large_size}: "
-            "each size is its own batch-norm group; for no small crops set augment.small_count=0"
-        )
-
-
-def _check_schedule(config: Config) -> None:
-    optim = config.optim
-    if optim.warmup_epochs > optim.epochs:
-        raise ConfigError(
-            f"optim.warmup_epochs={optim.warmup_epochs} is longer than the run, optim.epochs={optim.epochs}; "
-            f"set it to at most {optim.epochs}"
-        )
 
 
 def _check_queues(config: Config) -> None:

@@ -12,21 +12,10 @@ from typing import Any
 from golang.config.schema import Config
 
 # Settings that say where and how comfortably a run happens, not what comes out of it.
-OUTSIDE = frozenset(
-    {
-        "sweep",
-        "device",
-        "deterministic",
-        "log_every_steps",
-        "hang_seconds",
-        "checkpoint",
-        "evaluation",
-        "tracking",
-        "data.root",
-        "data.workers",
-        "model.init",  # model.init_sha256 counts: what the file holds, wherever it lies
-    }
-)
+OUTSIDE = (
+    "sweep", "device", "deterministic", "log_every_steps", "hang_seconds", "checkpoint", "evaluation", "tracking",
+    "data.root", "data.workers", "model.init",  # model.init_sha256 counts: what the file holds, wherever it lies
+)  # fmt: skip
 
 
 def result_settings(config: Config) -> dict[str, Any]:
@@ -41,7 +30,7 @@ def result_settings(config: Config) -> dict[str, Any]:
     return {
         key: value
         for key, value in sorted(flat(config.to_dict()).items())
-        if value != defaults[key] and not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE)
+        if value != defaults[key] and not _is_outside(key)
     }
 
 
@@ -56,13 +45,15 @@ def label(overrides: Sequence[str], longest: int = 80) -> str:
     parts = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key.split(".")[0] in ("cluster", "tracking", "run_dir", "runs_dir", "sweep", "dry_run", "code", "hydra"):
-            continue
-        if any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE):
-            continue
-        plain = value.replace("'", "").replace('"', "")
-        parts.append(f"{key.split('.')[-1]}={plain}")
+        path = key.split(".")
+        if path[0] not in ("cluster", "run_dir", "runs_dir", "dry_run", "code", "hydra") and not _is_outside(key):
+            plain = value.replace("'", "").replace('"', "")
+            parts.append(f"{path[-1]}={plain}")
     return folder_name(parts, longest)
+
+
+def _is_outside(key: str) -> bool:
+    return f"{key}.".startswith(tuple(f"{outside}." for outside in OUTSIDE))
 
 
 def folder_name(parts: Sequence[str], longest: int = 80) -> str:
@@ -90,8 +81,5 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted names."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found

@@ -20,7 +20,7 @@ from golang.errors import ConfigError
 class Range:
     """Which values a setting may have, and that in words."""
 
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], object]  # true of them
     must: str
 
 
@@ -34,12 +34,8 @@ PIXELS = Range(lambda pair: 0 <= pair[0] <= pair[1], "be a range of pixels, low 
 
 
 def build(cls: type[Any], values: Any, loose: bool = False) -> Any:  # noqa: ANN401 - any class of settings
-    """An object of a settings class from plain data. Raises ConfigError for an unknown key or a wrong type; ranges are
-    `check_ranges`' to look at.
-
-    Args:
-        loose: where text is wanted, numbers, switches and lists are taken for what a person meant by them.
-    """
+    """An object of a settings class from plain data; `loose` takes numbers, switches and lists where text is wanted.
+    Raises ConfigError for an unknown key or a wrong type; ranges are `check_ranges`' to look at."""
     return _Reader(cls, loose).group(cls, values, "")
 
 
@@ -72,15 +68,10 @@ def nearest(key: str, known: list[str]) -> str:
     return f" — did you mean {close[0]}?" if close else ""
 
 
-def looks_secret(name: str) -> bool:
-    """Whether a value of that name should stay out of files."""
-    found = re.search(r"(api|access|secret|private)_?key|passw|secret|credential|token(?!iz)", name, re.IGNORECASE)
-    return found is not None and re.search(r"(file|path|dir)$", name, re.IGNORECASE) is None
-
-
 def refuse_secret(name: str) -> None:
     """Raises ConfigError, without the value, for the name of a key or token: settings are written to files."""
-    if looks_secret(name):
+    found = re.search(r"(api|access|secret|private)_?key|passw|secret|credential|token(?!iz)", name, re.IGNORECASE)
+    if found and not re.search(r"(file|path|dir)$", name, re.IGNORECASE):
         raise ConfigError(
             f"{name} looks like a secret, and settings are written to files: give it by `wandb login`, ~/.netrc or "
             "the environment (a job has that of the shell that submits it), and type the command without it"
@@ -96,12 +87,10 @@ class _Reader:
             raise ConfigError(f"{path or 'the configuration'} must be a group of settings, got {values!r}")
         hints = _types(cls)
         dotted = {key: f"{path}.{key}" if path else str(key) for key in values}
-        for key in values:
+        for key, value in values.items():
             if key not in hints:
                 refuse_secret(dotted[key])
-                raise ConfigError(
-                    f"unknown setting {dotted[key]}={values[key]!r}{nearest(dotted[key], keys(self.cls))}"
-                )
+                raise ConfigError(f"unknown setting {dotted[key]}={value!r}{nearest(dotted[key], keys(self.cls))}")
         return cls(**{key: self.value(hints[key], value, dotted[key]) for key, value in values.items()})
 
     def value(self, kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - any type a setting has

@@ -7,6 +7,7 @@ meaning: a run's identity counts only the settings that differ from them (`golan
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -152,9 +153,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False  # bit-identical on CUDA too, at some speed
     log_every_steps: Annotated[int, POSITIVE] = 50
-    hang_seconds: Annotated[float, NATURAL] = (
-        600.0  # without a step or a save, after which the attempt is ended; 0: never
-    )
+    hang_seconds: Annotated[float, NATURAL] = 600.0  # without a step or a save until the attempt is ended; 0: never
     data: Data = field(default_factory=Data)
     method: Method = field(default_factory=Method)
     attention: Attention = field(default_factory=Attention)
@@ -176,11 +175,5 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (dicts, lists, scalars) that `from_dict` reads back to an equal Config."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # which makes lists of tuples
         return plain
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value

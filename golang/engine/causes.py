@@ -11,15 +11,7 @@ from typing import Any
 
 from torch.distributed import DistError
 
-from golang.errors import (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    GolangError,
-    NonFiniteError,
-    PeerLostError,
-    StorageError,
-)
+from golang import errors
 from golang.runfolder.causes import Word
 from golang.runfolder.folder import Attempt
 
@@ -38,6 +30,11 @@ _MEMORY = re.compile(
     r"DataLoader worker .*(killed by signal: Killed|exited unexpectedly$)",  # whom the kernel kills first
     re.IGNORECASE | re.MULTILINE,
 )
+_OURS = {  # the first that fits
+    errors.PeerLostError: Word.PEER_LOST, errors.NonFiniteError: Word.NON_FINITE, errors.StorageError: Word.DISK,
+    errors.DataError: Word.DATA, errors.ConfigError: Word.SETTINGS, errors.CheckpointError: Word.CHECKPOINT,
+    errors.GolangError: Word.REFUSED,
+}  # fmt: skip
 _PROGRAM = re.compile("device-side assert|no kernel image")  # a CUDA error, but not of the machine
 
 
@@ -53,18 +50,9 @@ class Cause:
 def classify(error: BaseException) -> Cause:
     """The cause behind an exception of the trainer."""
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, PeerLostError):
-        return Cause(Word.PEER_LOST, retry=True)
-    if isinstance(error, NonFiniteError):
-        return Cause(Word.NON_FINITE)
-    if isinstance(error, StorageError):
-        return Cause(Word.DISK, retry=True)
-    if isinstance(error, DataError):
-        return Cause(Word.DATA)
-    if isinstance(error, (ConfigError, CheckpointError)):
-        return Cause(Word.SETTINGS if isinstance(error, ConfigError) else Word.CHECKPOINT)
-    if isinstance(error, GolangError):
-        return Cause(Word.REFUSED)
+    for kind, word in _OURS.items():
+        if isinstance(error, kind):
+            return Cause(word, retry=word in (Word.PEER_LOST, Word.DISK))
     if isinstance(error, MemoryError) or _MEMORY.search(text):
         return Cause(
             Word.MEMORY,
@@ -105,5 +93,5 @@ def first_failure(attempt: Attempt) -> dict[str, Any] | None:
 
 
 def _sentence(error: BaseException, cause: Cause) -> str:
-    text = str(error) if isinstance(error, GolangError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, errors.GolangError) else f"{type(error).__name__}: {error}"
     return f"{text.strip()[:2000]}; {cause.remedy}" if cause.remedy else text.strip()[:2000]

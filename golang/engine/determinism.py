@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
+from platform import python_version
 
 import numpy as np
 import torch
@@ -34,11 +34,8 @@ def set_up(config: Config, device: torch.device, world: World) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what a step frees for the next one, which asks for the same again.
-
-    By default every large tensor is mapped anew, and the kernel zeroes its pages at first touch: an eighth of a small
-    trunk's step. Elsewhere than on glibc nothing changes.
-    """
+    """Has glibc, where there is one, keep what a step frees for the next. By default every large tensor is mapped anew,
+    and the kernel zeroes its pages at first touch: an eighth of a small trunk's step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
@@ -48,9 +45,4 @@ def keep_freed_memory() -> None:
 def versions(device: torch.device) -> dict[str, str]:
     """What bit-identical continuation depends on besides the settings."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "device": name,
-    }
+    return {"python": python_version(), "torch": str(torch.__version__), "numpy": np.__version__, "device": name}

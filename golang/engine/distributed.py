@@ -26,24 +26,15 @@ T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # how long a collective waits for a slow peer
 # What gloo and NCCL say when the process at the other end no longer answers.
 LOST = (
-    "onnection closed by peer",
-    "onnection reset by peer",
-    "remote process exited",
-    "Broken pipe",
-    "ncclRemoteError",
-)
-
-
+    "onnection closed by peer", "onnection reset by peer", "remote process exited", "Broken pipe", "ncclRemoteError",
+)  # fmt: skip
 _stores: dict[str, Store] = {}  # by address
 _joined = itertools.count()
 
 
 def connect(world: World, device: torch.device) -> None:
-    """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none.
-
-    Ranks that have left may join again: they meet in the same store, which torchrun's agent may hold, under a name that
-    no group before had.
-    """
+    """Joins the process group: NCCL for CUDA, gloo for CPU. One rank alone needs none. Ranks that have left may join
+    again: in the same store, which torchrun's agent may hold, under a name that no group before had."""
     if world.size == 1:
         return
     if world.address in ("127.0.0.1", "localhost"):
@@ -106,8 +97,7 @@ class ControlGroup:
 
     def maximum(self, tensor: Tensor) -> Tensor:
         """The largest of every rank's CPU tensor, element by element, in place."""
-        work = self.start_maximum(tensor)
-        if work is not None:
+        if (work := self.start_maximum(tensor)) is not None:
             work.wait()
         return tensor
 
@@ -136,11 +126,10 @@ class ControlGroup:
         """Rank 0's text, on every rank."""
         if self.group is None:
             return text
-        size = torch.tensor([len(text.encode())])
+        data = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        size = torch.tensor([len(data)])
         dist.broadcast(size, 0, group=self.group)
-        data = torch.zeros(int(size), dtype=torch.uint8)
-        if self.world.rank == 0:
-            data = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        data.resize_(int(size))
         dist.broadcast(data, 0, group=self.group)
         return bytes(data.tolist()).decode()
 

@@ -49,16 +49,11 @@ class Saver:
     """Writes checkpoints of one attempt in the background, one at a time, and drops those no longer kept."""
 
     def __init__(
-        self,
-        attempt: Attempt,
-        keep_last: int,
-        resume: Path | None = None,
+        self, attempt: Attempt, keep_last: int, resume: Path | None = None,
         periodic: Callable[[float], None] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """`resume`: the checkpoint that the attempt goes on from; `periodic`: told how long the first save took."""
-        self.attempt = attempt
-        self.keep_last = keep_last
-        self.periodic = periodic
+        self.attempt, self.keep_last, self.periodic = attempt, keep_last, periodic
         self.last = resume
         self.last_step = entry.step if resume and (entry := Entry.of(resume)) else None
         self.seconds: float | None = None  # that the last save took to be safe on disk

@@ -44,8 +44,7 @@ class StopListener:
     """
 
     def __init__(self) -> None:
-        self.signal = 0
-        self.heard = 0.0
+        self.signal, self.heard = 0, 0.0
         self._previous: dict[int, Any] = {}
         self._previous_fd = -1
         self._ends: tuple[int, int] | None = None
@@ -56,7 +55,7 @@ class StopListener:
             return self
         read, write = os.pipe()
         os.set_blocking(write, False)
-        self._ends = (read, write)
+        self._ends = read, write
         for number in STOP_SIGNALS:
             self._previous[number] = signal.signal(number, _leave_to_the_thread)
         self._previous_fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -91,10 +90,8 @@ def _leave_to_the_thread(number: int, frame: FrameType | None) -> None:
 
 
 class Agreement:
-    """Decisions that all ranks take at the same step, without waiting for each other in it.
-
-    The exchange that starts at the end of step t is read at the end of step t + 1.
-    """
+    """Decisions that all ranks take at the same step, without waiting for each other in it: the exchange that starts at
+    the end of step t is read at the end of step t + 1."""
 
     def __init__(self, control: ControlGroup) -> None:
         self.control = control
@@ -118,10 +115,8 @@ class Agreement:
 
 
 class Vigil:
-    """Rank 0 works alone while the others wait: all of them hear when any is asked to stop.
-
-    Rank 0 calls `stopped` now and then, and `over` at the end; the others call `wait`. `beat` is called each time.
-    """
+    """Rank 0 works alone while the others wait: all of them hear when any is asked to stop. Rank 0 calls `stopped` now
+    and then, and `over` at the end; the others call `wait`. `beat` is called each time."""
 
     def __init__(self, control: ControlGroup, listener: StopListener, beat: Callable[[], None]) -> None:
         self.control, self.listener, self.beat = control, listener, beat

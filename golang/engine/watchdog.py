@@ -23,13 +23,10 @@ LINGER = 5.0  # seconds for the other ranks to write their stacks: the first tha
 
 
 class Watchdog:
-    """While entered, ends this process with status HUNG after `seconds` without a `beat`; 0 never does.
+    """While entered, ends this process with status HUNG after `seconds` without a `beat`; 0 never does. Time in which
+    the whole process stood still, because Slurm had suspended it, does not count.
 
-    Time in which the whole process stood still, because Slurm had suspended it, does not count.
-
-    Args:
-        stacks: the file for the stacks of all threads.
-        tell: called once with a sentence, before the end; may be replaced.
+    Before the end the stacks of all threads go to the file `stacks`, and `tell` is called once with a sentence.
     """
 
     def __init__(self, seconds: float, stacks: Path, tell: Callable[[str], None]) -> None:

@@ -60,24 +60,15 @@ class _Family:
             signal.signal(number, self._forward)
         threads = max(1, (os.cpu_count() or 1) // count)
         shared = {
-            "WORLD_SIZE": str(count),
-            "LOCAL_WORLD_SIZE": str(count),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(free_port()),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+            "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
             PARENT_PIPE: str(read),
-        }
+        }  # fmt: skip
+        command = [sys.executable, "-m", "golang", str(run_dir)]
         for rank in range(count):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            command = [sys.executable, "-m", "golang", str(run_dir)]
+            env = sources.environment() | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             self._children.append(
-                subprocess.Popen(
-                    command,
-                    env=sources.environment() | shared | own,
-                    pass_fds=[read],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+                subprocess.Popen(command, env=env, pass_fds=[read], stdin=subprocess.DEVNULL, start_new_session=True)
             )
         os.close(read)
 

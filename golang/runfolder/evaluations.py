@@ -17,12 +17,9 @@ from golang.runfolder.folder import RunFolder
 
 # What each is measured on; nearest neighbours on what linear_coco is.
 DATA: dict[Any, Any] = {
-    "linear_coco": "coco2014",
-    "linear_voc": "voc2007",
-    "semisup_coco_1": "coco2014",
-    "semisup_coco_10": "coco2014",
+    "linear_coco": "coco2014", "linear_voc": "voc2007", "semisup_coco_1": "coco2014", "semisup_coco_10": "coco2014",
     "knn": "coco2014",
-}
+}  # fmt: skip
 PROBE = "linear"  # the quick probe, by the name of its file
 RESULT = "result.json"  # in the folder of each evaluation
 
@@ -86,7 +83,9 @@ def results_of(config: Config, run_dir: Path) -> Path:
     """Where the result of an evaluation lies that lives in `run_dir`: with the run it measures, if it is of one. Of a
     checkpoint other than the last, the folder's name tells which."""
     run, file = RunFolder(measured(config, run_dir)), Path(config.evaluation.checkpoint or "")
-    early = file.parent == run.checkpoints and not _ends(run, file)
+    early = file.parent == run.checkpoints and not (
+        run.done and file.name == max(entry.path.name for entry in entries(run))
+    )
     return run.evaluation / (f"{result_name(config)}-{file.stem}" if early else result_name(config))
 
 
@@ -98,11 +97,6 @@ def measured(config: Config, run_dir: Path) -> Path:
     parent = RunFolder(file.parent.parent)
     ours = file.parent == parent.checkpoints and parent.config_file.is_file() and os.access(parent.path, os.W_OK)
     return parent.path if ours else run_dir
-
-
-def _ends(run: RunFolder, file: Path) -> bool:
-    """Whether `file` is the checkpoint that a finished run ended with."""
-    return run.done and file.name == max(entry.path.name for entry in entries(run))
 
 
 def result_name(config: Config) -> str:

@@ -28,14 +28,12 @@ def make_private(folder: Path) -> None:
 
 def put(path: Path, fill: Callable[[BinaryIO], object], durable: bool = True) -> None:
     """Puts what `fill` writes at `path`: the file holds the old content or the new one, whatever happens. A handle to
-    the old file stays with the old file. Raises OSError.
-
-    Args:
-        durable: also after a power cut, which waits for the disk.
+    the old file stays with the old file; `durable` also outlasts a power cut, and waits for the disk. Raises OSError.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(_open_private(temporary), "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
             fill(file)
             file.flush()
             if durable:
@@ -55,10 +53,6 @@ def put(path: Path, fill: Callable[[BinaryIO], object], durable: bool = True) ->
 def write(path: Path, text: str, durable: bool = True) -> None:
     """`put` of a text."""
     put(path, lambda file: file.write(text.encode()), durable)
-
-
-def _open_private(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
 
 
 def read_plain(path: Path, errors: str = "strict") -> str:

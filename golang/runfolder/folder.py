@@ -46,11 +46,8 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path | str, config: Config) -> RunFolder:
-        """Makes the folder for `config`, or takes the one that exists.
-
-        Settings outside the run's identity may change and are written anew. Raises ConfigError if the folder belongs
-        to another run, DataError if it can't be written.
-        """
+        """Makes the folder for `config`, or takes the one that exists; settings outside the run's identity are written
+        anew. Raises ConfigError if the folder belongs to another run, DataError if it can't be written."""
         run = cls(path)
         try:
             run.make()
@@ -129,14 +126,9 @@ class RunFolder:
         attempt = Attempt(self, last.number + 1 if last else 0)
         attempt.path.mkdir(mode=0o700)
         facts = {
-            "attempt": attempt.number,
-            "resumed_from": resumed_from,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "world_size": world_size,
-            "started": now(),
-            "versions": dict(versions),
-        }
+            "attempt": attempt.number, "resumed_from": resumed_from, "host": socket.gethostname(), "pid": os.getpid(),
+            "world_size": world_size, "started": now(), "versions": dict(versions),
+        }  # fmt: skip
         files.write(attempt.start_file, json.dumps(facts, indent=1))
         return attempt
 
@@ -153,8 +145,7 @@ class Attempt:
     """One life of a run: a numbered folder for what it says about itself."""
 
     def __init__(self, run: RunFolder, number: int) -> None:
-        self.run = run
-        self.number = number
+        self.run, self.number = run, number
         self.path = run.attempts / f"{number:02d}"
         self.start_file = self.path / "start.json"
         self.status_file = self.path / "status.json"  # a heartbeat

@@ -19,7 +19,6 @@ from typing import IO, Any, TextIO
 from golang.runfolder import files
 
 PATIENCE = 8.0  # seconds for an owner that is dying to let go
-_PAUSE = 0.1  # seconds between tries
 
 
 class HeldError(Exception):
@@ -35,7 +34,9 @@ def hold(path: Path, patience: float | None = None) -> Iterator[int]:
     """
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     while True:
-        with _opened(path) as file:
+        # Not through a link: what it says of its holder must not end up in another file.
+        opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(opened, "a+") as file:
             if take(file):
                 if not _lies_at(file, path):
                     continue  # overtaken between opening and locking
@@ -50,12 +51,7 @@ def hold(path: Path, patience: float | None = None) -> Iterator[int]:
                 if not _earlier_life(owner):
                     raise HeldError(owner or "another process")
                 files.put(path, lambda fresh: None, durable=False)
-        time.sleep(_PAUSE)
-
-
-def _opened(path: Path) -> TextIO:
-    # Not through a link: what it says of its holder must not end up in another file.
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "a+")
+        time.sleep(0.1)
 
 
 def take(file: IO[Any]) -> bool:

@@ -1,8 +1,5 @@
-"""`model.init` and `evaluation.checkpoint`: which weights a run starts from or measures, pinned down by what the file
-holds.
-
-A path does not say what a run is: the file may move, and its content may change. So the settings carry the content's
-SHA-256, which counts in the run's identity, and the path, which does not.
+"""`model.init` and `evaluation.checkpoint`: which weights a run starts from or measures. A file may move or change, so
+the settings carry the SHA-256 of its content, which counts in the run's identity, beside the path, which does not.
 """
 
 from __future__ import annotations
@@ -19,10 +16,8 @@ from golang.runfolder.checkpoints import find
 
 def pinned(config: Config) -> Config:
     """`config` with `model.init` and `evaluation.checkpoint` absolute, and the digests of their files beside them. Of
-    a run's folder the newest whole checkpoint is taken.
-
-    Settings that hold a digest already, such as a frozen run's, stay as they are, and no file is read; so do those of
-    a run whose end is to be evaluated.
+    a run's folder the newest whole checkpoint is taken. What has a digest, as in a frozen run, stays as it is, and no
+    file is read; so does the checkpoint of a run whose end is to be evaluated.
 
     Raises ConfigError for a file that is not there, or a digest without one; CheckpointError for a run without one.
     """
@@ -32,11 +27,9 @@ def pinned(config: Config) -> Config:
         evaluation = replace(evaluation, checkpoint=str(file), checkpoint_sha256=digest(file))
         config = replace(config, evaluation=evaluation)
     model = config.model
-    if model.init is None:
-        if model.init_sha256:
-            raise ConfigError(f"model.init_sha256={model.init_sha256} needs model.init, the file it is of")
-        return config
-    if model.init_sha256:
+    if model.init is None and model.init_sha256:
+        raise ConfigError(f"model.init_sha256={model.init_sha256} needs model.init, the file it is of")
+    if model.init is None or model.init_sha256:
         return config
     path = Path(model.init).expanduser().absolute()
     if not path.is_file():

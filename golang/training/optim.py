@@ -17,11 +17,8 @@ ROW = 1024  # numbers, of a GPU's updates; every tensor starts at one, where ker
 
 
 def learning_rates(optim: Optim, steps_per_epoch: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The learning rate of every step, float64 [epochs · steps_per_epoch].
-
-    Linear from start_lr to base_lr over the warm-up, both ends included, then half a cosine to final_lr that starts
-    at base_lr again.
-    """
+    """The learning rate of every step, float64 [epochs · steps_per_epoch]: linear from start_lr to base_lr over the
+    warm-up, both ends included, then half a cosine to final_lr that starts at base_lr again."""
     warm = np.linspace(optim.start_lr, optim.base_lr, steps_per_epoch * optim.warmup_epochs)
     length = steps_per_epoch * (optim.epochs - optim.warmup_epochs)
     phase = np.cos(np.pi * np.arange(length) / max(length, 1))
@@ -40,23 +37,11 @@ class LARC(torch.optim.Optimizer):
     _step_supports_amp_scaling = True  # the scaler then passes found_inf instead of reading it
 
     def __init__(
-        self,
-        params: Any,  # noqa: ANN401 - torch's own loose type
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        trust: float,
-        eps: float = 1e-8,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "trust": trust,
-            "eps": eps,
-            "adapt": True,
-        }
-        super().__init__(params, defaults)
+        self, params: Any,  # noqa: ANN401 - torch's own loose type
+        lr: float, momentum: float, weight_decay: float, trust: float, eps: float = 1e-8,
+    ) -> None:  # fmt: skip
+        rule = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "eps": eps, "adapt": True}
+        super().__init__(params, rule)
         self.skipped: Tensor | None = None
         self.gradient_norm: Tensor | None = None
         self._updates: dict[int, _Updates] = {}  # by group, on a GPU
@@ -161,10 +146,7 @@ def _together(
 
 
 def build_optimizer(optim: Optim, model: nn.Module) -> Any:  # noqa: ANN401 - apex's wrapper has no common type
-    """Our LARC, or NVIDIA apex's around torch's SGD for `optim.larc=apex`.
-
-    Raises ConfigError when apex is asked for and is not importable.
-    """
+    """Our LARC, or for `optim.larc=apex` NVIDIA's around torch's SGD. Raises ConfigError if apex can't be imported."""
     groups = _parameter_groups(optim, model)
     if optim.larc == "own":
         return LARC(groups, optim.base_lr, optim.momentum, optim.weight_decay, optim.trust)

@@ -17,8 +17,7 @@ class Progress:
     """Shows step, loss, images a second and the time left, while entered; says nothing unless `shown`."""
 
     def __init__(self, total: int, shown: bool) -> None:
-        self.total = total
-        self.shown = shown
+        self.total, self.shown = total, shown
         self._bar: Any = None
         self._task: Any = None
         self._spoken = 0.0

@@ -33,17 +33,10 @@ class TrainStep:
     """
 
     def __init__(
-        self,
-        config: Config,
-        model: SwAV,
-        optimizer: Any,  # noqa: ANN401 - apex's wrapper has no common type
-        learning_rates: Sequence[float],
-        forward: nn.Module | None = None,
-    ) -> None:
-        self.config = config
-        self.model = model
-        self.optimizer = optimizer
-        self.learning_rates = learning_rates
+        self, config: Config, model: SwAV, optimizer: Any,  # noqa: ANN401 - apex's wrapper has no common type
+        learning_rates: Sequence[float], forward: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.model, self.optimizer, self.learning_rates = config, model, optimizer, learning_rates
         self.forward = forward or model
         self.queue: EmbeddingQueue | None = None
         self.local_queue: EmbeddingQueue | None = None
@@ -67,8 +60,7 @@ class TrainStep:
 
     def make_queues(self, ranks: int) -> None:
         """The queues of this rank, full of zeros, unless they are there or not wanted."""
-        dtype = next(self.model.parameters()).dtype
-        features = self.config.model.feature_dim
+        dtype, features = next(self.model.parameters()).dtype, self.config.model.feature_dim
         if self.queue is None and (length := queue_length(self.config)):
             self.queue = EmbeddingQueue(length // ranks, features, self.device, dtype)
         if self.local_queue is None and (length := local_queue_length(self.config)):

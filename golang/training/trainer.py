@@ -14,7 +14,6 @@ from golang.config import Config
 from golang.data import loader as loading
 from golang.data.crops.multicrop import Crops, MultiCrop, on_device
 from golang.data.crops.transfer import Transfer
-from golang.data.images import ImageSet
 from golang.data.sampler import StepSampler
 from golang.data.sets import open_train, root_of
 from golang.engine import session
@@ -55,14 +54,16 @@ class Trainer:
         self.session, self.config = session, session.config
         self.world, self.device, self.control = session.rank.world, session.rank.device, session.rank.control
         config, device = self.config, self.device
-        self.images = self._open_images()
+        images = self.control.on_first_rank(lambda: open_train(config.data, labelled=False))  # it may write a toy set
+        self.images = images or open_train(config.data, labelled=False)
         self.steps_per_epoch = len(self.images) // config.optim.batch_size
         session.total = self.steps_per_epoch * config.optim.epochs
         self.sampler = StepSampler(
             len(self.images), config.optim.batch_size, session.total, config.seed,
             rank=self.world.rank, world=self.world.size,
         )  # fmt: skip
-        model = build_model(config).to(device, torch.float64 if config.precision == "fp64" else torch.float32)
+        self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
+        model = build_model(config).to(device, self.dtype)
         if session.resume is None and config.model.init:
             said = self.control.on_first_rank(lambda: load_into(model, pinned.check(config)))
             log.info("%s", said or load_into(model, pinned.check(config)))
@@ -122,13 +123,11 @@ class Trainer:
         config, step, number = self.config, self.step, self.session.done
         if number >= config.queue.start_epoch * self.steps_per_epoch:
             step.make_queues(self.world.size)
-        dtype = torch.float64 if config.precision == "fp64" else torch.float32
-        large, small = on_device(self.transfer(batch), self.device, dtype)
+        large, small = on_device(self.transfer(batch), self.device, self.dtype)
         drawn = permutations.of_step(config, number, self.world.rank, self.world.size)
         if drawn is not None:
             # Only from page-locked memory is the copy one that the host does not wait for.
-            pinned_memory = drawn.pin_memory() if self.device.type == "cuda" else drawn
-            drawn = pinned_memory.to(self.device, non_blocking=True)
+            drawn = (drawn.pin_memory() if self.device.type == "cuda" else drawn).to(self.device, non_blocking=True)
         losses = step(number, large, small, drawn)
         self.sentinel.look(number, losses.total, step.optimizer)
         self.meter.add(losses, step.signs, step.optimizer)
@@ -173,11 +172,6 @@ class Trainer:
         self.session.done = checkpoint.restore(saved, self.step, self.meter, self.sentinel, len(self.images))
         if "unreadable" in saved["ranks"]:  # not in checkpoints of earlier versions
             self.unreadable.restore(saved["ranks"]["unreadable"])
-
-    def _open_images(self) -> ImageSet:
-        """Rank 0 first: it may have to write a generated set."""
-        images = self.control.on_first_rank(lambda: open_train(self.config.data, labelled=False))
-        return images or open_train(self.config.data, labelled=False)
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterator[Crops]]:
