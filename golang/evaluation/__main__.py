@@ -64,22 +64,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _asked(options: argparse.Namespace) -> Config:
-    """The settings of the evaluation: of the end of a finished run, of the newest checkpoint of another, or of a
-    file."""
+    """The settings that evaluate the end of a finished run, the newest checkpoint of another, or a file."""
     path, run = options.checkpoint, RunFolder(options.checkpoint)
     data = Data(name=options.data or DATA[options.protocol], root=options.root)
     if run.config_file.is_file() and options.data is None and options.root is None:
         data = data_of(run.config(), options.protocol)
-    return Config(
-        device=options.device,
-        data=replace(data, workers=options.workers),
-        evaluation=Evaluation(
-            protocol=(options.protocol,),
-            published=options.published,
-            checkpoint=str(path.absolute()),
-            run=run_id(run.config()) if path.is_dir() and run.done else "",
-        ),
-    )
+    asked = Evaluation(
+        protocol=(options.protocol,), published=options.published, checkpoint=str(path.absolute()),
+        run=run_id(run.config()) if path.is_dir() and run.done else "",
+    )  # fmt: skip
+    return Config(device=options.device, data=replace(data, workers=options.workers), evaluation=asked)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

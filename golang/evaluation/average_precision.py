@@ -22,10 +22,8 @@ class AveragePrecision:
     def by_class(self, classes: Sequence[str]) -> dict[str, Any]:
         """The classes' part of a result, by their names: `per_class`, in points, and `classes_without_positives`."""
         points = [round(100 * float(value), 4) for value in self.per_class]
-        return {
-            "per_class": dict(zip(classes, points, strict=True)),
-            "classes_without_positives": [classes[c] for c in self.empty],
-        }
+        per_class = dict(zip(classes, points, strict=True))
+        return {"per_class": per_class, "classes_without_positives": [classes[c] for c in self.empty]}
 
 
 def average_precision(logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> AveragePrecision:

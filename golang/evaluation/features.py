@@ -66,20 +66,14 @@ def view(image: Image.Image, whole: bool) -> Tensor:
 
 
 def pooled_features(
-    trunks: Sequence[nn.Module],
-    images: ImageSet,
-    device: torch.device,
-    whole: bool,
-    workers: int = 0,
-    ask: Ask = lambda: None,
-    world: World = ALONE,
-) -> tuple[list[npt.NDArray[Any]], npt.NDArray[np.int64]]:
+    trunks: Sequence[nn.Module], images: ImageSet, device: torch.device, whole: bool, workers: int = 0,
+    ask: Ask = lambda: None, world: World = ALONE,
+) -> tuple[list[npt.NDArray[Any]], npt.NDArray[np.int64]]:  # fmt: skip
     """Features of every readable image, averaged over the positions of the trunk's map: float32 (float64 of a trunk in
-    that) [n, C] a trunk, in the order of `images`, and the indices of those images, int64 [n]. Images are decoded once
-    for all trunks.
+    that) [n, C] a trunk, in the order of `images`, and the indices of those images, int64 [n].
 
-    The trunks, on `device`, are in evaluation mode meanwhile (the running statistics of batch norm are used and stay
-    as they are). Raises DataError when more images are unreadable than a set may hold.
+    The trunks, on `device`, are in evaluation mode meanwhile. Raises DataError when more images are unreadable than a
+    set may hold.
 
     Args:
         workers: processes that decode; 0 decodes here.
@@ -123,14 +117,9 @@ def pooled_features(
 
 
 def labelled_features(
-    trunks: Sequence[nn.Module],
-    train: ImageSet,
-    val: ImageSet,
-    data: Data,
-    device: torch.device,
-    ask: Ask = lambda: None,
-    world: World = ALONE,
-) -> list[Features]:
+    trunks: Sequence[nn.Module], train: ImageSet, val: ImageSet, data: Data, device: torch.device,
+    ask: Ask = lambda: None, world: World = ALONE,
+) -> list[Features]:  # fmt: skip
     """What `pooled_features` makes of the two labelled sets of `data`, a trunk each; small images need no workers."""
     whole = takes_whole(data)
     workers = 0 if whole else data.workers
@@ -176,10 +165,10 @@ def load(path: Path, origin: str) -> Features | None:
         return None
 
 
+@dataclass(frozen=True)
 class _Views(Dataset[tuple[Tensor, bool]]):
-    def __init__(self, images: ImageSet, whole: bool) -> None:
-        self.images = images
-        self.whole = whole
+    images: ImageSet
+    whole: bool
 
     def __len__(self) -> int:
         return len(self.images)

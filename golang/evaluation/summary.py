@@ -51,12 +51,9 @@ def _rows(run: RunFolder, found: ProbeResult) -> list[tuple[str, str, str]]:
     """Name, mAP and a remark for each row of the table."""
     metrics = read_metrics(run.metrics_file)
     steps = f"after {metrics[-1]['step']} steps without a label" if metrics else ""
+    ahead = f"{steps}, {found.linear.mAP - found.random_init.mAP:+.1f} over random"
     rows = [
-        (
-            display_name(run.config()),
-            found.linear,
-            f"{steps}, {found.linear.mAP - found.random_init.mAP:+.1f} over random",
-        ),
+        (display_name(run.config()), found.linear, ahead),
         ("random-init trunk", found.random_init, "the same trunk before its first step"),
         ("chance", found.chance, "the mean share of positives"),
     ]

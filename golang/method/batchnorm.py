@@ -53,7 +53,8 @@ class _SyncedNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
         x, weight, mean, variance = ctx.saved_tensors
-        dy = dy.contiguous(memory_format=torch.channels_last if _is_channels_last(x) else torch.contiguous_format)
+        channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+        dy = dy.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         dx, weight_grad, bias_grad = dy, torch.zeros_like(weight), torch.zeros_like(weight)
         if x.numel():  # as if the statistics were constants
             unsaved = mean.new_empty(0)  # as a pass in evaluation mode leaves it: the CUDA kernel takes no None
@@ -79,10 +80,6 @@ def _normalised(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias:
     return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps) if x.numel() else torch.zeros_like(x)
 
 
-def _is_channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-
-
 class BatchNorm(_BatchNorm):
     """Batch norm over the rows of all ranks, for [R, F] and [R, F, h, w]; the state dict is nn.BatchNorm's."""
 
@@ -92,8 +89,7 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
-            alone: Tensor = super().forward(input)
-            return alone
+            return super().forward(input)
         y: Tensor
         y, mean, variance = _SyncedNorm.apply(input, self.weight, self.bias, self.eps)
         self._track(mean[None], variance[None])
@@ -129,9 +125,8 @@ class BatchNorm(_BatchNorm):
             for running, values in pairs:
                 running.lerp_(values[0], momentum)
         else:
-            shares = momentum * (1 - momentum) ** torch.arange(
-                calls - 1, -1, -1, dtype=means.dtype, device=means.device
-            )
+            later = torch.arange(calls - 1, -1, -1, dtype=means.dtype, device=means.device)
+            shares = momentum * (1 - momentum) ** later
             for running, values in pairs:
                 running.addmv_(values.mT, shares, beta=(1 - momentum) ** calls)  # never in half precision, unlike @
         self.num_batches_tracked += calls

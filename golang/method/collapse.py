@@ -21,11 +21,10 @@ def log_k(config: Config) -> dict[str, float]:
 
 def uniform_losses(config: Config) -> dict[str, float]:
     """The losses of a collapsed network, ln K: every prototype equally likely for every image."""
-    whole, *parts = log_k(config).values()
-    if not parts:
+    whole, *local = log_k(config).values()
+    if not local:
         return {"loss": whole, "loss_global": whole}
-    (local,) = parts
-    return {"loss": (2 * whole + local) / 3, "loss_global": whole, "loss_local": local, "loss_cross_view": whole}
+    return {"loss": (2 * whole + local[0]) / 3, "loss_global": whole, "loss_local": local[0], "loss_cross_view": whole}
 
 
 def collapsed(shown: Mapping[str, Sequence[float]], config: Config) -> str | None:
@@ -50,9 +49,8 @@ def collapsed(shown: Mapping[str, Sequence[float]], config: Config) -> str | Non
         return None
     return (
         f"the network has collapsed: for {PATIENCE} log lines it has given every image the same code, "
-        f"{', '.join(signs)}. "
-        f"Stop it and try a smaller method.epsilon (now {config.method.epsilon:g}, least 0.025), a lower "
-        f"optim.base_lr (now {config.optim.base_lr:g}), fewer model.prototypes (now {total}), a "
+        f"{', '.join(signs)}. Stop it and try a smaller method.epsilon (now {config.method.epsilon:g}, least 0.025), "
+        f"a lower optim.base_lr (now {config.optim.base_lr:g}), fewer model.prototypes (now {total}), a "
         f"longer optim.warmup_epochs (now {config.optim.warmup_epochs}) or a larger optim.batch_size or queue.length "
         f"(now {config.optim.batch_size}, {config.queue.length})"
     )

@@ -38,14 +38,15 @@ class SwAV(nn.Module):
 
     def forward(self, large: Tensor, small: Tensor | None = None) -> Branches:
         """large [2·b, 3, S, S] and small [m·b, 3, s, s], rows v·b + i."""
-        return self._global_branch(self.trunk(large), small)
+        return Branches(*self._global_branch(self.trunk(large), small))
 
-    def _global_branch(self, large_map: Tensor, small: Tensor | None) -> Branches:
+    def _global_branch(self, large_map: Tensor, small: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The first two of Branches."""
         pooled = [large_map.mean((2, 3))]
         if small is not None and len(small):
             pooled.append(self.trunk(small).mean((2, 3)))
         embedding = F.normalize(self.projection_head(torch.cat(pooled)), dim=1)
-        return Branches(embedding, self.prototypes(embedding))
+        return embedding, self.prototypes(embedding)
 
     @torch.no_grad()
     def normalise_prototypes(self) -> None:
@@ -59,16 +60,9 @@ class GOLANG(SwAV):
     """Adds local views formed by semantic attention, their prototypes, and local-to-global prediction."""
 
     def __init__(
-        self,
-        trunk: Trunk,
-        hidden: int,
-        features: int,
-        prototypes: int,
-        local_prototypes: int,
-        group_heads: int,
-        attention_temperature: float = 1.0,
-        detach_cross_view: bool = True,
-    ) -> None:
+        self, trunk: Trunk, hidden: int, features: int, prototypes: int, local_prototypes: int, group_heads: int,
+        attention_temperature: float = 1.0, detach_cross_view: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(trunk, hidden, features, prototypes)
         self.local_projection_head = ProjectionHead(trunk.channels, hidden, features)
         self.local_prototypes = Prototypes(features, local_prototypes)
@@ -87,16 +81,12 @@ class GOLANG(SwAV):
         # Attention first: the projection head's running statistics see the positions before the pooled features.
         attention = self.attend(feature_map)
         features = local_views(feature_map.flatten(2), attention, self.group_heads)
-        branches = self._global_branch(feature_map, small)
+        embedding, logits = self._global_branch(feature_map, small)
         local = F.normalize(self.local_projection_head(features), dim=1)
         seen = local.detach() if self.detach_cross_view else local
         whole = F.normalize(seen.view(len(large), -1, seen.shape[1]).mean(1), dim=1)
-        branches.attention = attention
-        branches.local_features = features
-        branches.local_embedding = local
-        branches.local_logits = self.local_prototypes(local)
-        branches.cross_logits = self.l2g_prototypes(whole)
-        return branches
+        local_logits, cross_logits = self.local_prototypes(local), self.l2g_prototypes(whole)
+        return Branches(embedding, logits, attention, features, local, local_logits, cross_logits)
 
 
 def split_views(rows: Tensor, images: int) -> Tensor:

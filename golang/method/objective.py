@@ -36,13 +36,9 @@ class Targets:
 
 
 def make_targets(
-    model: SwAV,
-    branches: Branches,
-    images: int,
-    method: Method,
-    queue: EmbeddingQueue | None = None,
-    local_queue: EmbeddingQueue | None = None,
-) -> Targets:
+    model: SwAV, branches: Branches, images: int, method: Method,
+    queue: EmbeddingQueue | None = None, local_queue: EmbeddingQueue | None = None,
+) -> Targets:  # fmt: skip
     """Sinkhorn codes for `images` images a rank; a queue joins once it is ready and takes this step's embeddings."""
     logits = _with_queue(large_views(branches.logits, images), branches.embedding, queue, model.prototypes.weight)
     wanted = [images, images]
@@ -56,13 +52,9 @@ def make_targets(
 
 
 def compute_losses(
-    branches: Branches,
-    targets: Targets,
-    images: int,
-    method: Method,
-    cross_view: CrossView,
+    branches: Branches, targets: Targets, images: int, method: Method, cross_view: CrossView,
     permutations: Tensor | None,
-) -> Losses:
+) -> Losses:  # fmt: skip
     """The losses of one step; `permutations` as in `local_loss`, None for SwAV."""
     log_p = log_probabilities(split_views(branches.logits, images), method.temperature)
     whole = global_loss(log_p, targets.global_)

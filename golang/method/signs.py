@@ -46,8 +46,7 @@ def metrics_of(config: Config) -> tuple[str, ...]:
 
 
 def prototypes(config: Config) -> dict[str, int]:
-    """How many prototypes there are to be assigned, by the prefix of their metrics, in the order of
-    `Signs.assignments`."""
+    """How many prototypes there are, by the prefix of their metrics, in the order of `Signs.assignments`."""
     local = {"local_": config.model.local_prototypes} if local_views(config) else {}
     return {"": config.model.prototypes, **local}
 

@@ -20,8 +20,6 @@ TRUNKS = tuple(TRUNK_CHANNELS)
 class Trunk(nn.Sequential):
     """A ResNet without its pooling and classifier; children keep torchvision's names."""
 
-    channels: int
-
     def __init__(self, children: dict[str, nn.Module], channels: int) -> None:
         super().__init__(OrderedDict(children))
         self.channels = channels
@@ -39,12 +37,9 @@ def build_trunk(name: str) -> Trunk:
 
 
 def small_resnet(
-    block: Any,  # noqa: ANN401 - torchvision's BasicBlock or Bottleneck
-    width: int,
-    stem: dict[str, nn.Module] | None = None,
-    base_width: int = 64,
-    strides: tuple[int, int, int, int] = (1, 2, 2, 2),
-) -> Trunk:
+    block: Any, width: int, stem: dict[str, nn.Module] | None = None,  # noqa: ANN401 - BasicBlock or Bottleneck
+    base_width: int = 64, strides: tuple[int, int, int, int] = (1, 2, 2, 2),
+) -> Trunk:  # fmt: skip
     """A ResNet of one block a stage; stage s has width·2^s planes (times the block's expansion) and stride strides[s].
 
     The default stem is torchvision's (7×7 with stride 2, then a pool with stride 2).

@@ -43,6 +43,7 @@ class RunFolder:
         self.curves_file = self.evaluation / "curves.png"
         self.attention_file = self.evaluation / "attention.png"
         self.ticket_file = self.wandb / "run.json"  # under which id W&B knows the run
+        self.publish_lock = self.wandb / "eval.lock"  # of who sends its evaluations' results to W&B
 
     @classmethod
     def create(cls, path: Path | str, config: Config) -> RunFolder:
@@ -135,6 +136,10 @@ class RunFolder:
     def note(self, name: str, job: str, restarts: str) -> Path:
         """A note of one life of a Slurm job for its batch script (launch/node/job.sh)."""
         return self.attempts / f"{name}.{job}.{restarts}"
+
+    def clean_wandb(self, job_type: str) -> Path:
+        """Where W&B's client writes the run anew, as a whole, for `wandb sync`."""
+        return self.wandb / f"clean-{job_type}"
 
     def meeting_file(self, life: str) -> Path:
         """Where rank 0 of one life of a job says at which address it listens."""

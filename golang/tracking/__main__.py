@@ -82,16 +82,15 @@ def _open(run: RunFolder, mode: Mode, process: int, ear: Ear) -> Client | None:
             if not tried:
                 _say(f"{error}; training goes on without it, and it is tried again now and then")
             ear.impatient = True
-            pause = PAUSES[min(tried, len(PAUSES) - 1)]
+            ear.wait(PAUSES[min(tried, len(PAUSES) - 1)])
             tried += 1
-            ear.wait(pause)
             continue
         except TrackingError as error:
             _say(f"{error}; this run goes on without it, and python -m launch sync {run.path} sends it later")
             return None
         if client.ticket.refused:
             _say(f"W&B would not take the id {client.ticket.refused} again; the run is {client.ticket.id} there")
-        _say(f"W&B: {client.url}" if client.url else f"W&B, offline: {run.path}/wandb")
+        _say(f"W&B: {client.url}" if client.url else f"W&B, offline: {run.wandb}")
         return client
 
 

@@ -44,8 +44,7 @@ class Client:
     """A run of W&B that is open."""
 
     def __init__(self, run: RunFolder, ticket: Ticket, opened: Any, mode: Mode) -> None:  # noqa: ANN401 - no types
-        self.run, self.ticket, self.mode = run, ticket, mode
-        self._opened = opened
+        self.run, self.ticket, self.mode, self._opened = run, ticket, mode, opened
         self.folder = Path(opened.dir).parent  # that W&B's client writes to
         # W&B's server says what it has: all else that metrics.jsonl holds is sent, also what an attempt that was
         # killed had handed over in vain. It takes no step twice, and none that is lower than its last.
@@ -104,13 +103,9 @@ class Client:
 
 
 def open_client(
-    run: RunFolder,
-    mode: Mode,
-    folder: Path,
-    job_type: JobType = "pretrain",
-    timeout: float = 20.0,
+    run: RunFolder, mode: Mode, folder: Path, job_type: JobType = "pretrain", timeout: float = 20.0,
     process: int | None = None,
-) -> Client:
+) -> Client:  # fmt: skip
     """Opens the run's W&B run, or goes on with it. An id that W&B refuses is drawn anew, once.
 
     Args:
@@ -154,21 +149,14 @@ def _init(
     try:
         with _nobody_to_ask():
             opened = wandb.init(
-                project=tracking.project or PROJECT,
-                entity=tracking.entity,
+                project=tracking.project or PROJECT, entity=tracking.entity,
                 id=ticket.id if job_type == "pretrain" else f"{ticket.id}-{job_type}",
-                name=run.path.name,
-                group=config.sweep,
-                job_type=job_type,
+                name=run.path.name, group=config.sweep, job_type=job_type, notes=tracking.notes,
                 tags=[config.data.name, config.method.name, *tracking.tags],
-                notes=tracking.notes,
                 config=config.to_dict() | {"code": code_version(), "folder": str(run.path)},
-                dir=str(folder),
-                mode=mode,
-                resume="allow" if mode == "online" else None,
-                allow_val_change=True,
+                dir=str(folder), mode=mode, resume="allow" if mode == "online" else None, allow_val_change=True,
                 settings=wandb.Settings(**settings),
-            )
+            )  # fmt: skip
     except wandb.errors.Error as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, wandb.errors.CommError):

@@ -29,16 +29,15 @@ def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pre
         run, job_type = RunFolder(measured(config, run.path)), "eval"
         if not results(run).keys() - {PROBE}:
             raise TrackingError(f"{run_dir} has no result yet; there is nothing to send")
-    folder = run.wandb
-    refuse_link(folder)
+    refuse_link(run.wandb)
     if job_type == "pretrain":
         if not read_metrics(run.metrics_file):
             raise TrackingError(f"{run.path} has no metrics yet; there is nothing to send")
         return _publish(run, offline, job_type)
     # Evaluations of one run may end at the same moment: whoever comes last sends what all have found.
-    folder.mkdir(mode=0o700, exist_ok=True)
+    run.wandb.mkdir(mode=0o700, exist_ok=True)
     try:
-        with lock.hold(folder / "eval.lock", 2 * PATIENCE):
+        with lock.hold(run.publish_lock, 2 * PATIENCE):
             return _publish(run, offline, job_type)
     except lock.HeldError as error:
         raise TrackingError(f"results of {run.path} are being sent by {error}; send these later") from None
@@ -55,7 +54,7 @@ def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:
             why = f"{error}; after `wandb login`, "
         except UnreachableError as error:
             why = f"{error}; "
-    folder = run.wandb / f"clean-{job_type}"
+    folder = run.clean_wandb(job_type)
     shutil.rmtree(folder, ignore_errors=True)
     client = open_client(run, "offline", folder, job_type, PATIENCE)
     client.after = 0

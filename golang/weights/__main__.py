@@ -33,9 +33,8 @@ def convert(source: Path, target: Path, layout: Layout, allow: bool) -> list[Row
     """
     found = layouts.read(find(source))
     missing, surplus = found.missing(layout), found.surplus(layout)
-    rows = [
-        (name_in(found.layout, name), name_in(layout, name), "written") for name in found.tensors if name not in surplus
-    ]
+    kept = [name for name in found.tensors if name not in surplus]
+    rows = [(name_in(found.layout, name), name_in(layout, name), "written") for name in kept]
     rows += [(name_in(found.layout, name), "", "left out") for name in surplus]
     rows += [("", name_in(layout, name), "missing") for name in missing]
     if (missing or surplus) and not allow:

@@ -35,13 +35,9 @@ PREFIX = "module."  # what DistributedDataParallel puts before every name
 _HEAD = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked",
          "3.weight", "3.bias")  # fmt: skip
 HEADS = {
-    "projection_head": _HEAD,
-    "prototypes": ("weight",),
-    "local_projection_head": _HEAD,
-    "local_prototypes": ("weight",),
-    "l2g_prototypes": ("weight",),
-    "fc": ("weight", "bias"),
-}
+    "projection_head": _HEAD, "prototypes": ("weight",), "local_projection_head": _HEAD,
+    "local_prototypes": ("weight",), "l2g_prototypes": ("weight",), "fc": ("weight", "bias"),
+}  # fmt: skip
 _SWAV = ("projection_head", "prototypes")
 _GOLANG = (*_SWAV, "local_projection_head", "local_prototypes", "l2g_prototypes")
 _PARTS = {"published": _GOLANG, "swav": _SWAV, "torchvision": ("fc",), "trunk": ()}  # beside the trunk
@@ -98,13 +94,11 @@ def read(path: Path) -> Weights:
     Raises CheckpointError for a file that is damaged, holds other things than weights, or whose trunk is of another
     architecture than TRUNKS.
     """
-    content = _load(path)
-    state, beside = _unwrapped(content, path)
+    state, beside = _unwrapped(_load(path), path)
     odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if odd or not state:
-        raise CheckpointError(
-            f"{path} holds no network's weights: {odd[0] + ' is no tensor' if odd else 'it is empty'}"
-        )
+        why = f"{odd[0]} is no tensor" if odd else "it is empty"
+        raise CheckpointError(f"{path} holds no network's weights: {why}")
     prefixed = sum(name.startswith(PREFIX) for name in state)
     if prefixed not in (0, len(state)):
         raise CheckpointError(f"{path}: {prefixed} of {len(state)} names begin with {PREFIX!r}; all or none should")

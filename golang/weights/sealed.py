@@ -68,8 +68,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a sealed file holds, on the CPU. Raises CheckpointError if it is damaged, or holds more than a run's
-    state."""
+    """What a sealed file holds, on the CPU. Raises CheckpointError if damaged, or holding more than a run's state."""
     try:
         data = path.read_bytes()
     except OSError as error:

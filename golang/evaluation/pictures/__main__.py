@@ -76,11 +76,8 @@ def _per_class(run: Path) -> dict[str, dict[str, float]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m golang.evaluation.pictures",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m golang.evaluation.pictures", description=__doc__, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True)
     heads = commands.add_parser("attention", help="what each group head attends to")
     heads.add_argument("checkpoint", type=Path, help="of any layout with a local branch, or a run's folder")

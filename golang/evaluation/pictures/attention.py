@@ -23,8 +23,7 @@ from golang.evaluation.pictures.shared import save, short
 from golang.evaluation.probe.finished import load_model
 from golang.method.model import GOLANG
 from golang.method.trunk import build_trunk
-from golang.runfolder import checkpoints
-from golang.runfolder.checkpoints import find
+from golang.runfolder.checkpoints import find, is_sealed
 from golang.runfolder.folder import RunFolder
 from golang.weights import layouts, sealed
 
@@ -43,7 +42,7 @@ def load_golang(path: Path, heads: int | None) -> GOLANG:
     found = layouts.read(file)
     if missing := found.missing("published"):
         raise CheckpointError(f"{file} has no semantic attention to show: it lacks {missing[0]}")
-    settings: dict[str, Any] = sealed.read(file).get("config", {}) if checkpoints.is_sealed(file) else {}
+    settings: dict[str, Any] = sealed.read(file).get("config", {}) if is_sealed(file) else {}
     heads = heads or settings.get("model", {}).get("group_heads", HEADS)
     tensors = found.tensors
     hidden, channels = tensors["projection_head.0.weight"].shape
@@ -76,8 +75,7 @@ def draw_attention(run: RunFolder) -> Path | None:
 
 
 def attention_grid(model: GOLANG, shown: Sequence[torch.Tensor], names: Sequence[str], when: str, path: Path) -> Path:
-    """Draws to `path` a row for each image, uint8 [3, h, w], and a column for each group head, as `draw_attention`
-    says. Raises MissingMatplotlibError."""
+    """Draws to `path` what `draw_attention` says, of images uint8 [3, h, w]. Raises MissingMatplotlibError."""
     found = [head_attention(model, pixels[None]) for pixels in shown]
     norm, most = _common_norm([excess for excess, _ in found])
     heads, positions = found[0][0].shape[1:]
@@ -102,9 +100,8 @@ def attention_grid(model: GOLANG, shown: Sequence[torch.Tensor], names: Sequence
         f"Semantic attention of each group head {short(when)}, mean over its {channels} channels.\n"
         f"{'Nearly uniform: a' if most < NEARLY else 'A'} position gets at most {most:.1f} % more or less than "
         f"1/{positions}. Only that difference is shown.",
-        fontsize=10,
-        color=INK,
-    )
+        fontsize=10, color=INK,
+    )  # fmt: skip
     return save(figure, path)
 
 

@@ -102,15 +102,12 @@ def probe_run(run: RunFolder) -> ProbeResult:
         start = time.monotonic()
         probe = linear_probe(row, config.seed, device)
         facts = {
-            "checkpoint": path.name,
-            "step": steps,
-            "run": run_id(config),
+            "checkpoint": path.name, "step": steps, "run": run_id(config),
             **asdict(Score.of(probe.result, val.classes)),
             "chance": asdict(baseline),
             "settings": _settings(config, probe, untrained),
-            "feature_seconds": round(took, 2),
-            "probe_seconds": round(time.monotonic() - start, 2),
-        }
+            "feature_seconds": round(took, 2), "probe_seconds": round(time.monotonic() - start, 2),
+        }  # fmt: skip
         files.write(file, json.dumps(facts, indent=1) + "\n")
     done = _known(run, path.name)
     assert done is not None
@@ -127,18 +124,12 @@ def _placed(model: SwAV, device: torch.device) -> SwAV:
 def _settings(config: Config, probe: Probe, seen: Features) -> dict[str, Any]:
     whole = feature.takes_whole(config.data)
     return {
-        "protocol": PROTOCOL,
-        "version": VERSION,
-        "data": config.data.name,
-        "train_images": len(seen.train),
-        "val_images": len(seen.val),
+        "protocol": PROTOCOL, "version": VERSION,
+        "data": config.data.name, "train_images": len(seen.train), "val_images": len(seen.val),
         "view": "whole image" if whole else f"resize {feature.RESIZE}, centre crop {feature.CROP}",
-        "seed": config.seed,
-        "l2": probe.l2,
-        "l2_tried": list(STRENGTHS),
-        "held_out": HELD_OUT,
+        "seed": config.seed, "l2": probe.l2, "l2_tried": list(STRENGTHS), "held_out": HELD_OUT,
         "held_out_mAP": {f"{l2:g}": round(100 * value, 4) for l2, value in probe.held_out.items()},
-    }
+    }  # fmt: skip
 
 
 def _known(run: RunFolder, newest: str) -> ProbeResult | None:

@@ -78,15 +78,10 @@ class _Regression:
     """
 
     def __init__(
-        self,
-        x: npt.NDArray[Any],
-        labels: npt.NDArray[np.uint8],
-        device: torch.device,
-        ask: Ask = lambda: None,
+        self, x: npt.NDArray[Any], labels: npt.NDArray[np.uint8], device: torch.device, ask: Ask = lambda: None
     ) -> None:
-        self.ask = ask
+        self.ask, self.device = ask, device
         self.dtype = torch.float32 if device.type == "cuda" else torch.float64
-        self.device = device
         values = torch.from_numpy(x).to(device, self.dtype)
         self.mean = values.mean(0)
         self.deviation = values.std(0, unbiased=False)
@@ -126,10 +121,8 @@ class _Regression:
 
 
 def _check(features: Features) -> None:
-    for what, x, labels in (
-        ("training", features.train, features.train_labels),
-        ("validation", features.val, features.val_labels),
-    ):
+    train, val = (features.train, features.train_labels), (features.val, features.val_labels)
+    for what, (x, labels) in (("training", train), ("validation", val)):
         if len(x) != len(labels) or not len(x):
             raise DataError(f"{len(x)} {what} features cannot be probed for {len(labels)} rows of labels")
         if not np.isfinite(x).all():

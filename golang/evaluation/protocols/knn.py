@@ -56,8 +56,6 @@ def evaluate(trunk: Trunk, train: ImageSet, test: ImageSet, session: Session) ->
         "protocol": {"name": "knn", "neighbours": NEIGHBOURS, "temperature": TEMPERATURE},
         "mAP": 100 * found.mean,
         **found.by_class(test.classes),
-        "train": str(train.root),
-        "test": str(test.root),
-        "train_images": len(known.train),
-        "test_images": len(labels),
-    }
+        "train": str(train.root), "test": str(test.root),
+        "train_images": len(known.train), "test_images": len(labels),
+    }  # fmt: skip

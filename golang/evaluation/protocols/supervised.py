@@ -60,10 +60,8 @@ class Supervised:
         self.head = protocols.build_head(trunk.channels, len(train.classes)).to(self.rank.device, dtype)
         self.parts: list[nn.Module] = [self.head, self.trunk] if protocol.tunes_trunk else [self.head]
         rates = (protocol.head_lr, protocol.trunk_lr)[: len(self.parts)]
-        groups = [
-            {"params": list(part.parameters()), "lr": rate, "first": rate}
-            for part, rate in zip(self.parts, rates, strict=True)
-        ]
+        pairs = zip(self.parts, rates, strict=True)
+        groups = [{"params": list(part.parameters()), "lr": rate, "first": rate} for part, rate in pairs]
         self.optimizer = torch.optim.SGD(groups, momentum=protocols.MOMENTUM, weight_decay=protocols.DECAY)
         self.subset = protocols.subset(len(train), protocol.share)
         self.steps = -(-len(self.subset) // protocol.batch_size)  # an epoch
@@ -92,19 +90,15 @@ class Supervised:
 
     def state(self) -> dict[str, Any]:
         return {
-            "fingerprint": self.fingerprint,
-            "done": self.session.done,
-            "history": self.history,
-            "parts": [part.state_dict() for part in self.parts],
-            "optimizer": self.optimizer.state_dict(),
-        }
+            "fingerprint": self.fingerprint, "done": self.session.done, "history": self.history,
+            "parts": [part.state_dict() for part in self.parts], "optimizer": self.optimizer.state_dict(),
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state. Raises CheckpointError if it is of another evaluation."""
         if state.get("fingerprint") != self.fingerprint:
-            raise CheckpointError(
-                "the checkpoint found is of an evaluation of other weights or images; name=OTHER starts afresh"
-            )
+            found = "the checkpoint found is of an evaluation of other weights or images"
+            raise CheckpointError(f"{found}; name=OTHER starts afresh")
         self.session.done, self.history = state["done"], state["history"]
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)
@@ -160,11 +154,8 @@ class Supervised:
         if self.whole:
             size = self.train.load(int(self.subset[0])).size[0]
         parts = [whole[feature.cut(len(whole), world.rank, world.size)] for whole in plan]
-        batches = _Batches(self.train, size, epoch, parts)
-        loader: Loader[tuple[Tensor, Tensor]] = Loader(
-            batches, self.workers, batch_size=None, pin_memory=self.rank.device.type == "cuda"
-        )
-        return iter(loader)
+        batches, pinned = _Batches(self.train, size, epoch, parts), self.rank.device.type == "cuda"
+        return iter(Loader(batches, self.workers, batch_size=None, pin_memory=pinned))
 
     def _average_precision(self) -> AveragePrecision:
         """Of the test images, over all ranks."""
@@ -185,22 +176,17 @@ class Supervised:
         best = max(self.history, key=lambda line: line["mAP"])
         trained = "trained, batch norm by the statistics of each whole batch"
         return {
-            "protocol": asdict(self.protocol),
-            "seed": protocols.SEED,
-            "mAP": self.history[-1]["mAP"],
-            "mAP_best": best["mAP"],
+            "protocol": asdict(self.protocol), "seed": protocols.SEED,
+            "mAP": self.history[-1]["mAP"], "mAP_best": best["mAP"],
             "labelled": {
                 "mAP": "after the last epoch (honest)",
                 "mAP_best": f"best of all epochs on the test images, here {best['epoch'] + 1} (as published)",
                 "trunk": trained if self.protocol.tunes_trunk else "frozen",
             },
             **final.by_class(self.test.classes),
-            "train": str(self.train.root),
-            "test": str(self.test.root),
-            "train_images": len(self.subset),
-            "test_images": len(self.test),
-            "history": self.history,
-        }
+            "train": str(self.train.root), "test": str(self.test.root),
+            "train_images": len(self.subset), "test_images": len(self.test), "history": self.history,
+        }  # fmt: skip
 
     def _identity(self, trunk: nn.Module) -> str:
         """Of what the result depends on: protocol, weights and numbers of images."""
