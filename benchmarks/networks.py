@@ -105,7 +105,7 @@ class Ways:
 
 def compare(device: torch.device) -> float:
     """Three steps of both in fp64 on a small network, its queue in use at the last: the greatest difference of weights
-    and losses. Biases before a batch norm are left out: their gradients are rounding noise, which LARC scales up."""
+    and losses. Biases before a batch norm are excluded: their gradients are rounding noise, which LARC scales up."""
     small = settings("resnet18", 4, "fp64", large_size=64, small_size=32, small_count=2)
     small = replace(small, model=Model("resnet18", 4, 32, 16, 20, 24), queue=Queue(length=8))
     ways, off = Ways(small, device), 0.0

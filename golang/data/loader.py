@@ -68,7 +68,7 @@ def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_mem
 
 
 def worker_init_fn(worker_id: int) -> None:
-    """Makes the calling loader process deaf to all but its trainer. Needs to run in the worker's main thread."""
+    """Has the calling loader process ignore all signals but its trainer's; to be called in its main thread."""
     signal.set_wakeup_fd(-1)  # inherited: the worker's signals would be reported to the trainer's listener
     for number in _PASSED_OVER:
         signal.signal(number, signal.SIG_IGN)

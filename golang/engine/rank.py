@@ -20,7 +20,7 @@ from golang.world import World
 
 @dataclass(frozen=True)
 class Rank:
-    """Who this process is, what it computes on, and how it hears of others."""
+    """Its place, its device, the group for decisions of all ranks, and its listener for stop signals."""
 
     world: World
     device: torch.device

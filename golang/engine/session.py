@@ -140,15 +140,13 @@ class Session:
         every = self.config.checkpoint.every_steps
         return due or (every > 0 and done % every == 0)
 
-    def ask(self) -> bool:
+    def ask(self) -> None:
         """Between steps, where there is nothing new to save: raises Stopped if any rank was asked to stop."""
         self.beat(f"measuring after step {self.done}")
         self._look_alive()
         self._agreement = self._agreement or Agreement(self.rank.control)
         self._agreement.exchange(self.rank.listener.signal, False)
-        stop, _ = self._agreement.drain()
-        self._heed(stop)
-        return False
+        self._heed(self._agreement.drain()[0])
 
     def _heed(self, stop: int) -> None:
         if not stop:

@@ -67,7 +67,7 @@ class StopListener:
             return
         signal.set_wakeup_fd(self._previous_fd)
         for number, handler in self._previous.items():
-            # A process that is leaving stays deaf, so that a repeated signal cannot change how it ends.
+            # A process that is leaving ignores signals, so that a repeated one cannot change how it ends.
             signal.signal(number, signal.SIG_IGN if self.signal else handler)
         os.close(self._ends[1])
         self._ends = None

@@ -112,7 +112,7 @@ def pooled_features(
         said = f"{lost} of {len(images)} images in {images.root} are unreadable"
         if lost > images.most_unreadable:
             raise DataError(f"{said}, too many to evaluate on; {REMEDY}")
-        log.warning("%s and left out of the evaluation; %s", said, REMEDY)
+        log.warning("%s and excluded from the evaluation; %s", said, REMEDY)
     return [torch.cat(pieces).numpy()[kept] for pieces in found], share.start + np.flatnonzero(kept)
 
 

@@ -28,7 +28,7 @@ NEXT = (
 def show_results(run_dir: Path | str, out: IO[str] | None = None) -> ProbeResult:
     """Probes a finished run, draws its pictures and says what came out: a table on a terminal, plain lines elsewhere.
 
-    Without matplotlib the pictures are left out, and a line says so. Raises GolangError as `probe_run` does.
+    Without matplotlib the pictures are excluded, and a line says so. Raises GolangError as `probe_run` does.
     """
     run, stream = RunFolder(run_dir), out or sys.stdout
     found = probe_run(run)

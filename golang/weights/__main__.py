@@ -26,7 +26,7 @@ class IncompleteError(CheckpointError):
 
 def convert(source: Path, target: Path, layout: Layout, allow: bool) -> list[Row]:
     """Writes the weights of `source` (a file or a run's folder) to `target`. Returns one row a tensor: its name there,
-    its name here ("" where there is none), and its fate: written, missing or left out.
+    its name here ("" where there is none), and its fate: written, missing or excluded.
 
     Raises IncompleteError for weights that are missing or surplus in `layout` (unless `allow`ed), and CheckpointError
     as `layouts.read` and `layouts.write` do; then nothing is written.
@@ -35,7 +35,7 @@ def convert(source: Path, target: Path, layout: Layout, allow: bool) -> list[Row
     missing, surplus = found.missing(layout), found.surplus(layout)
     kept = [name for name in found.tensors if name not in surplus]
     rows = [(name_in(found.layout, name), name_in(layout, name), "written") for name in kept]
-    rows += [(name_in(found.layout, name), "", "left out") for name in surplus]
+    rows += [(name_in(found.layout, name), "", "excluded") for name in surplus]
     rows += [("", name_in(layout, name), "missing") for name in missing]
     if (missing or surplus) and not allow:
         said = [f"a {found.trunk} in the layout {found.layout} does not become {layout} as it is"]
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, metavar="IN", help="a checkpoint of any layout, or a run's folder")
     parser.add_argument("target", type=Path, metavar="OUT", help="the file to write; never overwritten")
     parser.add_argument("--to", choices=LAYOUTS, default="own", help="its layout (own, which model.init reads too)")
-    parser.add_argument("--allow", action="store_true", help="go on with tensors missing or left out")
+    parser.add_argument("--allow", action="store_true", help="go on with tensors missing or excluded")
     parser.add_argument("--keys", action="store_true", help="a row for every tensor, not for every part")
     options = parser.parse_args(arguments)
     try:
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     if found.counters:
         print(f"{found.counters} counters {layouts.COUNTER} were not in the file and are 0")
     if found.beside:
-        print(f"beside the weights, and left out: {', '.join(found.beside)}")
+        print(f"beside the weights, and excluded: {', '.join(found.beside)}")
     print(options.target)
     return 0
 

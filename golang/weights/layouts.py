@@ -162,7 +162,7 @@ def load_into(model: nn.Module, path: Path) -> str:
     fresh, left = sorted(ours - parts), sorted(parts - ours)
     said = f"{len(wanted)} tensors start from {path} ({weights.layout} layout)"
     said += f"; fresh: {', '.join(fresh)}" if fresh else ""
-    return said + (f"; left out: {', '.join(left)}" if left else "")
+    return said + (f"; excluded: {', '.join(left)}" if left else "")
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - whatever a file holds

@@ -126,7 +126,7 @@ def code_files(root: Path = ROOT) -> list[str]:
 
 def _is_code(path: Path) -> bool:
     if path.is_symlink():
-        return False  # to a file elsewhere, or to one that is itself left out
+        return False  # to a file elsewhere, or to one that is itself excluded
     kind = any(fnmatch.fnmatch(path.name, kind) for kind in _KINDS)
     return kind and "__pycache__" not in path.parts and path.is_file() and path.stat().st_size <= _LARGEST
 

@@ -140,7 +140,7 @@ def test_missing_and_surplus_are_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert not (tmp_path / "out.pt").exists()
     assert main([str(tmp_path / "in.pt"), str(tmp_path / "out.pt"), "--allow", "--keys"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in state) and "missing" in out and "left out" in out
+    assert all(name in out for name in state) and "missing" in out and "excluded" in out
     assert main([str(tmp_path / "in.pt"), str(tmp_path / "out.pt"), "--allow"]) == 2
     assert "exists already, and nothing is overwritten" in capsys.readouterr().out
 

@@ -62,7 +62,7 @@ class PeriodicProbe(Listener):
             (found,) = labelled_features([trunk], *self._images, self.config.data, device, ask)
             probe = linear_probe(found, self.config.seed, device, ask=ask)
         except _NoTimeError:
-            log.info("the probe after step %d is left out: the run is asked to stop", step)
+            log.info("the probe after step %d is excluded: the run is asked to stop", step)
             return
         points, seconds = round(100 * probe.result.mean, 4), time.monotonic() - began
         line = {"step": step, "epoch": epochs, "mAP": points, "l2": probe.l2, "seconds": round(seconds, 2)}

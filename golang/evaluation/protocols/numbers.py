@@ -92,7 +92,7 @@ def build_head(channels: int, classes: int) -> nn.Linear:
 
 def loss(logits: Tensor, labels: Tensor, batch: int) -> Tensor:
     """Binary cross-entropy of these rows of a batch of `batch` images, summed over classes and divided by the batch;
-    labels [b, classes] of 255 are left out."""
+    labels [b, classes] of 255 are excluded."""
     known = labels != IGNORE
     target = (labels == 1).to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, target, known.to(logits.dtype), reduction="sum") / batch
