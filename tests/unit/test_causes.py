@@ -5,20 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
-from golang.config import Config, Evaluation
 from golang.engine.causes import classify, first_failure, recorded
 from golang.errors import DataError, NonFiniteError, PeerLostError, StorageError
 from golang.runfolder.folder import Attempt, RunFolder
 from launch.node.requeue import Requeue, Verdict, name_cause
 from launch.sweep import ledger
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -121,128 +117,6 @@ def test_a_save_that_ends_after_the_time_is_of_the_time_limit(
     assert json.loads((run.attempts / "00/cause.json").read_text())["cause"] == cause
 
 
-def dying(
-    tmp_path: Path, says: str, status: int = 137, attempts: tuple[str, ...] = ("00",), away: str = "",
-    record: str = "JobState=RUNNING", before: str = "",
-) -> Path:  # fmt: skip
-    """A run whose tasks have died under the batch script, of what srun said; its folder."""
-    run = tmp_path / "sweep" / "x-a6cec0e8"
-    for part in ("checkpoints", "logs", *(f"attempts/{number}" for number in attempts)):
-        (run / part).mkdir(parents=True, exist_ok=True)
-    for number in attempts:
-        (run / f"attempts/{number}/start.json").write_text("{}")
-    scontrol = tmp_path / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\n{away}case "$1" in requeue|update) echo "$*" >> {tmp_path}/asked; exit;; esac\n'
-                        f"echo J=7 {record} Restarts=${{SLURM_RESTART_COUNT:-0}} ExcNodeList=n9 X\n")  # fmt: skip
-    scontrol.chmod(0o755)
-    task = tmp_path / "task"
-    task.write_text(f"#!/bin/sh\n{before}echo '{says}' >&2\nexit {status}\n")
-    task.chmod(0o755)
-    code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/node/job.sh; run_tasks {task}"
-    restarts = str(len(list((run / "logs").glob("*.srun"))))
-    told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False, start_new_session=True)
-    return run
-
-
-@pytest.mark.parametrize(
-    ("says", "status", "cause"),
-    [
-        ("srun: error: n2: task 1: Killed", 137, "killed"),
-        ("srun: error: Node failure on n2", 143, "node lost"),
-        ("no progress for 600 s", 77, "hang"),
-    ],
-)
-def test_the_batch_script_names_the_cause_and_tries_again(says: str, status: int, cause: str, tmp_path: Path) -> None:
-    run = dying(tmp_path, says, status)
-    assert json.loads((run / "attempts/00/cause.json").read_text())["cause"] == cause
-    assert ledger.read(run.parent)[-1]["event"] == "requeued"
-
-
-PREEMPTED = "JobState=RUNNING PreemptTime=2026-01-01T00:00:00"
-
-
-@pytest.mark.parametrize(
-    ("told", "record", "says", "asked", "cause"),
-    [
-        ("killed", "JobState=RUNNING", "oom_kill event", False, "out of memory"),
-        ("killed", "JobState=PENDING", "srun: error: Node failure on n2", False, "node lost"),
-        ("killed", "JobState=PENDING", "", False, "preempted"),
-        ("killed", "JobState=CANCELLED", "", False, "cancelled"),
-        ("terminated", PREEMPTED, "", False, "preempted"),
-        ("terminated", "JobState=PENDING", "", False, "preempted"),
-        ("terminated", "JobState=PENDING", "", True, "terminated"),
-        ("terminated", "JobState=RUNNING", "", False, "terminated"),
-        ("time limit", "JobState=CANCELLED", "", False, "cancelled"),
-        ("hang", "JobState=PENDING", "", False, "hang"),
-    ],
-)
-def test_what_ranks_could_not_know_is_told_by_the_batch_script(
-    told: str, record: str, says: str, asked: bool, cause: str, tmp_path: Path
-) -> None:
-    """What they did know stays: a hang, and why they themselves put the job back into the queue."""
-    run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
-    (run.attempts / "00").mkdir(parents=True)
-    Attempt(run, 0).write_cause(told, 12, message='said "so"')
-    ledger.append(run.path.parent, "requeued" if asked else "attempt", folder=run.path.name, job="7", restarts=0, at=1)
-    dying(tmp_path, says, 75, record=record)
-    found = json.loads((run.attempts / "00/cause.json").read_text())
-    assert (found["cause"], found["step"], found["message"]) == (cause, 12, 'said "so"')
-
-
-def test_the_newest_attempt_is_told_by_its_number(tmp_path: Path) -> None:
-    run = dying(tmp_path, "srun: error: n2: task 1: Killed", attempts=("98", "99", "100"))
-    assert [path.parent.name for path in run.glob("attempts/*/cause.json")] == ["100"]
-
-
-@pytest.mark.parametrize(
-    ("probe", "probed", "status", "again"),
-    [(True, False, 137, True), (True, False, 75, True), (True, True, 137, False), (False, False, 137, False),
-     (True, False, 0, False)],
-)  # fmt: skip
-def test_a_finished_run_killed_in_its_probe_comes_back(
-    tmp_path: Path, probe: bool, probed: bool, status: int, again: bool
-) -> None:
-    run = RunFolder.create(tmp_path / "sweep" / "x-a6cec0e8", Config(evaluation=Evaluation(probe=probe)))
-    run.done_file.touch()
-    (run.path / "evaluation").mkdir()
-    if probed:
-        (run.path / "evaluation" / "linear.json").write_text("{}")
-    dying(tmp_path, "srun: error: n2: task 1: Killed", status)
-    assert (tmp_path / "asked").exists() == again
-
-
-def test_a_controller_that_is_away_is_asked_until_it_answers(tmp_path: Path) -> None:
-    """Six times for the job's record, and then three for the requeue."""
-    (tmp_path / "sleep").write_text("#!/bin/sh\n")
-    away = (
-        f"echo x >> {tmp_path}/calls; n=$(wc -l < {tmp_path}/calls)\n"
-        "if [ $n -le 6 ] || { [ $n -gt 7 ] && [ $n -le 10 ]; }; then\n"
-        'echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2; exit 1; fi\n'
-    )
-    (tmp_path / "sleep").chmod(0o755)
-    run = dying(tmp_path, "srun: error: n2: task 1: Killed", away=away)
-    assert ledger.read(run.parent)[-1]["event"] == "requeued"
-    assert (tmp_path / "asked").read_text() == "requeue 7\n" and len((tmp_path / "calls").read_text().split()) == 11
-
-
-def test_exhausted_memory_is_not_tried_again(tmp_path: Path) -> None:
-    run = dying(tmp_path, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0. Some of your processes may")
-    assert json.loads((run / "attempts/00/cause.json").read_text())["cause"] == "out of memory"
-    line = ledger.read(run.parent)[-1]
-    assert line["event"] == "failed" and "cluster.mem" in line["reason"]
-    assert not (tmp_path / "asked").exists()
-
-
-def test_a_node_that_kills_twice_is_left_out(tmp_path: Path) -> None:
-    dying(tmp_path, "srun: error: n2: task 1: Killed")
-    assert "ExcNodeList" not in (tmp_path / "asked").read_text()
-    run = dying(tmp_path, "srun: error: n2: tasks 0-1: Killed")
-    assert "update JobId=7 ExcNodeList=n9,n2" in (tmp_path / "asked").read_text()
-    line = ledger.read(run.parent)[-1]
-    assert line["event"] == "note" and "n2" in line["reason"]
-
-
 def test_an_attempt_without_a_last_word_is_named_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from launch.node.entry import _announce
 
@@ -254,33 +128,6 @@ def test_an_attempt_without_a_last_word_is_named_by_the_next(tmp_path: Path, mon
         (run.attempts / f"{number:02d}").mkdir()
     causes = [json.loads((run.attempts / f"{number:02d}/cause.json").read_text())["cause"] for number in (0, 1)]
     assert causes == ["node lost", "killed"]
-
-
-def test_the_end_of_a_requeued_job_does_not_interrupt_the_batch_script(tmp_path: Path) -> None:
-    """Slurm then sends TERM to each of its processes."""
-    for _ in range(2):
-        dying(tmp_path, "srun: error: n2: task 1: Killed", away="pkill -TERM -s 0\n")
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked == ["requeue 7", "requeue 7", "update JobId=7 ExcNodeList=n9,n2"]
-    assert [line["event"] for line in ledger.read(tmp_path / "sweep")] == ["requeued", "requeued", "note"]
-
-
-def test_tasks_that_leave_while_the_batch_script_is_busy_with_a_signal_keep_their_status(tmp_path: Path) -> None:
-    """Slurm takes its time to answer; meanwhile the tasks have saved and left with 75, which is no death."""
-    run = dying(tmp_path, "saved", 75, away="sleep 0.6\n", before="kill -TERM $PPID; sleep 0.2\n")
-    line = ledger.read(run.parent)[-1]
-    assert (line["event"], line["reason"]) == ("requeued", "srun left with 75")
-    assert not (run / "attempts/deaths").exists()
-
-
-def test_a_half_line_in_the_ledger_does_not_swallow_the_batch_scripts(tmp_path: Path) -> None:
-    """A disk that was full cut the line before."""
-    (tmp_path / "sweep").mkdir()
-    file = tmp_path / "sweep" / "ledger.jsonl"
-    file.write_text('{"event": "note"}\n{"event": "half')
-    run = dying(tmp_path, "srun: error: n2: task 1: Killed")
-    assert [line["event"] for line in ledger.read(run.parent)] == ["note", "requeued"]
-    assert file.read_text().startswith('{"event": "note"}\n{"event": "half\n{"time"')
 
 
 def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
