@@ -2,7 +2,7 @@
 
 import sys
 
-from golang.exits import leave_now
+from golang.logs import leave_now
 from golang.processes.worker import main
 
 if __name__ == "__main__":

@@ -1,12 +1,6 @@
-"""Exit statuses, the one table of trainer, launcher and batch script; and the end of a rank's process."""
+"""Exit statuses: the one table of trainer, launcher and batch script."""
 
 from __future__ import annotations
-
-import contextlib
-import logging
-import os
-import sys
-from typing import NoReturn
 
 REFUSED = 2  # settings, data or a checkpoint that a person has to mend
 NO_SLURM = 69  # Slurm is missing, silent, or said no
@@ -21,13 +15,3 @@ STORAGE = 79
 INTERRUPTED = 130  # a second Ctrl-C
 ORPHANED = 137  # the process that started the ranks is gone
 FOR_GOOD = (REFUSED, NON_FINITE, NO_PROGRESS)  # what another attempt cannot mend
-
-
-def leave_now(status: int) -> NoReturn:
-    """Ends this process without taking its interpreter apart, which with torch in it lasts a second and more: a job
-    is not requeued, nor its node free, before its last process has gone. Open logs are flushed."""
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            stream.flush()
-    os._exit(status)

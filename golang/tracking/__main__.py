@@ -16,7 +16,7 @@ import time
 import traceback
 from typing import cast
 
-from golang.exits import leave_now
+from golang.logs import leave_now
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import Tail
 from golang.tracking.client import Client, Mode, NoKeyError, TrackingError, UnreachableError, open_client

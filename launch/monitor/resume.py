@@ -13,7 +13,7 @@ from golang.errors import GolangError
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 from golang.sources import ROOT
-from launch.sweep.folder import Sweep, folders
+from launch.sweep.paths import Sweep, folders
 from launch.text import shown
 
 RUN = ROOT / "run.py"  # the one program that resume starts

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from golang import exits
+from golang import exits, logs
 from golang.config import Config
 from golang.errors import GolangError
 from golang.runfolder.causes import LATE, Word
@@ -164,4 +164,4 @@ def _wait_for(config: Config, run: RunFolder, world: World) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m launch.node.entry RUN_DIR")
-    exits.leave_now(main(sys.argv[1]))
+    logs.leave_now(main(sys.argv[1]))

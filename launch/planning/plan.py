@@ -15,7 +15,8 @@ from golang.runfolder.evaluations import of_checkpoint, of_run, result_name
 from launch.planning.cells import read
 from launch.planning.grid import Cell
 from launch.settings import Cluster, Launch
-from launch.sweep.folder import Plan, Planned, folders
+from launch.sweep.folder import Plan, Planned
+from launch.sweep.paths import folders
 
 
 def here(config: Config, launch: Launch, words: Sequence[str]) -> list[tuple[Config, Path]]:

@@ -14,7 +14,7 @@ from golang.runfolder.files import now
 from launch.report.chart import draw
 from launch.report.effects import axes, best_first, marginals, measure
 from launch.report.outcome import RunOutcome, outcomes
-from launch.sweep.folder import Sweep
+from launch.sweep.paths import Sweep
 
 GOODPUT = (
     "Goodput is useful over total GPU-seconds. Useful: every step that stands in metrics.jsonl counts once, with the "

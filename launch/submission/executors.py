@@ -20,7 +20,7 @@ from launch.errors import SlurmError
 from launch.settings import seconds
 from launch.submission.sbatch import Script
 from launch.sweep import snapshot
-from launch.sweep.folder import Submission
+from launch.sweep.paths import Submission
 
 _WEEK = 7 * 86400  # seconds, for a run here whose cluster.time says nothing
 

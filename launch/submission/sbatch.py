@@ -15,7 +15,7 @@ from golang.runfolder.folder import RunFolder
 from launch.settings import LEAD, Cluster, seconds
 from launch.slurm import COMMENT
 from launch.sweep import snapshot
-from launch.sweep.folder import Submission
+from launch.sweep.paths import Submission
 
 _PATTERN = re.compile(r"\\|%[A-Za-z0-9%]")
 _PASSED = (

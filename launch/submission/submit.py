@@ -20,7 +20,8 @@ from launch.settings import Cluster
 from launch.submission.executors import send_here, send_to_slurm
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import here, ledger, snapshot
-from launch.sweep.folder import Plan, Planned, Submission, Sweep, describe, freeze, frozen_code, hold, writing
+from launch.sweep.folder import Plan, Planned, describe, freeze, frozen_code, hold, writing
+from launch.sweep.paths import Submission, Sweep
 
 log = logging.getLogger(__name__)
 UNANSWERED = 2.0  # seconds in which sbatch, whose launcher died, may still be heard by Slurm

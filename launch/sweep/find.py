@@ -10,7 +10,7 @@ from pathlib import Path
 from golang.errors import GolangError
 from golang.runfolder.folder import RunFolder
 from launch.sweep import ledger
-from launch.sweep.folder import Sweep
+from launch.sweep.paths import Sweep
 
 
 class NotFoundError(GolangError):

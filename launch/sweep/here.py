@@ -14,7 +14,7 @@ from golang.runfolder import lock
 from golang.runfolder.folder import RunFolder
 from launch.slurm import COMMENT, LOCAL, Job
 from launch.sweep.find import Run
-from launch.sweep.folder import Sweep
+from launch.sweep.paths import Sweep
 
 
 def jobs(sweep: Path) -> list[Job]:

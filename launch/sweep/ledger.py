@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from golang.errors import GolangError
 from golang.runfolder.files import read_plain
-from launch.sweep.folder import Sweep
+from launch.sweep.paths import Sweep
 
 Event = Literal[
     "intent",  # about to be handed to Slurm under that submission

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from golang.runfolder.files import make_private, refuse_link
 from golang.sources import ROOT
 from launch.errors import SubmitError
-from launch.sweep.folder import Sweep
+from launch.sweep.paths import Sweep
 
 log = logging.getLogger(__name__)
 

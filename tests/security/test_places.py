@@ -33,7 +33,8 @@ from launch.settings import Cluster
 from launch.submission import submit
 from launch.submission.sbatch import Script
 from launch.sweep import snapshot
-from launch.sweep.folder import folders, hold
+from launch.sweep.folder import hold
+from launch.sweep.paths import folders
 from tests.security.common import ROOT, SHELL, plan, planned, programs
 
 

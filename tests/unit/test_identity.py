@@ -10,7 +10,7 @@ import pytest
 from golang.config import Config
 from golang.config.identity import label, result_settings, run_id
 from golang.errors import ConfigError
-from launch.sweep.folder import folders
+from launch.sweep.paths import folders
 
 
 def changed(**sections: object) -> Config:

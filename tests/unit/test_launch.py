@@ -20,7 +20,7 @@ from launch.slurm import environment
 from launch.submission.executors import Call, send_to_slurm
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import ledger, snapshot
-from launch.sweep.folder import Submission
+from launch.sweep.paths import Submission
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("job.sbatch")
