@@ -24,9 +24,10 @@ from golang.errors import ConfigError, GolangError
 from golang.evaluation import table
 from golang.evaluation.job import evaluate, track
 from golang.evaluation.summary import show_results
-from golang.runfolder.evaluations import DATA, RESULT, data_of, result_name, results_of
+from golang.runfolder.evaluations import DATA, data_of, result_name, results_of
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
+from golang.runfolder.results import RESULT
 from golang.world import World
 
 

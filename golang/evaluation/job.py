@@ -21,8 +21,8 @@ from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.supervised import Supervised
 from golang.method.trunk import Trunk, build_trunk
 from golang.runfolder import checkpoints, evaluations, files, pinned
-from golang.runfolder.evaluations import RESULT
 from golang.runfolder.folder import RunFolder
+from golang.runfolder.results import RESULT
 from golang.tracking.client import TrackingError, mode_of
 from golang.tracking.publish import publish
 from golang.weights import layouts, sealed

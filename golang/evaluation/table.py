@@ -8,7 +8,7 @@ from typing import Any
 
 from golang.errors import DataError
 from golang.runfolder import files
-from golang.runfolder.evaluations import PROBE, RESULT, results_in
+from golang.runfolder.results import PROBE, RESULT, results_in
 
 QUICK = "quick linear probe"
 LEGEND = (
@@ -37,7 +37,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def shown_name(evaluation: str) -> str:
-    """What a person calls one of `golang.runfolder.evaluations.results`."""
+    """What a person calls one of `golang.runfolder.results`."""
     return QUICK if evaluation == PROBE else evaluation
 
 

@@ -1,5 +1,4 @@
-"""Which evaluations settings ask for, each as the settings of a run of its own; where their results lie, and what is in
-them."""
+"""Which evaluations settings ask for, each as the settings of a run of its own, and where their results lie."""
 
 from __future__ import annotations
 
@@ -12,7 +11,6 @@ from golang.config import Config, Data, Evaluation
 from golang.config.identity import run_id
 from golang.errors import ConfigError
 from golang.runfolder.checkpoints import entries
-from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 
 # What each is measured on; nearest neighbours on what linear_coco is.
@@ -20,20 +18,6 @@ DATA: dict[Any, Any] = {
     "linear_coco": "coco2014", "linear_voc": "voc2007", "semisup_coco_1": "coco2014", "semisup_coco_10": "coco2014",
     "knn": "coco2014",
 }  # fmt: skip
-PROBE = "linear"  # the quick probe, by the name of its file
-RESULT = "result.json"  # in the folder of each evaluation
-
-
-def results(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """What was found in each evaluation of a run, by the name of its folder, and by the quick probe, as PROBE; what
-    cannot be read is not there."""
-    return results_in(run.evaluation)
-
-
-def results_in(folder: Path) -> dict[str, dict[str, Any]]:
-    """The same of any folder that holds one for each evaluation."""
-    files = {path.parent.name: path for path in sorted(folder.glob(f"*/{RESULT}"))} | {PROBE: folder / f"{PROBE}.json"}
-    return {name: facts for name, path in files.items() if (facts := read_json(path))}
 
 
 def data_of(config: Config, name: str) -> Data:

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from golang.config import Config
 from golang.errors import GolangError
-from golang.runfolder.evaluations import DATA, PROBE, results
+from golang.runfolder.evaluations import DATA
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
+from golang.runfolder.results import PROBE, results
 from golang.sources import ROOT
 from golang.tracking.ticket import Ticket
 

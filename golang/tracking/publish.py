@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 from golang.runfolder import lock
-from golang.runfolder.evaluations import PROBE, measured, results
+from golang.runfolder.evaluations import measured
 from golang.runfolder.files import refuse_link
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
+from golang.runfolder.results import PROBE, results
 from golang.tracking.client import Client, JobType, NoKeyError, TrackingError, UnreachableError, open_client
 
 PATIENCE = 30.0  # seconds for W&B to answer

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from golang.runfolder.causes import Word
-from golang.runfolder.evaluations import PROBE, results
 from golang.runfolder.files import as_number
 from golang.runfolder.folder import Attempt, RunFolder
+from golang.runfolder.results import PROBE, results
 from launch.slurm import Job, ask
 from launch.sweep import here, ledger
 from launch.sweep.find import Run

@@ -13,10 +13,11 @@ from golang.config.identity import OUTSIDE, flat
 from golang.errors import GolangError
 from golang.runfolder.causes import LATE
 from golang.runfolder.checkpoints import Entry
-from golang.runfolder.evaluations import measured, results
+from golang.runfolder.evaluations import measured
 from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import Attempt, RunFolder
 from golang.runfolder.metrics import read_metrics
+from golang.runfolder.results import results
 from launch.sweep import ledger
 from launch.sweep.find import Run, runs_in
 

@@ -25,8 +25,9 @@ from golang.evaluation.pictures.attention import HEADS, attention_grid, load_gol
 from golang.evaluation.pictures.classes import draw_classes
 from golang.evaluation.table import QUICK, shown_name
 from golang.runfolder import files
-from golang.runfolder.evaluations import DATA, results
+from golang.runfolder.evaluations import DATA
 from golang.runfolder.folder import RunFolder
+from golang.runfolder.results import results
 
 LEAST = 448  # pixels of an overlay's shorter side
 

@@ -1,0 +1,24 @@
+"""What the evaluations of a run found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from golang.runfolder.files import read_json
+from golang.runfolder.folder import RunFolder
+
+PROBE = "linear"  # the quick probe, by the name of its file
+RESULT = "result.json"  # in the folder of each evaluation
+
+
+def results(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What was found in each evaluation of a run, by the name of its folder, and by the quick probe, as PROBE; what
+    cannot be read is not there."""
+    return results_in(run.evaluation)
+
+
+def results_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same of any folder that holds one for each evaluation."""
+    files = {path.parent.name: path for path in sorted(folder.glob(f"*/{RESULT}"))} | {PROBE: folder / f"{PROBE}.json"}
+    return {name: facts for name, path in files.items() if (facts := read_json(path))}
