@@ -20,9 +20,9 @@ from benchmarks import textbook, timing
 from benchmarks.levels import FAST, Difference, differences
 from benchmarks.photos import photos
 from golang.config import Augment
-from golang.data import decode
 from golang.data.crops.multicrop import MultiCrop, collate, on_device
 from golang.data.images import ImageSet
+from golang.data.pixels import pixels
 
 PIPELINES = ("pil", *FAST)
 TOLERANCE = {"opencv": 1.0, "device": 0.5}  # mean levels off Pillow's over whole views
@@ -57,7 +57,7 @@ def main() -> None:
         ways: dict[str, timing.Way] = {
             "textbook": lambda: default_collate([views[index] for index in range(len(files))]),
             **{name: ours(name) for name in PIPELINES},
-            "decoding": lambda: [decode.pixels(data) for data in files],
+            "decoding": lambda: [pixels(data) for data in files],
         }
         seconds = timing.interleaved(ways, cpu, options.rounds, cpu=True)
     base, rows = seconds["textbook"], []

@@ -14,6 +14,7 @@ from golang.config import Augment
 from golang.data import decode
 from golang.data.crops import device, draw, opencv, pillow
 from golang.data.crops.draw import Color, ViewParameters
+from golang.data.pixels import pixels as as_tensor
 from golang.randomness import Purpose, generator
 
 OPERATIONS = ("decode", "resize", "flip", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "all")
@@ -35,7 +36,7 @@ def differences(files: Sequence[bytes], sizes: Sequence[int], draws: int) -> dic
     """
     found: dict[str, dict[str, list[Tensor]]] = {name: {fast: [] for fast in FAST} for name in OPERATIONS}
     for number, data in enumerate(files):
-        image, pixels = decode.decode(data), decode.pixels(data)
+        image, pixels = decode.decode(data), as_tensor(data)
         decoding = (pixels[0].int() - pillow.F.pil_to_tensor(image).int()).abs().flatten()
         for fast in FAST:
             found["decode"][fast].append(decoding)

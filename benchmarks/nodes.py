@@ -44,9 +44,8 @@ class Collective:
 
 
 def collectives(config: Config, model: SwAV) -> list[Collective]:
-    """All of one step's, on several ranks, in fp32."""
-    norms = _norms(config, model)
-    statistics = tuple(4 * 2 * features for features in norms)  # a mean and a variance, or two sums
+    """All of one step's, over several GPUs, in fp32."""
+    statistics = tuple(4 * 2 * features for features in _norms(config, model))  # a mean and a deviation, or two sums
     problems = 2 * config.model.prototypes
     if isinstance(model, GOLANG):
         problems += 2 * config.model.local_prototypes
@@ -62,9 +61,10 @@ def collectives(config: Config, model: SwAV) -> list[Collective]:
 
 
 def _norms(config: Config, model: SwAV) -> list[int]:
-    """The features of each synchronised batch norm that a step calls."""
-    trunk = [norm.num_features for norm in model.trunk.modules() if isinstance(norm, BatchNorm)]
-    found = trunk * (2 if config.augment.small_count else 1) + [config.model.hidden_dim]
+    """The features of each synchronised batch norm that a step calls; the trunk's call serves both sizes of crop."""
+    crops = 2 if config.augment.small_count else 1
+    found = [crops * norm.num_features for norm in model.trunk.modules() if isinstance(norm, BatchNorm)]
+    found.append(config.model.hidden_dim)
     if isinstance(model, GOLANG):
         size = config.augment.large_size
         with torch.no_grad():

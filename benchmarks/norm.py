@@ -1,7 +1,8 @@
 """Batch norm over two ranks, there and back, on a feature map of ResNet-50: `python -m benchmarks.norm`.
 
 The textbook is the definition, differentiated by autograd. Both are compared in fp64 first: output and gradients. The
-limit is batch norm of each rank's own rows. The ranks talk through gloo, and share the device.
+limit is batch norm of each rank's own rows. The ranks talk through NCCL where each has a GPU of its own; else they
+share the device, and talk through gloo.
 """
 
 from __future__ import annotations
@@ -47,13 +48,16 @@ def compare(device: torch.device) -> float:
 
 
 def measure(rank: int, folder: str, options: argparse.Namespace) -> None:
-    device = timing.device()
+    device, backend = timing.device(), "gloo"
     gpu = device.type == "cuda"
+    if torch.cuda.device_count() >= RANKS:
+        device, backend = torch.device("cuda", rank), "nccl"
+        torch.cuda.set_device(device)
     torch.set_num_threads(max(1, timing.cores() // RANKS))
     torch.manual_seed(rank)
     keep_freed_memory()  # as the trainer does
     store = dist.FileStore(f"{folder}/store", RANKS)  # type: ignore[attr-defined]
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=RANKS)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=RANKS)
     off = compare(device)
     precision = options.precision or ("bf16" if gpu else "fp32")
     x, dy = tensors(options.images or (128 if gpu else 16), 256, 56, device, AUTOCAST[precision] or torch.float32)
@@ -70,9 +74,9 @@ def measure(rank: int, folder: str, options: argparse.Namespace) -> None:
         rows = [(name, 1e3 * taken, seconds["textbook"] / taken, limit / taken) for name, taken in seconds.items()]
         result: dict[str, object] = {
             "bench": "norm", "ratio": seconds["textbook"] / seconds["ours"], "limit_share": limit / seconds["ours"],
-            "off": off, "precision": precision,
+            "off": off, "precision": precision, "backend": backend,
         }  # fmt: skip
-        title = f"batch norm of {list(x.shape)} on each of {RANKS} ranks, {precision}"
+        title = f"batch norm of {list(x.shape)} on each of {RANKS} ranks, {precision}, {backend}"
         timing.show(title, ("way", "ms", "× textbook", "share of the limit"), rows, result, device)
 
 

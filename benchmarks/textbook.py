@@ -15,11 +15,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+import torchvision
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from golang.compat import torchvision
 from golang.config import Augment, Config
 from golang.data.crops.draw import ViewParameters
 from golang.method.trunk import build_trunk

@@ -18,12 +18,15 @@ from golang.sources import ROOT
 
 WORDS = {
     "launch": "the launcher", "golang.processes": "a library call · one rank · this machine's ranks",
+    "golang.memory": "what a step needs of a GPU",
     "golang.training": "the loop, step, optimiser, checkpoint", "golang.evaluation": "probes, protocols, pictures",
     "golang.engine": "one attempt on one rank: stops, saves, watchdog, listeners",
+    "golang.settled": "settings as a run keeps them",
     "golang.weights": "network weights in files", "golang.tracking": "W&B, from the run's folder",
     "golang.runfolder": "a run's folder", "golang.data": "images to crops", "golang.method": "the method",
     "golang.config": "settings, checks, a run's identity",
-    "launch.__main__": "python -m launch", "launch.planning": "command line → runs", "launch.monitor": "status, logs …",
+    "launch.commands": "golang COMMAND", "launch.__main__": "python -m launch",
+    "launch.planning": "command line → runs", "launch.monitor": "status, logs …",
     "launch.report": "report", "launch.doctor": "doctor", "launch.submission": "runs → queue",
     "launch.node": "on the node: entry, requeue", "launch.sweep": "a sweep's folder",
 }  # fmt: skip

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # have it look because it then keeps its bucket order, which exact resume needs.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
+__version__ = "0.1.0"
 __all__ = ["Config", "GolangError", "Outcome", "train", "train_here"]
 
 _HOMES = {

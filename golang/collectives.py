@@ -23,19 +23,25 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
-    """Every rank's rows [n, ...] in rank order; n may differ between ranks."""
+    """Every rank's rows [n, ...] in rank order; n may differ between ranks. Holds no more than its result besides."""
     if world_size() == 1:
         return tensor
     sizes = gather_from_ranks(torch.tensor([len(tensor)], device=tensor.device))[:, 0].tolist()
-    padded = torch.cat([tensor, tensor.new_zeros(max(sizes) - len(tensor), *tensor.shape[1:])])
-    parts = gather_from_ranks(padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    whole = tensor.new_empty(sum(sizes), *tensor.shape[1:])
+    for source, part in enumerate(whole.split(sizes)):
+        if source == rank():
+            part.copy_(tensor)
+        if len(part):
+            dist.broadcast(part, source)
+    return whole
 
 
 def gather_from_ranks(tensor: Tensor) -> Tensor:
-    """Every rank's `tensor` [...], stacked in rank order [W, ...]."""
-    if world_size() == 1:
+    """Every rank's `tensor` [...], stacked in rank order [W, ...], by one collective into one tensor."""
+    ranks = world_size()
+    if ranks == 1:
         return tensor[None]
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.stack(parts)
+    gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # its name before torch 2.14
+    whole = tensor.new_empty(ranks * tensor.numel())  # flat: gloo takes no other form for every shape
+    gather(whole, tensor.reshape(-1))
+    return whole.view(ranks, *tensor.shape)

@@ -19,6 +19,10 @@ class DataError(GolangError):
     """A data set that is missing, incomplete or contradictory."""
 
 
+class UnlabelledError(DataError):
+    """A data set without labels, or without labelled images to evaluate on."""
+
+
 class StorageError(DataError):
     """Storage that fails, which says nothing about what lies there: another attempt may find it well again."""
 

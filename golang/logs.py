@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 from golang.errors import GolangError
 
@@ -21,8 +23,32 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
 
+class _Screen(io.FileIO):
+    """A terminal until it is gone, as with a lost SSH session: what is written from then on goes nowhere, and is no
+    error of the run."""
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    if not stream.isatty():
+        return stream
+    screen = io.BufferedWriter(_Screen(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(screen, stream.encoding, stream.errors, line_buffering=True)
+
+
 def set_up(rank: int) -> None:
     """Rank 0 speaks to the terminal; the others only of warnings, with their number."""
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
     handler = _Terminal()
     prefix = "" if rank == 0 else f"rank {rank}: "
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))

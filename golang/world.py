@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
+import ipaddress
 import os
 import random
+import re
 import socket
+import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +19,9 @@ from typing import Literal
 
 from golang.errors import ConfigError, RendezvousError
 
-_PORTS = (10000, 65535)  # where to look for a free one
+PORTS = "GOLANG_PORTS"  # the variable, FIRST-LAST, of ports for rank 0 to listen at
+_PORTS = (10000, 65535)  # where to look for a free one, but for those that the kernel hands out
+_SIOCGIFCONF, _ENTRY, _MOST = 0x8912, 40, 256  # Linux: the request; bytes an interface's address takes; so many at most
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class World:
     nodes: int = 1
     address: str = ""  # of rank 0; "" until the ranks have met
     port: int = 0
+    listening: int = -1  # on rank 0, the descriptor of a socket that listens there already; -1 without one
     launcher: Literal["", "torchrun", "slurm", "submitit"] = ""  # who started the ranks; "" for a process on its own
     life: str = ""  # of the job: no other step, and no requeued attempt, has the same
 
@@ -78,16 +87,35 @@ def tasks_of_nodes(text: str) -> list[int]:
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on, outside the range from which the kernel takes ports for clients. Raises
-    RendezvousError if there is none."""
-    low, high = ephemeral_range()
-    ports = [port for port in range(*_PORTS) if not low <= port <= high]
+    """A TCP port that nothing listens on. Raises as `listen`."""
+    with listen() as server:
+        return int(server.getsockname()[1])
+
+
+def listen(environ: Mapping[str, str] = os.environ) -> socket.socket:
+    """Listens on all addresses, at a port of the range in the variable GOLANG_PORTS, else at one outside the range from
+    which the kernel takes ports for clients. Raises ConfigError for a range that is none, RendezvousError if all are
+    taken."""
+    first, last = _PORTS
+    kernels = range(0)
+    if chosen := environ.get(PORTS):
+        match = re.fullmatch(r"(\d+)-(\d+)", chosen)
+        first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 0 < first <= last <= 65535:
+            raise ConfigError(f"{PORTS}={chosen!r} is no range of ports; {PORTS}=20000-20100 is one")
+    else:
+        low, high = ephemeral_range()
+        kernels = range(low, high + 1)
+    ports = [port for port in range(first, last + 1) if port not in kernels]
     generator = random.SystemRandom()  # another one for each attempt, even of the same job
     for port in generator.sample(ports, len(ports)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            return port
-    raise RendezvousError(f"no free port on {socket.gethostname()} from {_PORTS[0]} to {_PORTS[1]}")
+        with contextlib.suppress(OSError):
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+            return socket.create_server(("", port))
+    raise RendezvousError(
+        f"no free port on {socket.gethostname()} from {first} to {last}; {PORTS}=FIRST-LAST chooses others"
+    )
 
 
 def ephemeral_range() -> tuple[int, int]:
@@ -97,6 +125,47 @@ def ephemeral_range() -> tuple[int, int]:
     except (OSError, ValueError):
         return 32768, 60999
     return low, high
+
+
+def addresses(host: str) -> list[str]:
+    """The addresses of a name, IPv4 first, as gloo has them; none for a name that nobody knows."""
+    with contextlib.suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        return [str(address[0]) for _, _, _, _, address in sorted(found, key=lambda each: each[0])]
+    return []
+
+
+def local_address(host: str) -> str:
+    """This machine's address on the way to `host`, to which nothing is sent; "" if there is no way."""
+    for address in addresses(host):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return str(probe.getsockname()[0])
+    return ""
+
+
+def loopback(address: str) -> bool:
+    """Whether an address, or "", leads nowhere but to this machine."""
+    return not address or ipaddress.ip_address(address).is_loopback
+
+
+def interfaces() -> dict[str, str]:
+    """Address → network interface of this machine; of Linux alone."""
+    if sys.platform != "linux":
+        return {}
+    room = array.array("B", bytes(_ENTRY * _MOST))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        request = struct.pack("iL", len(room), room.buffer_info()[0])
+        size, _ = struct.unpack("iL", fcntl.ioctl(asked, _SIOCGIFCONF, request))
+    entries = (room.tobytes()[start : start + _ENTRY] for start in range(0, size, _ENTRY))
+    # 16 bytes of a name, "eth0:1" for a second address; 4 of family and port; the address.
+    found = {socket.inet_ntoa(entry[20:24]): entry[:16].split(b"\0")[0].decode().partition(":")[0] for entry in entries}
+    with contextlib.suppress(OSError):  # a kernel without IPv6
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            digits, *_, name = line.split()
+            found[socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))] = name
+    return found
 
 
 def _whole(environ: Mapping[str, str], name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        status = int(options.command(options))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except GolangError as error:
         print(plain(str(error), keep="\n"), file=sys.stderr)
         return error.exit_status
@@ -45,12 +51,12 @@ def show_status(options: argparse.Namespace) -> int:
 
 
 def watch_status(options: argparse.Namespace) -> int:
-    """The same table, live."""
+    """The same table, live; what Slurm held after a requeue is released."""
     from launch.monitor.watch import watch
 
     find(options.target, options.runs_dir)  # what isn't there is said at once
     with contextlib.suppress(KeyboardInterrupt):
-        watch(lambda: status.standings(find(options.target, options.runs_dir)), options.every)
+        watch(lambda: status.standings(find(options.target, options.runs_dir), releasing=True), options.every)
     return 0
 
 
@@ -135,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--yes", action="store_true", help="also a command that was not typed here, which is shown")
     add = command("doctor", examine, "what here may harm runs, and what to do about it")
     add("--partition", help="default: the runs' own, else Slurm's default")
-    add("--probe", action="store_true", help="send two small jobs (a minute) that try the signals")
+    add("--probe", action="store_true", help="send two small jobs (a minute) that try signals, files and locks")
     add("--json", action="store_true", help="for programs")
     command("report", write_report, "a sweep's report: report.md and report.png", sweep=True)
     add = command("sync", sync_runs, "one clean W&B run of each, from its metrics.jsonl", needed=True)

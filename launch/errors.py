@@ -6,6 +6,7 @@ import sys
 
 from golang import exits
 from golang.errors import GolangError
+from golang.sources import installed
 
 
 class SlurmError(GolangError):
@@ -26,7 +27,7 @@ class LaunchBusyError(GolangError):
 
 def without(error: ModuleNotFoundError) -> str:
     """What to say where Python lacks a package that the project needs."""
-    return (
-        f"{sys.executable} has no module {error.name}: `make setup` makes an environment that has all, and "
-        "`. .venv/bin/activate` enters it"
-    )
+    remedy = "`make setup` makes an environment that has all, and `. .venv/bin/activate` enters it"
+    if installed():
+        remedy = '`pip install "golang-ssl[launch]"` with that Python brings it'
+    return f"{sys.executable} has no module {error.name}: {remedy}"

@@ -10,12 +10,16 @@ from typing import Annotated, Any, Literal
 from golang.config import build, refuse_secret
 from golang.config.reading import AT_LEAST_1, Range, check_ranges
 from golang.errors import ConfigError
+from launch.shape import REPLACING, Shape, shape
 
 LEAD = 120  # seconds before the time limit at which Slurm warns a run whose saves have not been measured
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNED = re.compile(r"""(\w+)=["']?[A-Za-z0-9]""")  # but not from a file or another variable
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
-_GPUS = Range(re.compile(r"(?:[\w.-]+:)?[1-9]\d*").fullmatch, "be a number of GPUs, or TYPE:NUMBER as in a100:4")
+_GPUS = Range(
+    re.compile(r"(?:[\w.-]+:)?[1-9]\d*(?:,[\w.-]+:[1-9]\d*)*").fullmatch,
+    "be a number of GPUs, or TYPE:NUMBER as in a100:4",
+)
 
 
 @dataclass(frozen=True)
@@ -45,28 +49,51 @@ class Cluster:
     parallelism: Annotated[int | None, AT_LEAST_1] = None  # runs of an array at once; on this machine 1 unless given
     # Times a run whose processes died comes back without a new checkpoint in between.
     max_retries: Annotated[int, Range(lambda times: times >= 0, "be at least 0")] = 2
+    # Times in one life of a job that tasks which died or hung start again on the same nodes.
+    restart_in_place: Annotated[int, Range(lambda times: times >= 0, "be at least 0")] = 3
     lead: Annotated[int | None, AT_LEAST_1] = None  # seconds of warning; None: from the measured time of a save
     python: str | None = None  # the command that runs Python in the job; None: the one that submits
     setup: tuple[str, ...] = ()  # shell lines: modules, conda
     env: dict[str, str] = field(default_factory=dict)
     container: tuple[str, ...] = ()  # arguments of srun, as in [--container-image=…]
-    extra: dict[str, str] = field(default_factory=dict)  # any other option of sbatch; "true" for one without a value
+    # Any other option of sbatch; "true" for one without a value. ntasks=N, or ntasks-per-node=null, replaces the
+    # launcher's own --ntasks-per-node.
+    extra: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> Shape:
+        """Tasks and GPUs of each node. Raises ConfigError where they do not agree."""
+        own = {name: getattr(self, name) for name in ("gpus_per_node", "gpus_per_task", "gres")}
+        return shape(self.nodes, self.tasks_per_node, own | {f"extra.{key}": text for key, text in self.extra.items()})
 
     @property
     def tasks(self) -> int:
         """Processes a node."""
-        if self.tasks_per_node is not None:
-            return self.tasks_per_node
-        of_gres = re.search(r"(?:^|,)gpu(?::[^,:]+)?:(\d+)", self.gres or "")
-        for asked in (self.gpus_per_node, of_gres and of_gres[1]):
-            if asked is not None and self.gpus_per_task is None:
-                return int(asked.rsplit(":", 1)[-1])
-        return 1
+        return self.shape.tasks
 
     @property
     def gpus_here(self) -> int | None:
         """GPUs to use on this machine; None for all."""
-        return None if self.gpus_per_node is None else int(self.gpus_per_node.rsplit(":", 1)[-1])
+        return None if self.gpus_per_node is None else self.shape.gpus
+
+    @property
+    def counts_tasks_itself(self) -> bool:
+        """Whether `extra` says how many tasks there are, or leaves it to Slurm."""
+        return not REPLACING.isdisjoint(self.extra)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What `extra` gives to sbatch."""
+        return {name: text for name, text in self.extra.items() if text is not None}
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Who is told of a run's end."""
+
+    # A shell line, run once when a run has ended for good and once when its sweep is complete, with SWEEP, RUN, STATE
+    # (finished, failed, cancelled, stopped; complete), CAUSE and MAP in its environment.
+    command: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +105,7 @@ class Launch:
     dry_run: bool = False  # show what would be submitted
     code: Literal["current", "frozen"] = "current"  # frozen: a failed run goes on with the code it started with
     cluster: Cluster = field(default_factory=Cluster)
+    notify: Notify = field(default_factory=Notify)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Launch:
@@ -85,6 +113,7 @@ class Launch:
         launch: Launch = build(cls, values, loose=True)
         check_ranges(launch)
         _check(launch.cluster)
+        _check_news(launch.notify.command)
         for key in ("run_dir", "runs_dir"):
             if not (getattr(launch, key) or ".").isprintable():
                 raise ConfigError(f"{key}={getattr(launch, key)!r} must be one line of printable text")
@@ -113,15 +142,22 @@ def _check(cluster: Cluster) -> None:
         refuse_secret(f"cluster.env.{name}")
         if not _NAME.fullmatch(name):
             raise ConfigError(f"cluster.env.{name}={value!r}: {name!r} is no name for an environment variable")
-    for name, value in cluster.extra.items():
+    for name, text in cluster.extra.items():
         refuse_secret(f"cluster.extra.{name}")
+        if text is None:
+            if name != "ntasks-per-node":
+                raise ConfigError(
+                    f"cluster.extra.{name}=null: leave it out; of the launcher's own options, ntasks-per-node=null is "
+                    "not given to sbatch"
+                )
+            continue
         if not _OPTION.fullmatch(name):
             raise ConfigError(
-                f"cluster.extra.{name}={value!r}: write the option as sbatch has it but for its dashes, as in mail-type"
+                f"cluster.extra.{name}={text!r}: write the option as sbatch has it but for its dashes, as in mail-type"
             )
         if name in _OURS:
-            raise ConfigError(f"cluster.extra.{name}={value!r}: the launcher sets --{name} itself{_OURS[name]}")
-    extra = {f"extra.{name}": value for name, value in cluster.extra.items()}
+            raise ConfigError(f"cluster.extra.{name}={text!r}: the launcher sets --{name} itself{_OURS[name]}")
+    extra = {f"extra.{name}": value for name, value in cluster.options.items()}
     for place, line in [*(("setup", line) for line in (*cluster.setup, *cluster.container)), *extra.items()]:
         for assigned in _ASSIGNED.finditer(line):
             refuse_secret(f"cluster.{place}: {assigned[1]}")
@@ -131,12 +167,39 @@ def _check(cluster: Cluster) -> None:
             raise ConfigError(
                 f"cluster.{name}={value!r} must be one line of text that is not empty; null leaves it out"
             )
+    _ = cluster.shape
     if cluster.name == "local" and cluster.nodes != 1:
         raise ConfigError(f"cluster.nodes={cluster.nodes}: cluster=local is this machine alone; use cluster=slurm")
 
 
+def _check_news(command: str | None) -> None:
+    """Raises ConfigError for a line that would put a secret into a file, which it does not show, and for no line."""
+    if command is None:
+        return
+    for assigned in _ASSIGNED.finditer(command):
+        refuse_secret(f"notify.command: {assigned[1]}")
+    if found := next((what for what, looks in _SECRETS.items() if re.search(looks, command)), ""):
+        raise ConfigError(
+            f"notify.command has in it what looks like {found}, and settings are written to files: keep that in your "
+            'environment or in a file of your own, and write "$NAME" or "$(cat ~/.name)" in its place'
+        )
+    if not command.strip() or any(ord(character) < 32 for character in command):
+        raise ConfigError(f"notify.command={command!r} must be one line for a shell; null leaves it out")
+
+
+_SECRETS = {  # what it looks like; nothing that begins with $ does
+    "the address of a webhook": r"hooks\.slack\.com/\w+/\w|/webhooks?\w*/\w|/bot\d+:",
+    "a password": r"://[^/\s:@\"'$]*:[^/\s@$\"']+@|(?:^|\s)(?:-u|--user)[ =]?[\"']?[^\s:\"'$]*:[^\s$\"']",
+    "a token": r"(?i)(?:authorization|x-[\w-]*(?:key|token)|private-token|access-token)[\"']?\s*:\s*"
+    r"(?:(?:bearer|basic|token)\s+)?(?!bearer\b|basic\b|token\b)[a-z0-9]",
+    "a key or token": r"(?<![\w-])(?:xox[a-z]-|gh[a-z]_|github_pat_|glpat-|tk_|sk-|AKIA)[\w-]{8}|"
+    r"--(?:[\w-]*(?:token|password|secret|key)|oauth2-bearer)[ =][\"']?[A-Za-z0-9]",
+    "a secret part of an address": r"://[^\s\"'$]*[/=?&](?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{20,}",
+}
 _OURS = {
-    "job-name": "", "comment": "", "array": "; see cluster.parallelism", "output": "", "error": "", "open-mode": "",
-    "signal": "; see cluster.lead", "requeue": "", "no-requeue": "", "chdir": "", "ntasks": "; see cluster.nodes and "
-    "cluster.tasks_per_node", "ntasks-per-node": "; see cluster.tasks_per_node", "parsable": "", "wait": "",
+    "job-name": "", "array": "; see cluster.parallelism", "output": "", "error": "", "open-mode": "",
+    "signal": "; see cluster.lead", "requeue": "", "no-requeue": "", "chdir": "", "parsable": "", "wait": "",
+    "nodes": "; see cluster.nodes", "gpus-per-node": "; see cluster.gpus_per_node", "gres": "; see cluster.gres",
+    "gpus-per-task": "; see cluster.gpus_per_task", "ntasks-per-node": "; see cluster.tasks_per_node, or leave it out "
+    "with null",
 }  # fmt: skip

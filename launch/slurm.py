@@ -14,13 +14,20 @@ from launch.errors import SlurmError
 
 PATIENCE = float(os.environ.get("GOLANG_SLURM_PATIENCE", "60"))  # seconds for the controller, which may be busy
 LOOK = 20  # seconds for it where its answer is only to be shown
-COMMENT = "golang:"  # how our jobs' comments begin
+COMMENT = "golang:"  # what a submission's id follows in the comments of our jobs
 LOCAL = "local:"  # how ids of jobs begin that run here without Slurm; the controller's pid follows
 # Slurm keeps these for a job that may still run, or run again.
 ACTIVE = (
-    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "STAGE_OUT",
+    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT",
+    "RESIZING", "STAGE_OUT",
 )  # fmt: skip
-_SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i|%K|%T|%N|%r|%k")  # array elements one by one
+WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")  # of these, the ones that do not run
+_ANOTHERS = (
+    "SLURM_", "SLURMD_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SACCTMGR_", "SINFO_", "SCONTROL_", "SCANCEL_",
+)  # fmt: skip
+_MEMORY = {"mem": "MEM_PER_NODE", "mem-per-cpu": "MEM_PER_CPU", "mem-per-gpu": "MEM_PER_GPU"}  # at most one of them
+_ODD = {"time": "TIMELIMIT", "mem": "MEM_PER_NODE"}  # options whose variable has another name
+_SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i|%K|%T|%N|%r|%k|%o")  # array elements one by one
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,22 @@ class Job:
     nodes: str = ""
     reason: str = ""  # why it waits
     comment: str = ""
+    script: str = ""  # the file that sbatch was given
+
+    @property
+    def submission(self) -> str:
+        """The id that the launcher left in the comment, beside what a person or a site has there; "" if it left none,
+        or a comment of the environment took its place."""
+        found = re.findall(rf"(?:^|\s){COMMENT}(\S+)", self.comment)
+        return str(found[-1]) if found else ""
 
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def waits(self) -> bool:
+        return self.state in WAITING
 
 
 def run(
@@ -75,22 +94,23 @@ def _start(
 
 
 def environment(environ: Mapping[str, str] = os.environ, script_sets: Sequence[str] = ()) -> dict[str, str]:
-    """The environment without what a surrounding job says of itself, and without those SBATCH_ variables that would
-    overrule an option in the script (`script_sets`, as sbatch spells them)."""
-    names = {"time": "TIMELIMIT", "cpus-per-task": "CPUS_PER_TASK"}
-    ours = {"SBATCH_NO_REQUEUE"} if "requeue" in script_sets else set()
-    ours |= {f"SBATCH_{names.get(option, option.upper().replace('-', '_'))}" for option in script_sets}
+    """The environment without what a surrounding job says of itself, what shapes the answers of Slurm's commands, what
+    takes a job out of our sight, and those SBATCH_ variables that would overrule an option in the script
+    (`script_sets`, as sbatch spells them)."""
+    overruled = {"NO_REQUEUE"} if "requeue" in script_sets else set()
+    overruled |= set(_MEMORY.values()) if _MEMORY.keys() & set(script_sets) else set()
+    overruled |= {_ODD.get(option, option.upper().replace("-", "_")) for option in script_sets}
+    ours = {f"SBATCH_{name}" for name in (*overruled, "ARRAY_INX", "CLUSTERS", "WAIT")}
     return {
         name: value
         for name, value in environ.items()
-        if (not name.startswith(("SLURM_", "SLURMD_")) or name == "SLURM_CONF") and name not in ours
+        if (not name.startswith(_ANOTHERS) or name == "SLURM_CONF") and name not in ours
     }
 
 
-def our_jobs() -> list[Job]:
-    """Every job of ours that is waiting, running or ending. Raises SlurmError."""
-    gone = "DependencyNeverSatisfied"  # Slurm is about to cancel those
-    return [job for job in _jobs(run(_SQUEUE)) if job.comment.startswith(COMMENT) and job.reason != gone]
+def my_jobs() -> list[Job]:
+    """This user's jobs that are waiting, running or ending. Raises SlurmError."""
+    return _jobs(run(_SQUEUE))
 
 
 def ask(jobs: Collection[str]) -> tuple[dict[str, Job], str]:
@@ -126,11 +146,13 @@ def _heard(command: Sequence[str]) -> tuple[str, str]:
 
 def _jobs(text: str) -> list[Job]:
     """What squeue said; a line that is none of its own is passed over."""
-    rows = [[part.strip() for part in line.split("|", 5)] for line in text.splitlines() if line.count("|") >= 5]
-    return [
-        Job(id, state, int(index) if index.isdecimal() else 0, nodes, "" if reason == "None" else reason, comment)
-        for id, index, state, nodes, reason, comment in rows
-    ]
+    rows = [[part.strip() for part in line.split("|", 5)] for line in text.splitlines() if line.count("|") >= 6]
+    jobs = []
+    for id, index, state, nodes, reason, rest in rows:
+        comment, _, script = rest.rpartition("|")
+        why = "" if reason == "None" else reason
+        jobs.append(Job(id, state, int(index) if index.isdecimal() else 0, nodes, why, comment, script))
+    return jobs
 
 
 def largest_array() -> int:

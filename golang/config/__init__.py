@@ -12,12 +12,14 @@ from golang.config.schema import (
     Method,
     Model,
     Optim,
+    Part,
     Queue,
+    Recipe,
     Toy,
     Tracking,
 )
 
 __all__ = [
     "NUM_LARGE", "Augment", "Checkpoint", "Config", "CrossView", "Data", "Evaluation", "Method", "Model", "Optim",
-    "Queue", "Toy", "Tracking", "build", "keys", "nearest", "refuse_secret",
+    "Part", "Queue", "Recipe", "Toy", "Tracking", "build", "keys", "nearest", "refuse_secret",
 ]  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 
+from golang.config.labels import has_labels
 from golang.config.reading import check_ranges
-from golang.config.schema import Config
+from golang.config.schema import Config, Data, Evaluation
 from golang.errors import ConfigError
 
 # Feature-map channels of each trunk: what the group heads must divide.
@@ -13,6 +14,13 @@ TRUNK_CHANNELS = {
     "small": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048,
     "wide_resnet50_2": 2048, "wide_resnet101_2": 2048,
 }  # fmt: skip
+ON_ANY_SET = ("linear", "semisup")  # evaluations on the set of `data`, whichever it is
+NUMBERS = {
+    "epochs": ON_ANY_SET,
+    "batch_size": ON_ANY_SET,
+    "lr": ON_ANY_SET,
+    "share": ("semisup",),
+}  # of an evaluation's, and of which
 NO_OPENCV = (
     "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, or choose "
     "data.pipeline=device or pil (which make another run of it)"
@@ -23,16 +31,19 @@ def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
     check_sweep(config.sweep)
     check_ranges(config)
+    check_data(config.data)
     evaluation, augment, optim = config.evaluation, config.augment, config.optim
-    if evaluation.probe_every_epochs and config.data.name == "folder":
+    if evaluation.probe_every_epochs and not has_labels(config.data):
         raise ConfigError(
-            f"evaluation.probe_every_epochs={evaluation.probe_every_epochs} needs labels, and data=folder has none; "
-            "set it to 0"
+            f"evaluation.probe_every_epochs={evaluation.probe_every_epochs} needs labels, and data={config.data.name} "
+            "has none, or none to measure on; set it to 0"
         )
     if config.method.epsilon < 0.025:
         raise ConfigError(
             f"method.epsilon={config.method.epsilon} is too small: exp(−2/ε) leaves fp32's range; use 0.025 or more"
         )
+    if config.cuda_graphs and config.device == "cpu":
+        raise ConfigError("cuda_graphs=true needs a GPU, and device=cpu; leave one of them away")
     if config.data.pipeline == "opencv" and importlib.util.find_spec("cv2") is None:
         raise ConfigError(NO_OPENCV)
     _check_model(config)
@@ -50,18 +61,49 @@ def check(config: Config) -> None:
     if evaluation.checkpoint is not None and not evaluation.protocol:
         raise ConfigError(
             f"checkpoint={evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "
-            "linear_voc, semisup_coco_1, semisup_coco_10 or knn (several as evaluation=[linear_coco,knn])"
+            "linear_voc, semisup_coco_1, semisup_coco_10, or on any labelled set linear, semisup or knn (several as "
+            "evaluation=[linear,knn])"
         )
+    _check_numbers(evaluation)
+
+
+def check_data(data: Data) -> None:
+    """Raises ConfigError for settings of one's own sets that the set `data.name` does not have."""
+    parts = {"train": data.train, "val": data.val}
+    typed = [f"data.{split}.images" for split, part in parts.items() if part.images]
+    typed += [f"data.{split}.annotations" for split, part in parts.items() if part.annotations is not None]
+    own = {"folder": ("data.train.images",), "list": ("data.train.images", "data.val.images"), "coco": tuple(typed)}
+    if odd := [key for key in typed if key not in own.get(data.name, ())]:
+        theirs = {"data.train.images": "folder, list or coco", "data.val.images": "list or coco"}.get(odd[0], "coco")
+        raise ConfigError(f"{odd[0]} goes with data={theirs}, and this is data={data.name}; leave it out")
+    if data.root is not None and any("train" in key for key in typed):
+        raise ConfigError(f"data.root={data.root} and {typed[0]} both say what to train on; leave one of them out")
+    if data.holdout and data.name not in ("list", "coco"):
+        raise ConfigError(f"data.holdout={data.holdout} goes with data=list or coco, and this is data={data.name}")
+    if data.holdout and any("val" in key for key in typed):
+        held = "is for a set without images to evaluate on"
+        raise ConfigError(f"data.holdout={data.holdout} {held}, and {typed[-1]} names some; leave one of them out")
+    if not data.separator:
+        raise ConfigError("data.separator must be text that stands between labels, as in data.separator='|'")
 
 
 def check_world(config: Config, world_size: int) -> None:
-    """Raises ConfigError if the global batch cannot be cut into `world_size` equal parts."""
-    batch = config.optim.batch_size
+    """Raises ConfigError if the global batch cannot be cut into `world_size` equal parts, and each of these into
+    `optim.accumulate` micro-batches."""
+    batch, accumulate = config.optim.batch_size, config.optim.accumulate
+    if "optim.batch_size" in config.recipe.left and not config.recipe.size:
+        return  # it will be chosen to divide
     if batch % world_size:
         below = batch - batch % world_size
         raise ConfigError(
             f"optim.batch_size={batch} does not divide by {world_size} ranks; "
             f"try optim.batch_size={below or world_size} or another number of ranks"
+        )
+    if (share := batch // world_size) % accumulate:
+        good = [str(parts) for parts in range(1, share + 1) if share % parts == 0]
+        raise ConfigError(
+            f"a rank's {share} images of optim.batch_size={batch} do not divide by optim.accumulate={accumulate}; "
+            f"try one of {', '.join(good)}"
         )
 
 
@@ -87,6 +129,16 @@ def check_sweep(sweep: str) -> None:
         raise ConfigError(
             f"sweep={sweep!r} must be the name of one folder, of at most 200 bytes; runs_dir=PATH says where it is"
         )
+
+
+def _check_numbers(evaluation: Evaluation) -> None:
+    for number, whose in NUMBERS.items():
+        value = getattr(evaluation, number)
+        if evaluation.protocol and value != getattr(Evaluation(), number) and not {*whose} & {*evaluation.protocol}:
+            raise ConfigError(
+                f"evaluation.{number}={value} is a number of evaluation={' and '.join(whose)}, which "
+                f"evaluation=[{','.join(evaluation.protocol)}] does not ask for; leave it out"
+            )
 
 
 def _check_model(config: Config) -> None:

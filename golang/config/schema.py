@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from golang.config.reading import NATURAL, PART, PIXELS, POSITIVE, SHARE, Range, build
+from golang.config.reading import AT_LEAST_1, NATURAL, PART, PIXELS, POSITIVE, SHARE, Range, build
 
+LEFT = ("epochs", "batch_size", "base_lr", "final_lr", "freeze_iterations")  # what optim can leave to the recipe
 NUM_LARGE = 2  # large crops an image; the objective pairs exactly two
 
 
@@ -29,13 +30,31 @@ class Toy:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One split of a set of one's own: what `data=folder`, `list` and `coco` read."""
+
+    images: tuple[str, ...] = ()  # folders of images; for list: lists, too
+    annotations: str | None = None  # for coco: the file of instances; without images, they are looked for beside it
+    fingerprint: str = ""  # of names, sizes and labels; filled in when the settings are read
+
+
+@dataclass(frozen=True)
 class Data:
-    name: Literal["coco2014", "coco2017", "folder", "imagenet", "toy", "voc2007", "voc2012"] = "coco2014"
-    root: str | None = None  # folder that holds the images; for toy: where to write them
+    name: Literal[
+        "coco", "coco2014", "coco2017", "folder", "imagenet", "list", "toy", "voc2007", "voc2012"
+    ] = "coco2014"  # fmt: skip
+    root: str | None = None  # folder that holds the images; for list: the list; for toy: where to write them
+    train: Part = field(default_factory=Part)
+    val: Part = field(default_factory=Part)
+    separator: str = ";"  # of the labels in one cell of a list
+    # Of list and coco without images to evaluate on: this share of the labelled ones, which are not trained on.
+    holdout: Annotated[float, Range(lambda share: 0 <= share < 1, "be from 0 to below 1")] = 0.0
     workers: Annotated[int, NATURAL] = 8  # loader processes a rank
     # Who changes pixels: Pillow; OpenCV, at a third of the time; or the device, which leaves the loader a fifth of it.
     pipeline: Literal["pil", "opencv", "device"] = "pil"
     toy: Toy = field(default_factory=Toy)
+    stage: str | None = None  # folder of a node's own, such as $TMPDIR, to which a pack's files are copied first
+    keep_staged: bool = True  # False: the copy is removed once no run on the node uses it
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,7 @@ class Model:
 class Optim:
     epochs: Annotated[int, POSITIVE] = 400
     batch_size: Annotated[int, POSITIVE] = 128  # images a step, over all ranks
+    accumulate: Annotated[int, AT_LEAST_1] = 1  # micro-batches a step; batch norm sees one at a time, over all ranks
     base_lr: Annotated[float, POSITIVE] = 0.6
     final_lr: Annotated[float, NATURAL] = 0.0006
     start_lr: Annotated[float, NATURAL] = 0.0  # where the warm-up starts
@@ -117,16 +137,24 @@ class Checkpoint:
     every_steps: Annotated[int, NATURAL] = 0  # 0: by the clock alone
     keep_last: Annotated[int, POSITIVE] = 2
     keep_every_epochs: Annotated[int, NATURAL] = 50  # 0: none
+    folder: str | None = None  # checkpoints lie in a folder of the run's name below it; null: in the run's own
 
 
 @dataclass(frozen=True)
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
     probe_every_epochs: Annotated[int, NATURAL] = 0  # while training; 0: never
-    # Once trained, or of `checkpoint`: SS-PRL's protocols, nearest neighbours; one or several.
-    protocol: tuple[Literal["linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn"], ...] = ()
+    # Once trained, or of `checkpoint`: SS-PRL's protocols, the same on any labelled set, nearest neighbours; several.
+    protocol: tuple[
+        Literal["linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn", "linear", "semisup"], ...
+    ] = ()  # fmt: skip
+    # Of `linear` and `semisup`, which any labelled set is measured by; null: the published number.
+    epochs: Annotated[int | None, POSITIVE] = None
+    batch_size: Annotated[int | None, POSITIVE] = None
+    lr: Annotated[float | None, POSITIVE] = None  # the head's; semisup's trunk has a hundredth of it
+    share: Annotated[float, Range(lambda share: 0 < share <= 1, "be above 0 and at most 1")] = 0.1  # semisup's labels
     published: bool = False  # semi-supervised evaluation leaves the trunk as it is
-    root: str | None = None  # folder of the protocol's images, if they are not below data.root
+    root: str | None = None  # where the protocol's images are, if they are not at data.root
     checkpoint: str | None = None  # train nothing, evaluate this: a file of any layout, or a run's folder
     checkpoint_sha256: str = ""  # of that file; filled in when the settings are read
     run: str = ""  # the id of the run, in the folder `checkpoint`, whose end is evaluated; set by who trains it
@@ -137,10 +165,21 @@ class Tracking:
     """Weights & Biases. metrics.jsonl in the run's folder is written in any case."""
 
     name: Literal["none", "offline", "wandb"] = "none"
-    project: str | None = None  # null: golang
-    entity: str | None = None  # null: the key's owner
+    # null or empty: what W&B's own WANDB_PROJECT, _ENTITY, _TAGS and _NOTES say
+    project: str | None = None  # else golang
+    entity: str | None = None  # else the key's owner
     tags: tuple[str, ...] = ()
     notes: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is null in the settings is chosen when a run begins, for so many images and ranks."""
+
+    left: tuple[str, ...] = ()  # the settings to choose
+    size: Annotated[int, NATURAL] = 0  # images of the set; 0: not chosen yet
+    ranks: Annotated[int, NATURAL] = 0
+    gpus: bool = False  # whether the ranks compute on GPUs
 
 
 @dataclass(frozen=True)
@@ -152,6 +191,7 @@ class Config:
     precision: Literal["auto", "fp16", "bf16", "fp32", "fp64"] = "fp16"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False  # bit-identical on CUDA too, at some speed
+    cuda_graphs: bool = False  # the trunk in one launch a pass: for steps that wait for launches
     log_every_steps: Annotated[int, POSITIVE] = 50
     hang_seconds: Annotated[float, NATURAL] = 600.0  # without a step or a save until the attempt is ended; 0: never
     data: Data = field(default_factory=Data)
@@ -165,13 +205,26 @@ class Config:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluation: Evaluation = field(default_factory=Evaluation)
     tracking: Tracking = field(default_factory=Tracking)
+    recipe: Recipe = field(default_factory=Recipe)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """Settings from plain data. Raises ConfigError for an unknown key or a wrong type; whoever trains checks the
-        rest (`golang.config.checks`)."""
+        """Settings from plain data; null leaves one of LEFT to the recipe. Raises ConfigError for an unknown key or a
+        wrong type; whoever trains checks the rest (`golang.config.checks`)."""
+        optim = values.get("optim")
+        if isinstance(optim, Mapping) and (left := [name for name in LEFT if name in optim and optim[name] is None]):
+            kept = {name: value for name, value in optim.items() if name not in left}
+            values = {**values, "optim": kept, "recipe": {"left": [f"optim.{name}" for name in left]}}
         config: Config = build(cls, values)
         return config
+
+    @classmethod
+    def own(cls, values: Mapping[str, Any]) -> Config:
+        """As `from_dict`, on the recipe for one's own images in place of the published one: what `data=folder`, `list`
+        or `coco` starts from on the command line. The batch and the learning rate follow the GPUs, the epochs the
+        number of images."""
+        optim = {**dict.fromkeys(LEFT), **values.get("optim", {})}
+        return cls.from_dict({"precision": "auto", **values, "optim": optim})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (dicts, lists, scalars) that `from_dict` reads back to an equal Config."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from PIL import Image
+
+from golang.config import Data
+from golang.config.paths import expanded
 from golang.data import decode
 from golang.data.decode import UnreadableImageError
 from golang.data.images import ImageSet
+from golang.data.packed.index import Pack
+from golang.data.packed.shards import PackedSet
 from golang.data.pool import processors, spread
 from golang.data.progress import Advance
 from golang.data.readers.reader import Reader
@@ -20,6 +27,7 @@ from golang.data.toy.write import MARK
 from golang.errors import DataError
 
 CHUNK = 256  # images a task
+OF_A_PACK = "mend them in the set that was packed, and pack it anew in another folder"
 
 
 @dataclass
@@ -31,6 +39,7 @@ class SplitReport:
     images: int = 0
     expected: int | None = None
     notes: list[str] = field(default_factory=list)  # that need nothing done
+    said: list[str] = field(default_factory=list)  # by the set of itself
     wrong: list[str] = field(default_factory=list)  # numbers that are not the published ones
     missing: list[str] = field(default_factory=list)  # file names
     empty: list[str] = field(default_factory=list)
@@ -43,34 +52,52 @@ class SplitReport:
 
 
 def recognise(root: Path) -> list[str]:
-    """The names of the sets of which there are traces below `root`; a folder of images if of none."""
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give the one that holds the images")
+    """The names of the sets of which there are traces at `root`, a folder or a file; a folder of images if of none. Of
+    a pack, its set's."""
+    if not root.exists():
+        raise DataError(f"{root} is not a folder, nor a list; give the folder that holds the images, or their list")
+    if (pack := Pack.at(root)) is not None:
+        return [pack.set]
     found = [name for name, reader in READERS.items() if reader.is_at(root)]
     covered = {other for name in found for other in READERS[name].covers}
     return [name for name in found if name not in covered]
 
 
-def examine(root: Path, name: str, quick: bool, progress: Advance, workers: int | None = None) -> Iterator[SplitReport]:
-    """One report a split of the set `name` below `root`. `quick` looks at headers alone, so that a file cut short may
-    pass; `workers` processes look (default: one for each processor, none for few images)."""
-    reader = READERS[name]
+def examine(data: Data, quick: bool, progress: Advance, workers: int | None = None) -> Iterator[SplitReport]:
+    """One report a split of the set. `quick` looks at headers alone, so that a file cut short may pass; `workers`
+    processes look (default: one for each processor, none for few images)."""
+    reader = READERS[data.name]
+    root = expanded(data.root or data.name)
     before: ImageSet | None = None
-    for split in reader.splits:
-        report = SplitReport(split if len(reader.splits) > 1 else "", remedy=reader.remedy(root, split))
+    try:
+        pack = Pack.at(root)
+        if pack is not None:
+            pack.check_name(data.name)
+        splits = reader.splits_of(data) if pack is None else [split for split in reader.splits if split in pack.parts]
+    except DataError as error:
+        yield SplitReport("", str(error))
+        return
+    for split in splits:
+        report = SplitReport(split if len(reader.splits) > 1 else "")
+        report.remedy = reader.remedy(root, split) if pack is None else OF_A_PACK
         try:
-            images = reader.read(root, split)
+            if pack is not None:
+                images: ImageSet = pack.open(split)
+            else:  # a generated set is not to be written here
+                images = reader.read(root, split) if data.name == "toy" else reader.open(data, split)
         except DataError as error:
             report.error = str(error)
             yield report
             continue
-        _count(report, images, reader, root)
+        _count(report, images, reader, root if data.root else None)
+        report.said += images.said
         try:
-            (before or images).check_classes(images)
+            if before is not None and before.labels is not None and images.labels is not None:
+                reader.matched(before, images)
         except DataError as error:
             report.error = str(error)
         before = images
-        bare = ImageSet(images.root, images.names, images.offsets, upright=images.upright)  # labels need not travel
+        bare = replace(images, labels=None, classes=())  # labels need not travel
         number = min((len(images) - 1) // CHUNK, processors()) if workers is None else workers
         converted: Counter[str] = Counter()
         for _, looks in spread(functools.partial(_look, bare, quick), len(images), CHUNK, number, progress):
@@ -86,7 +113,7 @@ def examine(root: Path, name: str, quick: bool, progress: Advance, workers: int 
         yield report
 
 
-def _count(report: SplitReport, images: ImageSet, reader: Reader, root: Path) -> None:
+def _count(report: SplitReport, images: ImageSet, reader: Reader, root: Path | None) -> None:
     """Counts a split against the published numbers, or what a generated set was asked for."""
     published = reader.images.get(report.split)
     report.images, report.expected = len(images), _asked_for(root, report.split, published)
@@ -106,8 +133,10 @@ def _count(report: SplitReport, images: ImageSet, reader: Reader, root: Path) ->
         report.wrong.append(f"{bare:,} images without objects, not {known:,}")
 
 
-def _asked_for(root: Path, split: str, published: int | None) -> int | None:
+def _asked_for(root: Path | None, split: str, published: int | None) -> int | None:
     """The number of images a generated set was asked for, in whatever layout; of others, the published one."""
+    if root is None:
+        return published
     try:
         return int(json.loads((root / MARK).read_text())[split])
     except FileNotFoundError:
@@ -116,26 +145,49 @@ def _asked_for(root: Path, split: str, published: int | None) -> int | None:
         return None
 
 
+Fault = tuple[str, str]  # name of a list of SplitReport or "converted", detail
 Look = tuple[int, str, str]  # index, name of a list of SplitReport or "converted", detail
 
 
 def _look(images: ImageSet, quick: bool, start: int, stop: int) -> list[Look]:
     """What is to be said of the files from `start` to before `stop`; nothing of a plain good one."""
-    found = ((index, inspect(images.path(index), quick, images.upright)) for index in range(start, stop))
+    of = _inspect_packed if isinstance(images, PackedSet) else _inspect_file
+    found = ((index, of(images, index, quick)) for index in range(start, stop))
     return [(index, *said) for index, said in found if said]
 
 
-def inspect(path: Path, quick: bool = False, upright: bool = False) -> tuple[str, str] | None:
+def _inspect_file(images: ImageSet, index: int, quick: bool) -> Fault | None:
+    return inspect(images.path(index), quick, images.upright)
+
+
+def _inspect_packed(images: ImageSet, index: int, quick: bool) -> Fault | None:
+    """As `inspect`, of an image in a shard."""
+    try:
+        data = images.content(index)
+    except UnreadableImageError:
+        return "missing", ""
+    except DataError as error:
+        return "unreadable", str(error).partition(";")[0]
+    if not data:
+        return "empty", ""
+    return _judged(images.path(index), io.BytesIO(data), lambda: quick or decode.decode(data, images.upright))
+
+
+def inspect(path: Path, quick: bool = False, upright: bool = False) -> Fault | None:
     """What is to be said of one file, as ("missing" | "empty" | "unreadable" | "converted", detail); None for a plain
     RGB image."""
     if not path.is_file():
         return "missing", ""
     if path.stat().st_size == 0:
         return "empty", ""
+    return _judged(path, path, lambda: quick or decode.read(path, upright))
+
+
+def _judged(path: Path, source: Path | io.BytesIO, read: Callable[[], object]) -> Fault | None:
+    """The same of the image in `source`, which `read` reads as far as was asked for."""
     try:
-        if not quick:
-            decode.read(path, upright)
-        with decode.opened(path) as image:
+        read()
+        with decode.opened(source) as image:
             return _oddity(path, image.mode, image.format or "")
     except UnreadableImageError as error:
         return "unreadable", str(error)
@@ -143,9 +195,8 @@ def inspect(path: Path, quick: bool = False, upright: bool = False) -> tuple[str
         return "unreadable", str(error).partition(";")[0]
 
 
-def _oddity(path: Path, mode: str, format: str) -> tuple[str, str] | None:
-    suffixes = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
+def _oddity(path: Path, mode: str, format: str) -> Fault | None:
     names = {"L": "grayscale", "CMYK": "CMYK", "P": "palette", "RGBA": "with transparency", "1": "black and white"}
-    if suffixes.get(path.suffix.lower(), format) != format and format != "MPO":
+    if Image.registered_extensions().get(path.suffix.lower(), format) != format and format != "MPO":
         return "converted", f"in another format than their suffix says ({format} in {path.suffix})"
     return None if mode == "RGB" else ("converted", names.get(mode, f"of mode {mode}"))

@@ -8,26 +8,31 @@ itself (which is how Python ends its children at exit) and are killed by the ker
 from __future__ import annotations
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from golang.config import NUM_LARGE, Augment
 from golang.data.crops.multicrop import Crops, MultiCrop, collate
 from golang.data.sampler import StepSampler
 from golang.errors import DataError
 
 T = TypeVar("T")
-_PASSED_OVER = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_PASSED_OVER = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _HELD = {*_PASSED_OVER, signal.SIGTERM}
 _PR_SET_PDEATHSIG = 1
+SHM = Path("/dev/shm")  # shared memory, through which workers hand batches over
+_AHEAD = 2  # batches that a worker makes in advance
 _GRACE = 0.2  # seconds an idle worker has to leave by itself
 
 
@@ -45,8 +50,11 @@ class Loader(DataLoader[T]):
             worker_init_fn=worker_init_fn,
             multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             generator=torch.Generator(),
+            prefetch_factor=_AHEAD if workers else None,
             **options,
         )
+        if workers:
+            self.collate_fn = _Handed(self.collate_fn)
 
     def __iter__(self) -> _BaseDataLoaderIter:
         # Workers inherit the mask: a signal that arrives while they start waits until worker_init_fn has decided about
@@ -54,8 +62,33 @@ class Loader(DataLoader[T]):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         try:
             return super().__iter__()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(error.errno, error.strerror, str(SHM)) from error  # where the queues' semaphores lie
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Handed:
+    """Batches in shared memory as soon as they are made. torch puts them there in a thread of the worker that tells
+    nobody of an error, and the trainer would wait for the batch for ever."""
+
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Any) -> Any:  # noqa: ANN401
+        batch = self.collate(items)
+        for part in batch if isinstance(batch, (tuple, list)) else (batch,):
+            if isinstance(part, torch.Tensor) and part.numel():
+                part.share_memory_()
+        return batch
+
+
+def shared_memory(augment: Augment, images: int, workers: int) -> int:
+    """Bytes of /dev/shm that batches of `images` fill at most: those made in advance, and the one in use."""
+    pixels = NUM_LARGE * augment.large_size**2 + augment.small_count * augment.small_size**2
+    return (_AHEAD * workers + 1) * images * 3 * pixels if workers else 0
 
 
 def train_loader(dataset: MultiCrop, sampler: StepSampler, workers: int, pin_memory: bool) -> Loader[Crops]:

@@ -51,8 +51,9 @@ def spread(
 
 
 def _follow_parent() -> None:
-    """Leaves Ctrl-C to the parent, and dies with it: an orphan would go on writing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leaves Ctrl-C and a lost terminal to the parent, and dies with it: an orphan would go on writing."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:

@@ -22,12 +22,16 @@ def set_up(config: Config, device: torch.device, world: World) -> None:
         torch.backends.cudnn.benchmark = not config.deterministic
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Two of a rank's communicators at once end in a deadlock unless every GPU starts their kernels in one order.
+        os.environ.setdefault("NCCL_LAUNCH_ORDER_IMPLICIT", "1")
     else:
         keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             torch.set_num_threads(max(1, cores // world.local_size - config.data.workers))
     torch.use_deterministic_algorithms(config.deterministic)
+    # Nothing here reads what it has not written, and filling every new tensor is most of a step's launches.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Cosines and targets are of fp32. NVIDIA's containers have torch compute its products in TF32, a half's precision.
     torch.set_float32_matmul_precision("highest")
     torch.manual_seed(config.seed)

@@ -10,32 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from golang.engine.snapshot import Snapshot
 from golang.runfolder.checkpoints import Entry, entries, human, lineage
 from golang.runfolder.folder import Attempt
 from golang.weights import sealed
 
 log = logging.getLogger(__name__)
-
-
-def snapshot(value: Any) -> Any:  # noqa: ANN401 - any nesting of containers
-    """A copy on the CPU that later steps can't change."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: snapshot(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(snapshot(item) for item in value)
-    return value
-
-
-def _size(value: Any) -> int:  # noqa: ANN401 - any nesting of containers
-    """Bytes of all tensors in it."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return sum(_size(part) for part in parts)
 
 
 def _free(folder: Path) -> str:
@@ -67,9 +47,9 @@ class Saver:
         self._milestone = milestone
 
     def submit(self, step: int, state: Mapping[str, Any]) -> None:
-        """Takes over `state` (a snapshot) and returns; waits first for the save before it."""
+        """Takes a copy of `state` and returns; waits first for the save before it."""
         self.wait()
-        self._thread = threading.Thread(target=self._save, args=(step, state), name="saver")
+        self._thread = threading.Thread(target=self._save, args=(step, Snapshot(state)), name="saver")
         self._thread.start()
 
     def wait(self) -> None:
@@ -78,15 +58,15 @@ class Saver:
             self._thread.join()
             self._thread = None
 
-    def _save(self, step: int, state: Mapping[str, Any]) -> None:
+    def _save(self, step: int, state: Snapshot) -> None:
         path = Entry.at(self.attempt.run, step, self.attempt.number).path
         began = time.monotonic()
         try:
-            sealed.write(path, state)
+            sealed.write(path, state.read())
         except Exception as error:  # training goes on, and the next save may fit
             log.error(
                 "a checkpoint of %s could not be written to %s, where %s are free: %s; %s",
-                human(_size(state)), path.parent, _free(path.parent), getattr(error, "strerror", None) or repr(error),
+                human(state.size), path.parent, _free(path.parent), getattr(error, "strerror", None) or repr(error),
                 f"{self.last} still stands" if self.last else "there is no checkpoint yet",
             )  # fmt: skip
             return

@@ -13,17 +13,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from golang import logs
+import torch
+
+from golang import __version__, logs
 from golang.config import Config
+from golang.data.readers.reader import Split
+from golang.data.sets import copy_to_node
 from golang.engine import causes
 from golang.engine.determinism import versions
 from golang.engine.distributed import peers
 from golang.engine.listeners import Listener
 from golang.engine.rank import Rank
-from golang.engine.saver import Saver, snapshot
-from golang.engine.stops import Agreement, Stopped, Vigil
-from golang.engine.watchdog import Watchdog
-from golang.runfolder import checkpoints, files
+from golang.engine.saver import Saver
+from golang.engine.stops import Agreement, Aside, Stopped, Tick, Vigil
+from golang.engine.watchdog import PeerWatch, Watchdog
+from golang.errors import PeerLostError
+from golang.runfolder import checkpoints, files, lock
 from golang.runfolder.causes import Word
 from golang.runfolder.folder import Attempt, RunFolder
 
@@ -53,7 +58,7 @@ def attempt(
             return Outcome.ALREADY
         with session.watchdog:
             try:
-                with peers(lambda: f"step {session.done}; {session.stands()}" if session.total else "the start"):
+                with peers(session.since), session.peer_watch:
                     last_words = work(session)
                     session.saver.wait()
             except Stopped as stop:
@@ -83,7 +88,8 @@ def _open(
             return {"done": True}
         run.done_file.unlink(missing_ok=True)
         resume = whole.name if whole else None
-        begun = run.start_attempt(rank.world.size, versions(rank.device), resume)
+        used = {"golang": __version__} | versions(rank.device)
+        begun = run.start_attempt(rank.world.size, used, resume)
         return {"attempt": begun.number, "resume": resume}
 
     news = json.loads(rank.control.broadcast(json.dumps(rank.control.on_first_rank(first))))
@@ -93,6 +99,8 @@ def _open(
     attempt = Attempt(run, news["attempt"])
     held.enter_context(logs.kept_in(attempt.log_file(rank.world.rank)))
     held.enter_context(causes.recorded(attempt, rank.world.rank))
+    if rank.first and (doubt := lock.doubt(path)):
+        log.warning("%s", doubt)
     resume = run.checkpoints / news["resume"] if news["resume"] else None
     return Session(config, rank, attempt, resume, listeners)
 
@@ -107,10 +115,12 @@ class Session:
         self.config, self.rank, self.attempt, self.resume, self.listeners = config, rank, attempt, resume, listeners
         self.saver = Saver(attempt, config.checkpoint.keep_last, resume, self._first_saved)
         self.watchdog = Watchdog(config.hang_seconds, attempt.stacks_file(rank.world.rank), self._hung)
+        self.peer_watch = PeerWatch(rank.control, attempt.stacks_file(rank.world.rank), self._bereft)
         self.done, self.total = 0, 0  # steps
         self.facts: dict[str, object] = {"host": socket.gethostname(), "pid": os.getpid()}  # for the status file
         self._agreement: Agreement | None = None
-        self._saved, self._beat = time.monotonic(), 0.0
+        self._began = self._saved = time.monotonic()
+        self._beat = 0.0
 
     def tell(self, event: Callable[[Listener], None]) -> None:
         """Lets every listener know, on rank 0."""
@@ -128,6 +138,7 @@ class Session:
         """After each step but the last: whether a save is due. Raises Stopped once all ranks know of a stop, a step
         later."""
         self.done = done
+        self.facts.setdefault("start_seconds", round(time.monotonic() - self._began, 1))
         self._look_alive()
         due = self.rank.first and time.monotonic() - self._saved > 60 * self.config.checkpoint.every_minutes
         self._agreement = self._agreement or Agreement(self.rank.control)
@@ -156,6 +167,7 @@ class Session:
         self.saver.periodic = None  # the last save is none
         self.status("running")
         self.tell(lambda listener: listener.stopping())
+        self.rank.listener.join(stop)
         raise Stopped(stop)
 
     @contextlib.contextmanager
@@ -173,16 +185,53 @@ class Session:
         finally:
             vigil.over()
 
+    def apart(self, doing: str, work: Callable[[Tick], None]) -> None:
+        """Every rank does `work`, each in its own time, and goes on once all are done. `work` calls what it is given
+        with how far it got since, 0 if it waits; where no rank gets any further, the watchdog ends the attempt.
+
+        Raises Stopped once any rank was asked to stop, and what `work` raises.
+        """
+        self.beat(doing)
+        with Aside(work) as aside:
+            busy = True
+            while busy:
+                flags = torch.tensor([*aside.look(), self.rank.listener.signal])
+                busy, further, stop = self.rank.control.maximum(flags).tolist()
+                if further:
+                    self.beat(doing)
+                self._look_alive()
+                self._heed(stop)
+
+    def stage(self, splits: Sequence[Split]) -> None:
+        """Copies the images of `splits` to a disk of each node's own, where the settings ask for it. Raises as `apart`,
+        and what `stage.copy` raises."""
+        data = self.config.data
+        if not data.stage:
+            return
+
+        def copy(tick: Tick) -> None:
+            if (said := copy_to_node(data, splits, tick)) and not self.rank.world.local_rank:
+                log.warning("%s", said)
+
+        log.info("copying images to data.stage=%s on each node, unless they are there", data.stage)
+        began = time.monotonic()
+        self.apart("copying images to data.stage", copy)
+        log.info("all nodes are ready after %.0f s", time.monotonic() - began)
+
     def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """A checkpoint of what `state` returns, which rank 0 is asked for, written in the background."""
         if self.rank.first:
-            self.saver.submit(self.done, snapshot(state()))
+            self.saver.submit(self.done, state())
         self._saved = time.monotonic()
 
     def stands(self) -> str:
         """Where another attempt would go on from."""
         self.saver.wait()
         return f"the last checkpoint is {self.saver.last}" if self.saver.last else "there is no checkpoint yet"
+
+    def since(self) -> str:
+        """Since when a rank that is gone is missed."""
+        return f"step {self.done}; {self.stands()}" if self.total else "the start"
 
     def status(self, condition: str) -> None:
         if self.rank.first:
@@ -225,7 +274,14 @@ class Session:
         self.attempt.write_failure(self.rank.world.rank, Word.HANG, True, message)
         self._end("failed", Word.HANG, message=message)
 
+    def _bereft(self) -> None:
+        """Like an error of the main thread, which cannot raise one."""
+        error = PeerLostError(f"another rank is gone since {self.since()}")
+        log.error("%s", error)
+        causes.record(error, self.attempt, self.rank.world.rank)
+        self.status("failed")
+
     def _end(self, condition: str, cause: Word, **facts: object) -> None:
-        if self.rank.first:
+        if self.rank.first and not self.attempt.told:
             self.status(condition)
             self.attempt.write_cause(cause, self.done, **facts)

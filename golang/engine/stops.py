@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent import futures
 from types import FrameType
 from typing import Any
 
@@ -22,11 +23,22 @@ from golang.engine.distributed import ControlGroup
 from golang.runfolder.causes import Word
 
 STOP_SIGNALS: dict[int, Word] = {
+    signal.SIGHUP: Word.SESSION_LOST,
     signal.SIGINT: Word.INTERRUPTED,
     signal.SIGTERM: Word.TERMINATED,
+    signal.SIGUSR1: Word.TIME_LIMIT,  # the two that Slurm is asked to warn with
     signal.SIGUSR2: Word.TIME_LIMIT,
 }
+JOINING = 5.0  # seconds that ranks which are about to meet may take to do so once one is asked to stop
+LOOK = 0.5  # seconds between looks at work aside
 DOUBLE_CLICK = 0.5  # seconds within which a repeated SIGINT is one Ctrl-C that arrived on two ways
+
+Tick = Callable[[int], None]  # told how far work got since, 0 while it waits
+
+
+def heeded() -> list[int]:
+    """The stop signals, but for SIGHUP where this process was started to ignore it (nohup)."""
+    return [number for number in STOP_SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -49,6 +61,24 @@ class StopListener:
         self._previous_fd = -1
         self._ends: tuple[int, int] | None = None
         self._owner = os.getpid()
+        self._met = threading.Event()
+        self._met.set()
+
+    def join(self, number: int) -> None:
+        """The ranks agreed to stop, as one of them was asked to by `number`: now this one is asked, too, so that what
+        ends it once another rank is gone (torchrun, srun) cannot change how it ends."""
+        if not self.signal:
+            self.signal, self.heard = number, time.monotonic()
+
+    @contextlib.contextmanager
+    def meeting(self) -> Iterator[None]:
+        """While the ranks have yet to meet they cannot agree on a stop, and have nothing to save: one that is asked to
+        and does not get on leaves by itself, with status STOPPED. A warning of the time limit can wait."""
+        self._met.clear()
+        try:
+            yield
+        finally:
+            self._met.set()
 
     def __enter__(self) -> StopListener:
         if threading.current_thread() is not threading.main_thread():
@@ -56,7 +86,7 @@ class StopListener:
         read, write = os.pipe()
         os.set_blocking(write, False)
         self._ends = read, write
-        for number in STOP_SIGNALS:
+        for number in heeded():
             self._previous[number] = signal.signal(number, _leave_to_the_thread)
         self._previous_fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, args=(read,), name="stop-listener", daemon=True).start()
@@ -80,9 +110,14 @@ class StopListener:
                 now = time.monotonic()
                 if number == signal.SIGINT and self.signal == signal.SIGINT and now - self.heard > DOUBLE_CLICK:
                     os._exit(exits.INTERRUPTED)
-                if not self.signal:
-                    self.signal, self.heard = number, now
+                self.join(number)
+                if STOP_SIGNALS[number] != Word.TIME_LIMIT:
+                    threading.Thread(target=self._leave_unmet, daemon=True).start()
         os.close(pipe)
+
+    def _leave_unmet(self) -> None:
+        if not self._met.wait(JOINING):
+            os._exit(exits.STOPPED)
 
 
 def _leave_to_the_thread(number: int, frame: FrameType | None) -> None:
@@ -135,6 +170,49 @@ class Vigil:
         self.beat()
         flags = self.control.maximum(torch.tensor([int(bool(self.listener.signal)), int(over)]))
         return bool(flags[0]), bool(flags[1])
+
+
+class _LeftError(Exception):
+    """Nobody waits for the work any more."""
+
+
+class Aside:
+    """Does `work` in a thread while entered, so that the main thread keeps in touch with the other ranks. The work
+    calls what it is given now and then, which ends it once this is left."""
+
+    def __init__(self, work: Callable[[Tick], None]) -> None:
+        self._work, self._left, self._done = work, threading.Event(), futures.Future[None]()
+        self._further, self._seen = 0, 0
+
+    def __enter__(self) -> Aside:
+        threading.Thread(target=self._act, name="aside", daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._left.set()
+
+    def look(self) -> tuple[int, int]:
+        """After LOOK seconds or the end of the work: whether it goes on, and whether it got any further since the last
+        look. Raises what the work raised."""
+        futures.wait([self._done], timeout=LOOK)
+        at_work, further = not self._done.done(), self._further
+        if not at_work:
+            self._done.result()
+        seen, self._seen = self._seen, further
+        return int(at_work), int(further > seen)
+
+    def _act(self) -> None:
+        try:
+            self._work(self._tick)
+        except BaseException as error:
+            self._done.set_exception(error)
+        else:
+            self._done.set_result(None)
+
+    def _tick(self, further: int) -> None:
+        self._further += further
+        if self._left.is_set():
+            raise _LeftError
 
 
 def watch_parent(pipe: int, gone: Callable[[], None]) -> None:

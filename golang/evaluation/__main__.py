@@ -2,7 +2,8 @@
 
 python -m golang.evaluation RUN_DIR                                     the quick probe, pictures and a table
 python -m golang.evaluation PROTOCOL CHECKPOINT|RUN --root ROOT [...]   linear_coco, linear_voc, semisup_coco_1,
-                                                                        semisup_coco_10 (SS-PRL's), or knn
+                                                                        semisup_coco_10 (SS-PRL's), or knn; and on any
+                                                                        labelled set, --data NAME: linear, semisup, knn
 python -m golang.evaluation table FOLDER                                all results below it, as JSON and Markdown
 """
 
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from golang import exits, logs
-from golang.config import Config, Data, Evaluation
+from golang.config import Config, Data, Evaluation, Part
+from golang.config.checks import NUMBERS, ON_ANY_SET
 from golang.config.identity import run_id
+from golang.config.labels import has_labels, lacking
 from golang.engine.doorway import prepare
 from golang.engine.rank import join
 from golang.engine.session import Outcome
@@ -55,9 +58,9 @@ def main(arguments: list[str]) -> int:
         if world.rank == 0:
             if own:
                 track(path, config)
-            result = read_json(folder / RESULT)
-            best = f", best of all epochs {result['mAP_best']:.2f} (as published)" if "mAP_best" in result else ""
-            print(f"{options.protocol}: mAP {result['mAP']:.2f}{best}; {folder}")
+            found = read_json(folder / RESULT)
+            best = f", best of all epochs {found['mAP_best']:.2f} (as published)" if "mAP_best" in found else ""
+            print(f"{options.protocol}: mAP {found['mAP']:.2f}{best}; {folder}")
     except GolangError as error:
         print(error)
         return error.exit_status
@@ -67,12 +70,23 @@ def main(arguments: list[str]) -> int:
 def _asked(options: argparse.Namespace) -> Config:
     """The settings that evaluate the end of a finished run, the newest checkpoint of another, or a file."""
     path, run = options.checkpoint, RunFolder(options.checkpoint)
-    data = Data(name=options.data or DATA[options.protocol], root=options.root)
-    if run.config_file.is_file() and options.data is None and options.root is None:
+    train = Part(tuple(options.train_images), options.train_annotations)
+    val = Part(tuple(options.val_images), options.val_annotations)
+    name = options.data or DATA.get(options.protocol)
+    if (options.data, options.root, train, val) == (None, None, Part(), Part()) and run.config_file.is_file():
         data = data_of(run.config(), options.protocol)
+    elif name is None:
+        raise ConfigError(
+            f"{options.protocol} is measured on any labelled set; say which, as in --data list --root LIST"
+        )
+    else:
+        data = Data(name=name, root=options.root, train=train, val=val, holdout=options.holdout)
+    if not has_labels(data):
+        raise ConfigError(f"{options.protocol} needs labels: {lacking(data)}")
     asked = Evaluation(
         protocol=(options.protocol,), published=options.published, checkpoint=str(path.absolute()),
         run=run_id(run.config()) if path.is_dir() and run.done else "",
+        **{number: value for number in NUMBERS if (value := getattr(options, number)) is not None},
     )  # fmt: skip
     return Config(device=options.device, data=replace(data, workers=options.workers), evaluation=asked)
 
@@ -81,13 +95,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m golang.evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("protocol", choices=tuple(DATA))
+    parser.add_argument("protocol", choices=(*DATA, *ON_ANY_SET))
     parser.add_argument("checkpoint", type=Path, help="of any layout, or a run's folder")
-    names = [name for name in get_args(get_type_hints(Data)["name"]) if name != "folder"]
-    parser.add_argument("--data", choices=names, help="default: the protocol's own")
-    parser.add_argument("--root", help="the folder that holds the images (default: where a run has its own)")
+    names = get_args(get_type_hints(Data)["name"])
+    parser.add_argument("--data", choices=names, help="default: the protocol's own, or the run's")
+    parser.add_argument("--root", help="the folder or list that holds the images (default: where a run has its own)")
+    for split, what in (("train", "train the classifier on"), ("val", "measure it on")):
+        images = (f"--{split}-images", f"--{split}")
+        parser.add_argument(*images, nargs="+", default=[], metavar="PATH", help=f"lists, or folders, to {what}")
+        parser.add_argument(f"--{split}-annotations", metavar="FILE", help="of --data coco: the instances in them")
+    parser.add_argument("--holdout", type=float, default=0.0, help="share of the labelled images to measure on (0)")
     parser.add_argument("--out", type=Path, help="where the results go (a run's own evaluation folder)")
     parser.add_argument("--published", action="store_true", help="semi-supervised with a frozen trunk, as published")
+    for number, whose in NUMBERS.items():
+        kind = int if number in ("epochs", "batch_size") else float
+        parser.add_argument(f"--{number.replace('_', '-')}", type=kind, help=f"of {' and '.join(whose)}")
     parser.add_argument("--workers", type=int, default=8, help="processes that read images (8)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser.parse_args(arguments)

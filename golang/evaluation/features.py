@@ -8,6 +8,7 @@ taken whole.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -18,16 +19,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torchvision
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from golang.collectives import sum_over_ranks
-from golang.compat import torchvision
 from golang.config import Data
 from golang.data.crops.device import normalise
 from golang.data.images import REMEDY, ImageSet
 from golang.data.loader import Loader, close, own_words
+from golang.disk.whole import put
 from golang.errors import DataError
 from golang.runfolder import files
 from golang.world import World
@@ -73,39 +75,14 @@ def pooled_features(
     that) [n, C] a trunk, in the order of `images`, and the indices of those images, int64 [n].
 
     The trunks, on `device`, are in evaluation mode meanwhile. Raises DataError when more images are unreadable than a
-    set may hold.
-
-    Args:
-        workers: processes that decode; 0 decodes here.
-        ask: called before each batch, by all ranks of `world` equally often.
-        world: whose ranks all call; each gets its own share, the shares of ranks 0, 1, … one after the other are whole.
+    set may hold. `workers`, `ask` and `world` are those of `outputs`.
     """
-    if len(images) < world.size:
-        raise DataError(f"{images.root} holds {len(images)} images, fewer than the {world.size} ranks; start fewer")
-    shares = [range(len(images))[cut(len(images), rank, world.size)] for rank in range(world.size)]
-    share = shares[world.rank]
-    views = Subset(_Views(images, whole), share)
-    loader: Loader[tuple[Tensor, Tensor]] = Loader(views, workers, batch_size=BATCH, pin_memory=device.type == "cuda")
+    every = np.arange(len(images))
+    networks = [functools.partial(pooled, trunk) for trunk in trunks]
     dtype = next(trunks[0].parameters()).dtype
-    found: list[list[Tensor]] = [[] for _ in trunks]
-    readable: list[Tensor] = []
-    batches = iter(loader)
-    try:
-        with evaluating(*trunks), torch.inference_mode():
-            for _ in range(0, max(map(len, shares)), BATCH):
-                ask()
-                for batch, own in itertools.islice(batches, 1):
-                    pixels = normalise(batch.to(device, non_blocking=True), dtype)
-                    readable.append(own)
-                    for trunk, pieces in zip(trunks, found, strict=True):
-                        pooled = trunk(pixels).mean((2, 3))
-                        pieces.append((pooled if dtype == torch.float64 else pooled.float()).cpu())
-    except DataError as error:
-        raise own_words(error) from None
-    finally:
-        close(batches)
-    kept = torch.cat(readable).numpy()
-    lost = len(share) - int(kept.sum())
+    with evaluating(*trunks):
+        found, kept = outputs(networks, images, every, device, dtype, whole, workers, ask, world)
+    lost = len(every[cut(len(images), world.rank, world.size)]) - len(kept)
     if world.size > 1:
         lost = int(sum_over_ranks(torch.tensor([lost], device=device)))
     if lost:
@@ -113,7 +90,54 @@ def pooled_features(
         if lost > images.most_unreadable:
             raise DataError(f"{said}, too many to evaluate on; {REMEDY}")
         log.warning("%s and excluded from the evaluation; %s", said, REMEDY)
-    return [torch.cat(pieces).numpy()[kept] for pieces in found], share.start + np.flatnonzero(kept)
+    return found, kept
+
+
+def pooled(trunk: nn.Module, pixels: Tensor) -> Tensor:
+    """A trunk's map of each image, averaged over its positions: [B, C]."""
+    features: Tensor = trunk(pixels).mean((2, 3))
+    return features
+
+
+def outputs(
+    networks: Sequence[Callable[[Tensor], Tensor]], images: ImageSet, chosen: npt.NDArray[np.int64],
+    device: torch.device, dtype: torch.dtype, whole: bool, workers: int = 0, ask: Ask = lambda: None,
+    world: World = ALONE,
+) -> tuple[list[npt.NDArray[Any]], npt.NDArray[np.int64]]:  # fmt: skip
+    """What networks make of the images `chosen` that are readable: float32 (float64 in `dtype` fp64) [n, …] each, and
+    their indices, int64 [n].
+
+    Args:
+        networks: from pixels in `dtype` on `device`, [B, 3, h, w], to [B, …]; without gradients.
+        workers: processes that decode; 0 decodes here.
+        ask: called before each batch, by all ranks of `world` equally often.
+        world: whose ranks all call; each gets its own share, the shares of ranks 0, 1, … one after the other are whole.
+    """
+    if len(chosen) < world.size:
+        raise DataError(f"{images.root} holds {len(chosen)} images, fewer than the {world.size} ranks; start fewer")
+    shares = [chosen[cut(len(chosen), rank, world.size)] for rank in range(world.size)]
+    share = shares[world.rank]
+    views = _Views(images, share, whole)
+    loader: Loader[tuple[Tensor, Tensor]] = Loader(views, workers, batch_size=BATCH, pin_memory=device.type == "cuda")
+    found: list[list[Tensor]] = [[] for _ in networks]
+    readable: list[Tensor] = []
+    batches = iter(loader)
+    try:
+        with torch.inference_mode():
+            for _ in range(0, max(map(len, shares)), BATCH):
+                ask()
+                for batch, own in itertools.islice(batches, 1):
+                    pixels = normalise(batch.to(device, non_blocking=True), dtype)
+                    readable.append(own)
+                    for network, pieces in zip(networks, found, strict=True):
+                        rows = network(pixels)
+                        pieces.append((rows if dtype == torch.float64 else rows.float()).cpu())
+    except DataError as error:
+        raise own_words(error) from None
+    finally:
+        close(batches)
+    kept = torch.cat(readable).numpy()
+    return [torch.cat(pieces).numpy()[kept] for pieces in found], share[kept]
 
 
 def labelled_features(
@@ -151,7 +175,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 def save(path: Path, features: Features, origin: str) -> None:
     """Writes features to one .npz file, whole or not at all; `origin` says which trunk they are of."""
     files.make_private(path.parent)
-    files.put(path, lambda file: np.savez(file, origin=np.array(origin), **vars(features)), durable=False)
+    put(path, lambda file: np.savez(file, origin=np.array(origin), **vars(features)), durable=False)
 
 
 def load(path: Path, origin: str) -> Features | None:
@@ -168,12 +192,14 @@ def load(path: Path, origin: str) -> Features | None:
 @dataclass(frozen=True)
 class _Views(Dataset[tuple[Tensor, bool]]):
     images: ImageSet
+    chosen: npt.NDArray[np.int64]
     whole: bool
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.chosen)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, bool]:
+    def __getitem__(self, row: int) -> tuple[Tensor, bool]:
         """The view of an image and whether it is its own: one that stands in for it keeps the batch in shape."""
+        index = int(self.chosen[row])
         image, nearest = self.images.load_nearest(index)
         return view(image, self.whole), nearest == index

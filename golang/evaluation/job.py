@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from golang.engine.listeners import Listener
 from golang.engine.rank import Rank
 from golang.engine.session import LastWords, Outcome, Session
 from golang.errors import CheckpointError, ConfigError
+from golang.evaluation import result
 from golang.evaluation.protocols import knn
 from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.supervised import Supervised
@@ -23,6 +25,7 @@ from golang.method.trunk import Trunk, build_trunk
 from golang.runfolder import checkpoints, evaluations, files, pinned
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.results import RESULT
+from golang.settled import identified
 from golang.tracking.client import TrackingError, mode_of
 from golang.tracking.publish import publish
 from golang.weights import layouts, sealed
@@ -52,7 +55,7 @@ def evaluate(
 
 def evaluate_run(config: Config, run_dir: Path, rank: Rank, listeners: Sequence[Listener] = ()) -> Outcome:
     """Measures the end of a run by each protocol it asks for; what has a result is left alone."""
-    for one in evaluations.of_run(config, run_dir):
+    for one in map(identified, evaluations.of_run(config, run_dir)):
         results = evaluations.results_of(one, run_dir)
         if evaluate(one, results, rank, listeners, results) is Outcome.STOPPED:
             return Outcome.STOPPED
@@ -77,6 +80,7 @@ def _measure(session: Session, results: Path) -> LastWords:
     (name,) = config.evaluation.protocol
     dtype = torch.float64 if config.precision == "fp64" else torch.float32
     session.status("running")
+    session.stage(("train", "val"))
     session.beat("reading the images")
     rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
     train, test = open_labelled(config.data)
@@ -87,13 +91,13 @@ def _measure(session: Session, results: Path) -> LastWords:
     if name == "knn":
         found = knn.evaluate(trunk.to(rank.device, dtype), train, test, session)
     else:
-        protocol = protocols.find(name, config.evaluation.published)
+        protocol = protocols.asked(config)
         one = Supervised(protocol, trunk, dtype, train, test, session)
         if session.resume is not None:
             one.restore(sealed.read(session.resume))
         if rank.first:
             files.make_private(results)
-            names = [train.path(i).name for i in one.subset.tolist()]
+            names = [train.name(i) for i in one.subset.tolist()]
             files.write(results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
         found = one.run()
 
@@ -102,6 +106,7 @@ def _measure(session: Session, results: Path) -> LastWords:
         files.write(results / RESULT, json.dumps({"checkpoint": origin, **found}, indent=1) + "\n")
         session.facts["mAP"] = found["mAP"]
         log.info("%s: mAP %.2f; %s", name, found["mAP"], results / RESULT)
+        result.show(name, found, sys.stdout)
         return f"mAP {found['mAP']:.4f}"
 
     return keep

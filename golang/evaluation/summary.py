@@ -14,14 +14,15 @@ from golang.evaluation.probe.finished import ProbeResult, probe_run
 from golang.method.model import display_name
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
+from golang.sources import program
 
 TITLE = "linear probe on frozen features, mAP on the validation images"
 NEXT = (
-    ("a longer run of the same", "python run.py optim.epochs=20"),
-    ("the baseline without local views", "python run.py method=swav"),
-    ("the cross-view loss trains the trunk too", "python run.py cross_view.detach=false"),
-    ("your own photos, no labels needed", "python run.py data=folder data.root=FOLDER"),
-    ("the published recipe", "python run.py experiment=coco2014 data.root=FOLDER"),
+    ("a longer run of the same", f"{program()} optim.epochs=20"),
+    ("the baseline without local views", f"{program()} method=swav"),
+    ("the cross-view loss trains the trunk too", f"{program()} cross_view.detach=false"),
+    ("your own photos, no labels needed", f"{program()} data=folder data.root=FOLDER"),
+    ("the published recipe", f"{program()} experiment=coco2014 data.root=FOLDER"),
 )
 
 

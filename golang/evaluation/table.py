@@ -16,6 +16,12 @@ LEGEND = (
     "best one (as published). Semi-supervised evaluations train the trunk (honest); in columns that end with "
     "`-published` it is frozen (as published)."
 )
+DECISIONS = ("accuracy", "F1 micro", "F1 macro", "P@1", "P@3", "P@5")
+DECISIONS_LEGEND = (
+    "In points, on the test images. Accuracy, where each image has one class. F1 at the thresholds that suit the "
+    "training images best: micro at one for all classes, macro the mean over classes, each at its own. P@k: the share "
+    "of right ones among an image's k highest scores."
+)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -45,14 +51,25 @@ def write(folder: Path) -> tuple[Path, Path]:
     """Writes evaluations.json and evaluations.md to `folder`. Raises DataError if there is nothing to write."""
     found = rows(folder)
     names = sorted({name for row in found for name in row["evaluations"]})
-    table = [["run", "checkpoint", *names], ["---"] * (2 + len(names))]
-    for row in found:
-        table.append([row["run"], row["checkpoint"], *(_cell(row["evaluations"].get(name)) for name in names)])
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table]
+    table = [[row["run"], row["checkpoint"], *(_cell(row["evaluations"].get(name)) for name in names)] for row in found]
+    decided = [
+        [row["run"], row["checkpoint"], name, *_decisions(figures)]
+        for row in found
+        for name, figures in row["evaluations"].items()
+        if "f1_micro" in figures
+    ]
+    lines = [*_markdown(["run", "checkpoint", *names], table), "", LEGEND]
+    if decided:
+        lines += ["", *_markdown(["run", "checkpoint", "evaluation", *DECISIONS], decided), "", DECISIONS_LEGEND]
     data, text = folder / "evaluations.json", folder / "evaluations.md"
     files.write(data, json.dumps(found, indent=1) + "\n")
-    files.write(text, "\n".join([*lines, "", LEGEND]) + "\n")
+    files.write(text, "\n".join(lines) + "\n")
     return data, text
+
+
+def _markdown(columns: list[str], table: list[list[str]]) -> list[str]:
+    whole = [columns, ["---"] * len(columns), *table]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in whole]
 
 
 def _figures(facts: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +80,14 @@ def _figures(facts: dict[str, Any]) -> dict[str, Any]:
         "trunk": facts.get("labelled", {}).get("trunk", "frozen"),
         "train_images": facts.get("train_images", settings.get("train_images")),
         "test_images": facts.get("test_images", settings.get("val_images")),
+        **{key: facts[key] for key in ("accuracy", "f1_micro", "f1_macro", "precision_at") if key in facts},
     }
+
+
+def _decisions(figures: dict[str, Any]) -> list[str]:
+    precisions = [figures["precision_at"].get(name.removeprefix("P@")) for name in DECISIONS[3:]]
+    values = (figures.get("accuracy"), figures["f1_micro"], figures["f1_macro"], *precisions)
+    return ["" if value is None else f"{value:.2f}" for value in values]
 
 
 def _cell(figures: dict[str, Any] | None) -> str:

@@ -6,13 +6,15 @@ Chen & Yeh 2023, "From Whole to Parts" (doi 10.6345/NTNU202301210).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from golang.method.heads import normalised
 
 
 def semantic_attention(embeddings: Tensor, temperature: float = 1.0) -> Tensor:
-    """Attention [M, D, P] from position embeddings [M, P, D]: unit length over D, then softmax over the positions."""
-    unit = F.normalize(embeddings, dim=2).transpose(1, 2)
+    """Attention [M, D, P] from position embeddings [M, P, D]: unit length over D, then softmax over the positions,
+    both in fp32 or better."""
+    unit = normalised(embeddings, dim=2).transpose(1, 2)
     return torch.softmax(unit if temperature == 1 else unit / temperature, dim=2)
 
 

@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from golang.method.batchnorm import BatchNorm
 
 
+def normalised(x: Tensor, dim: int) -> Tensor:
+    """`x` at unit length along `dim`, in fp32 or better, as CUDA's autocast has it: half precision squares what is
+    below 2.4e-4 to zero."""
+    return F.normalize(x if x.dtype == torch.float64 else x.float(), dim=dim)
+
+
 class ProjectionHead(nn.Sequential):
     """Linear, batch norm, ReLU, linear: [R, C] → [R, D]."""
 
@@ -39,4 +45,4 @@ class Prototypes(nn.Linear):
     @torch.no_grad()
     def normalise(self) -> None:
         """Gives every prototype unit length, in place."""
-        self.weight.copy_(F.normalize(self.weight, dim=1))
+        self.weight.copy_(normalised(self.weight, dim=1))

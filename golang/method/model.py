@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golang.config import NUM_LARGE, Config
 from golang.method.attention import local_views, semantic_attention
-from golang.method.heads import ProjectionHead, Prototypes
+from golang.method.heads import ProjectionHead, Prototypes, normalised
 from golang.method.trunk import Trunk, build_trunk
 
 
@@ -27,6 +27,9 @@ class Branches:
     cross_logits: Tensor | None = None  # [2·b, K]
 
 
+FeatureMaps = Callable[[Tensor, Tensor | None], list[Tensor]]  # of large and, where there are any, small crops
+
+
 class SwAV(nn.Module):
     """Trunk, projection head and prototypes; each size of crop passes the trunk once (arXiv 2006.09882)."""
 
@@ -35,17 +38,16 @@ class SwAV(nn.Module):
         self.trunk = trunk
         self.projection_head = ProjectionHead(trunk.channels, hidden, features)
         self.prototypes = Prototypes(features, prototypes)
+        self.feature_maps: FeatureMaps = trunk.feature_maps
 
     def forward(self, large: Tensor, small: Tensor | None = None) -> Branches:
         """large [2·b, 3, S, S] and small [m·b, 3, s, s], rows v·b + i."""
-        return Branches(*self._global_branch(self.trunk(large), small))
+        return Branches(*self._global_branch(self.feature_maps(large, small)))
 
-    def _global_branch(self, large_map: Tensor, small: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _global_branch(self, feature_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The first two of Branches."""
-        pooled = [large_map.mean((2, 3))]
-        if small is not None and len(small):
-            pooled.append(self.trunk(small).mean((2, 3)))
-        embedding = F.normalize(self.projection_head(torch.cat(pooled)), dim=1)
+        pooled = [feature_map.mean((2, 3)) for feature_map in feature_maps]
+        embedding = normalised(self.projection_head(torch.cat(pooled)), dim=1)
         return embedding, self.prototypes(embedding)
 
     @torch.no_grad()
@@ -77,14 +79,15 @@ class GOLANG(SwAV):
         return semantic_attention(positions, self.attention_temperature)
 
     def forward(self, large: Tensor, small: Tensor | None = None) -> Branches:
-        feature_map = self.trunk(large)
+        maps = self.feature_maps(large, small)
+        feature_map = maps[0]
         # Attention first: the projection head's running statistics see the positions before the pooled features.
         attention = self.attend(feature_map)
         features = local_views(feature_map.flatten(2), attention, self.group_heads)
-        embedding, logits = self._global_branch(feature_map, small)
-        local = F.normalize(self.local_projection_head(features), dim=1)
+        embedding, logits = self._global_branch(maps)
+        local = normalised(self.local_projection_head(features), dim=1)
         seen = local.detach() if self.detach_cross_view else local
-        whole = F.normalize(seen.view(len(large), -1, seen.shape[1]).mean(1), dim=1)
+        whole = normalised(seen.view(len(large), -1, seen.shape[1]).mean(1), dim=1)
         local_logits, cross_logits = self.local_prototypes(local), self.l2g_prototypes(whole)
         return Branches(embedding, logits, attention, features, local, local_logits, cross_logits)
 

@@ -32,7 +32,9 @@ def read_signs(branches: Branches, targets: Targets) -> Signs:
     if branches.attention is None:
         return Signs(assignments)
     attention = branches.attention.detach()
-    return Signs(assignments, torch.special.entr(attention).sum(2).mean() / math.log(max(attention.shape[2], 2)))
+    # Not by torch.special.entr, which a GPU compiles when it is first called.
+    logarithms = torch.xlogy(attention, attention).sum(2).mean()
+    return Signs(assignments, logarithms / -math.log(max(attention.shape[2], 2)))
 
 
 def scalars(losses: Losses, signs: Signs) -> list[Tensor | None]:

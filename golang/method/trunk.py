@@ -6,14 +6,18 @@ Every trunk maps images [R, 3, s, s] to a feature map [R, C, h, w] and says its 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+import torchvision
+from torch import Tensor, nn
 
-from golang.compat import torchvision
+from golang.collectives import world_size
 from golang.config.checks import TRUNK_CHANNELS
 from golang.method.batchnorm import BatchNorm
 
+resnet = torchvision.models.resnet
 TRUNKS = tuple(TRUNK_CHANNELS)
 
 
@@ -24,13 +28,54 @@ class Trunk(nn.Sequential):
         super().__init__(OrderedDict(children))
         self.channels = channels
 
+    def feature_maps(self, large: Tensor, small: Tensor | None) -> list[Tensor]:
+        """That of the large crops and, where there are any, that of the small ones."""
+        return self.together([crops for crops in (large, small) if crops is not None and len(crops)])
+
+    def together(self, crops: Sequence[Tensor]) -> list[Tensor]:
+        """The feature maps of crops of several sizes, bit for bit as a call for each in turn.
+
+        Over GPUs all pass a layer before any passes the next, so a norm's collectives, which a step waits for, serve
+        all sizes. A processor has more of its caches from one size after the other.
+        """
+        if not (self.training and _waits(crops[0])):
+            return [self(x) for x in crops]
+        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+        if counters := [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]:
+            torch._foreach_add_(counters, len(crops))
+        return _passed(self, crops)
+
+
+def _waits(x: Tensor) -> bool:
+    return x.is_cuda and world_size() > 1
+
+
+def _passed(module: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Each of `maps` behind `module`."""
+    if isinstance(module, BatchNorm):
+        return module.together(maps)
+    if isinstance(module, nn.Sequential):
+        for child in module:
+            maps = _passed(child, maps)
+        return list(maps)
+    if not isinstance(module, resnet.BasicBlock | resnet.Bottleneck):
+        return [module(x) for x in maps]
+    layers = [(module.conv1, module.bn1), (module.conv2, module.bn2)]
+    if isinstance(module, resnet.Bottleneck):
+        layers.append((module.conv3, module.bn3))
+    inner = maps
+    for number, (convolution, norm) in enumerate(layers):
+        inner = _passed(norm, [convolution(x) for x in (map(module.relu, inner) if number else inner)])
+    past = maps if module.downsample is None else _passed(module.downsample, maps)
+    return [module.relu(x.add_(before)) for x, before in zip(inner, past, strict=True)]
+
 
 def build_trunk(name: str) -> Trunk:
     """The trunk of that name, freshly initialised (kaiming fan-out, batch norm 1/0, no zero-init residual)."""
     if name == "small":
         # 16 channels keep a processor waiting for memory, so the map shrinks early: 64 pixels → 32 → 16 → 8 → 4 → 4.
         stem = _stem(16, kernel=3, pool=False)
-        return small_resnet(torchvision.models.resnet.BasicBlock, width=16, stem=stem, strides=(2, 2, 2, 1))
+        return small_resnet(resnet.BasicBlock, width=16, stem=stem, strides=(2, 2, 2, 1))
     whole = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm)
     channels = whole.fc.in_features
     return Trunk({key: child for key, child in whole.named_children() if key not in ("avgpool", "fc")}, channels)

@@ -16,7 +16,7 @@ from golang import exits, sources
 from golang.config import Config
 from golang.engine.doorway import prepare
 from golang.engine.rank import pick_device
-from golang.engine.stops import DOUBLE_CLICK, STOP_SIGNALS
+from golang.engine.stops import DOUBLE_CLICK, heeded
 from golang.errors import ConfigError
 from golang.processes.worker import PARENT_PIPE, work
 from golang.runfolder.folder import RunFolder
@@ -33,7 +33,7 @@ def train_here(config: Config, run_dir: Path, processes: int | None = None, gpus
     """
     world = World.read()
     if world.launcher:
-        return work(prepare(config, world), run_dir, world)
+        return work(prepare(config, world, run_dir), run_dir, world)
     seen = torch.cuda.device_count()
     if gpus is not None and gpus > seen:
         raise ConfigError(
@@ -41,7 +41,7 @@ def train_here(config: Config, run_dir: Path, processes: int | None = None, gpus
         )
     count = processes or (1 if pick_device(config.device).type == "cpu" else gpus or seen)
     pick_device(config.device, count - 1, count)
-    config = prepare(config, World(size=count))
+    config = prepare(config, World(size=count), run_dir)
     if count == 1:
         return work(config, run_dir, world)
     RunFolder.create(run_dir, config)
@@ -56,7 +56,7 @@ class _Family:
         read, self._write = os.pipe()
         self._interrupted = 0.0
         self._children: list[subprocess.Popen[bytes]] = []
-        for number in STOP_SIGNALS:
+        for number in heeded():
             signal.signal(number, self._forward)
         threads = max(1, (os.cpu_count() or 1) // count)
         shared = {

@@ -25,7 +25,7 @@ def train(
     anything a person has to mend; what is on disk is never lost by it.
     """
     world = World.read()
-    config = prepare(config, world)
+    config = prepare(config, world, Path(run_dir))
     with Mirror() as mirror, join(config, world) as rank:
         told = (*listeners, *own_listeners(config, Path(run_dir), mirror))
         return trainer.train(config, Path(run_dir), rank, told, show_progress)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from golang import exits, logs
 from golang.config import Config
+from golang.config.labels import has_labels, lacking
 from golang.engine.doorway import prepare
 from golang.engine.listeners import Listener
 from golang.engine.rank import Rank, join
 from golang.engine.session import Outcome
 from golang.engine.stops import watch_parent
-from golang.errors import FirstRankError, GolangError
+from golang.errors import FirstRankError, GolangError, UnlabelledError
 from golang.processes.train import own_listeners
+from golang.runfolder.evaluations import leave_unprobed
 from golang.runfolder.folder import RunFolder
 from golang.tracking.mirror import Mirror
 from golang.training import trainer
@@ -71,19 +73,23 @@ def _afterwards(config: Config, run_dir: Path, outcome: Outcome) -> None:
 
         if outcome is Outcome.FINISHED:
             track(run_dir, config)
-    elif config.evaluation.probe and config.data.name == "folder":
-        log.info("a folder of images has no labels, so there is nothing to probe")
+    elif config.evaluation.probe and not has_labels(config.data):
+        log.info("there is nothing to probe: %s", lacking(config.data))
     elif config.evaluation.probe:
         from golang.evaluation.summary import show_results
 
-        show_results(run_dir)
+        try:
+            show_results(run_dir)
+        except UnlabelledError as error:
+            log.info("there is nothing to probe: %s", error)
+            leave_unprobed(run_dir, str(error))
 
 
 def main(run_dir: str) -> int:
     """`python -m golang RUN_DIR`: trains or continues the run that is frozen in a folder."""
     try:
         world = World.read()
-        config = prepare(RunFolder(run_dir).config(), world)
+        config = prepare(RunFolder(run_dir).config(), world, Path(run_dir))
     except GolangError as error:
         logs.set_up(0)
         log.error("%s", error)

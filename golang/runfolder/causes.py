@@ -15,6 +15,7 @@ class Word(str, enum.Enum):
     # asked to stop, and saved
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
+    SESSION_LOST = "session lost"  # the terminal's, as over SSH
     TIME_LIMIT = "time limit"
     PREEMPTED = "preempted"
     CANCELLED = "cancelled"
@@ -24,6 +25,7 @@ class Word(str, enum.Enum):
     KILLED = "killed"  # a rank left no word, until someone knows better
     NODE_LOST = "node lost"
     DISK = "disk"
+    NETWORK = "network"  # between the ranks
     DEVICE = "CUDA or NCCL error"
     # another attempt would fail too
     MEMORY = "out of memory"

@@ -1,43 +1,62 @@
-"""Which evaluations settings ask for, each as the settings of a run of its own, and where their results lie."""
+"""Which evaluations settings ask for, each as the settings of a run of its own, and where their results lie.
+
+The published protocols are measured on their own sets, DATA. `linear` and `semisup` are measured on the set of `data`,
+whichever it is, and so is `knn`, but for what it has always been measured on: COCO 2014, where the settings train on
+COCO, on a folder without labels, or name `evaluation.root`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from golang.config import Config, Data, Evaluation
-from golang.config.identity import run_id
+from golang.config import Config, Data, Evaluation, Part
+from golang.config.checks import NUMBERS, ON_ANY_SET
+from golang.config.identity import run_id, set_digits
+from golang.config.labels import has_labels, lacking
 from golang.errors import ConfigError
+from golang.runfolder import files
 from golang.runfolder.checkpoints import entries
 from golang.runfolder.folder import RunFolder
 
-# What each is measured on; nearest neighbours on what linear_coco is.
+# What each is measured on but for ON_ANY_SET; nearest neighbours on what linear_coco is, unless `data` says otherwise.
 DATA: dict[Any, Any] = {
     "linear_coco": "coco2014", "linear_voc": "voc2007", "semisup_coco_1": "coco2014", "semisup_coco_10": "coco2014",
     "knn": "coco2014",
 }  # fmt: skip
+_COCO = ("coco2014", "coco2017", "folder", "toy")  # where `data` is one of these, knn is measured on COCO 2014
 
 
 def data_of(config: Config, name: str) -> Data:
-    """The images that evaluation `name` is measured on: its own set, below evaluation.root or, where the run trains on
-    the same or on another COCO, or on nothing, below data.root. The generated set stands in for any.
+    """The images that evaluation `name` is measured on. The set of `data`, or another of its kind at evaluation.root;
+    or a published protocol's own, below evaluation.root or, where the run trains on the same or on another COCO, or on
+    nothing, below data.root. The generated set stands in for any.
 
-    Raises ConfigError when nobody says where they are.
+    Raises ConfigError when nobody says where they are, and for a set of `data` without labels.
     """
-    evaluation = config.evaluation
-    if config.data.name == "toy":
-        return config.data
-    near = evaluation.checkpoint is not None or DATA[name][:4] == config.data.name[:4]
-    root = evaluation.root or (config.data.root if near else None)
+    evaluation, data = config.evaluation, config.data
+    if data.name == "toy":
+        return data
+    if name in ON_ANY_SET or (name == "knn" and evaluation.root is None and data.name not in _COCO):
+        if evaluation.root is not None:
+            data = replace(data, root=evaluation.root, train=Part(), val=Part())
+        if not has_labels(data):
+            raise ConfigError(f"evaluation={name} needs labels: {lacking(data)}")
+        return data
+    ours = data.name in ("coco", "list")  # whose data.root holds no other set
+    near = (evaluation.checkpoint is not None and not ours) or DATA[name][:-4] == data.name[:-4]
+    root = evaluation.root or (data.root if near else None)
     if root is None:
         raise ConfigError(
             f"evaluation={name} is measured on {DATA[name]}, and "
-            + ("nobody says where that is" if near else f"data={config.data.name} is another set")
+            + ("nobody says where that is" if near else f"data={data.name} is another set")
             + "; set evaluation.root=FOLDER to the folder that holds it"
         )
-    return Data(name=DATA[name], root=root, workers=config.data.workers)
+    stage = data.stage if root == data.root else None  # what is staged is the pack at data.root
+    return Data(name=DATA[name], root=root, workers=data.workers, stage=stage, keep_staged=data.keep_staged)
 
 
 def of_checkpoint(config: Config) -> list[Config]:
@@ -52,15 +71,27 @@ def of_run(config: Config, folder: Path) -> list[Config]:
 
 def _each(config: Config, asked: Evaluation) -> list[Config]:
     return [
-        replace(config, data=data_of(config, name), evaluation=replace(asked, protocol=(name,)))
+        replace(config, data=data_of(config, name), evaluation=replace(asked, protocol=(name,), **_not_of(name)))
         for name in asked.protocol
     ]
 
 
+def _not_of(name: str) -> dict[str, Any]:
+    """The numbers that are other evaluations', as if they had not been set."""
+    return {number: getattr(Evaluation(), number) for number, whose in NUMBERS.items() if name not in whose}
+
+
 def unprobed(config: Config, folder: Path) -> bool:
     """Whether a finished training lacks the quick probe that its settings ask for: it was interrupted in it."""
-    asked = config.evaluation.probe and config.evaluation.checkpoint is None and config.data.name != "folder"
+    asked = config.evaluation.probe and config.evaluation.checkpoint is None and has_labels(config.data)
     return asked and not RunFolder(folder).probe_file.exists()
+
+
+def leave_unprobed(folder: Path, why: str) -> None:
+    """Marks a finished training as one that has nothing to be probed on, which only its images could tell."""
+    run = RunFolder(folder)
+    files.make_private(run.evaluation)
+    files.write(run.probe_file, json.dumps({"unlabelled": why}) + "\n")
 
 
 def results_of(config: Config, run_dir: Path) -> Path:
@@ -84,6 +115,13 @@ def measured(config: Config, run_dir: Path) -> Path:
 
 
 def result_name(config: Config) -> str:
-    """The folder's name of an evaluation among others of the same weights."""
-    (name,) = config.evaluation.protocol
-    return f"{name}-published" if config.evaluation.published else name
+    """The folder's name of an evaluation among others of the same weights: on the set of `data` with the set's, digits
+    of what tells it from others of that name, and the numbers that are not the protocol's own."""
+    evaluation, data = config.evaluation, config.data
+    (name,) = evaluation.protocol
+    parts: list[str] = [name]
+    if name in ON_ANY_SET or (name == "knn" and data.name not in _COCO):
+        parts += filter(None, [data.name, set_digits(data)])
+    changed = {number: getattr(evaluation, number) for number in NUMBERS}
+    parts += [f"{key}={value:g}" for key, value in changed.items() if value != getattr(Evaluation(), key)]
+    return "-".join([*parts, *(["published"] if evaluation.published else [])])

@@ -9,10 +9,11 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from golang.disk import whole
 from golang.errors import ConfigError
 
 
@@ -26,33 +27,16 @@ def make_private(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
-def put(path: Path, fill: Callable[[BinaryIO], object], durable: bool = True) -> None:
-    """Puts what `fill` writes at `path`: the file holds the old content or the new one, whatever happens. A handle to
-    the old file stays with the old file; `durable` also outlasts a power cut, and waits for the disk. Raises OSError.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            fill(file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def write(path: Path, text: str, durable: bool = True) -> None:
-    """`put` of a text."""
-    put(path, lambda file: file.write(text.encode()), durable)
+    """`whole.put` of a text."""
+    whole.put(path, lambda file: file.write(text.encode()), durable)
+
+
+def look_again(folder: Path) -> None:
+    """Makes a network file system, which may believe for a minute what it knew of a folder, ask its server what is in
+    it now. A folder that is missing has nothing in it."""
+    with contextlib.suppress(OSError):
+        os.scandir(folder).close()
 
 
 def read_plain(path: Path, errors: str = "strict") -> str:
@@ -100,14 +84,15 @@ def refuse_link(path: Path) -> None:
         )
 
 
-def refuse_links_below(folder: Path, besides: Collection[str] = ()) -> None:
-    """Raises ConfigError for a link anywhere below a folder, which need not exist, but for what lies in its parts
-    `besides`."""
+def refuse_links_below(folder: Path, besides: Collection[str] = (), allowed: Path | None = None) -> None:
+    """Raises ConfigError for a link anywhere below a folder, which need not exist, but for the one `allowed` and for
+    what lies in its parts `besides`."""
     left, skipped = [folder], {folder / part for part in besides}
     while left:
         with contextlib.suppress(FileNotFoundError), os.scandir(left.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    refuse_link(Path(entry.path))
+                    if Path(entry.path) != allowed:
+                        refuse_link(Path(entry.path))
                 elif entry.is_dir() and Path(entry.path) not in skipped:
                     left.append(Path(entry.path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 from golang.config import Config
 from golang.config.identity import result_settings, run_id
 from golang.errors import ConfigError, DataError, RunBusyError
-from golang.runfolder import files, lock
+from golang.runfolder import elsewhere, files, lock
 from golang.runfolder.files import make_private, now, read_json
 
 FOREIGN = ("wandb",)  # parts of the folder in which W&B's client writes, which makes links of its own
@@ -28,6 +29,7 @@ class RunFolder:
         self.config_file = self.path / "config.yaml"
         self.overrides_file = self.path / "overrides.yaml"  # what the launcher was asked for
         self.script = self.path / "job.sbatch"  # restarts the run without the launcher
+        self.notify_file = self.path / "notify.sh"  # the line of notify.command
         self.metrics_file = self.path / "metrics.jsonl"
         self.done_file = self.path / "DONE"
         self.lock_file = self.path / "lock"
@@ -51,7 +53,7 @@ class RunFolder:
         anew. Raises ConfigError if the folder belongs to another run, DataError if it can't be written."""
         run = cls(path)
         try:
-            run.make()
+            run.make(config)
         except OSError as error:
             raise DataError(
                 f"can't make the run folder {run.path}: {error.strerror}; choose another with run_dir=PATH"
@@ -59,11 +61,17 @@ class RunFolder:
         run.keep(config)
         return run
 
-    def make(self) -> None:
-        """Makes what a run needs to begin. Raises OSError, and ConfigError for a link in it."""
-        for folder in (self.path, self.checkpoints, self.attempts):
-            make_private(folder)
-        files.refuse_links_below(self.path, FOREIGN)
+    def make(self, config: Config) -> None:
+        """Makes what a run needs to begin. Raises OSError, and ConfigError for a link in it that is not the one
+        checkpoint.folder asks for."""
+        make_private(self.path)
+        place = elsewhere.place(self.path, config)
+        files.refuse_links_below(self.path, FOREIGN, elsewhere.link(self.checkpoints, place))
+        if place is None:
+            make_private(self.checkpoints)
+        else:
+            elsewhere.lead(self.checkpoints, place)
+        make_private(self.attempts)
 
     def keep(self, config: Config, durable: bool = True) -> None:
         """Freezes the settings. Raises ConfigError if the folder belongs to another run, OSError."""
@@ -74,7 +82,11 @@ class RunFolder:
                 f"{self.path} belongs to another run ({run_id(there)}, this is {run_id(config)}); they differ in "
                 f"{', '.join(differing)}. Choose another folder with run_dir=PATH, or name=OTHER to start afresh"
             )
-        files.write(self.config_file, files.yaml_text(config.to_dict()), durable)
+        values = config.to_dict()
+        if self.config_file.exists():
+            kept = json.loads(files.read_plain(self.config_file))
+            values = _without_later(values, kept, Config().to_dict())
+        files.write(self.config_file, files.yaml_text(values), durable)
 
     def config(self) -> Config:
         """The frozen settings. Raises ConfigError if they are missing or damaged."""
@@ -91,6 +103,7 @@ class RunFolder:
 
     @property
     def done(self) -> bool:
+        files.look_again(self.path)
         return self.done_file.exists()
 
     def attempt_numbers(self) -> list[int]:
@@ -104,7 +117,8 @@ class RunFolder:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Owns the run while entered. Raises RunBusyError, naming the holder, if another process owns it."""
+        """Owns the run while entered. Raises RunBusyError, naming the holder, if another process owns it; DataError if
+        it can't be locked."""
         try:
             with lock.hold(self.lock_file):
                 yield
@@ -124,8 +138,11 @@ class RunFolder:
     def start_attempt(self, world_size: int, versions: Mapping[str, str], resumed_from: str | None) -> Attempt:
         """A new attempt, numbered after the last; `resumed_from` is the checkpoint file it continues."""
         last = self.last_attempt()
-        attempt = Attempt(self, last.number + 1 if last else 0)
-        attempt.path.mkdir(mode=0o700)
+        for number in itertools.count(last.number + 1 if last else 0):
+            attempt = Attempt(self, number)
+            with contextlib.suppress(FileExistsError):  # another machine made it, and the listing was of before
+                attempt.path.mkdir(mode=0o700)
+                break
         facts = {
             "attempt": attempt.number, "resumed_from": resumed_from, "host": socket.gethostname(), "pid": os.getpid(),
             "world_size": world_size, "started": now(), "versions": dict(versions),
@@ -166,7 +183,12 @@ class Attempt:
 
     @property
     def newest(self) -> bool:
-        return self.run.attempt_numbers()[-1] == self.number
+        return max(self.run.attempt_numbers(), default=0) <= self.number
+
+    @property
+    def told(self) -> bool:
+        """Whether a newer attempt has taken over, and why this one ended is written down."""
+        return self.cause_file.exists() and not self.newest
 
     def fence(self) -> None:
         """Raises RunBusyError once a newer attempt has taken over: this one's node had been given up, and came back."""
@@ -203,3 +225,15 @@ class Attempt:
         """What a rank failed of, for `failures`. Raises OSError."""
         facts = {"cause": cause, "retry": retry, "message": message, "rank": rank, "host": socket.gethostname()}
         files.write(self.path / f"failure.rank{rank}.json", json.dumps(facts))
+
+
+def _without_later(values: dict[str, Any], kept: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` less the settings that came after `kept` and have their default: the code that a run keeps may not know
+    them."""
+    found = {}
+    for key, value in values.items():
+        if key in kept and isinstance(value, dict) and isinstance(kept[key], Mapping):
+            found[key] = _without_later(value, kept[key], defaults[key])
+        elif key in kept or value != defaults[key]:
+            found[key] = value
+    return found

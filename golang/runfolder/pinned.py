@@ -10,20 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from golang.config import Config
+from golang.config.paths import expanded
 from golang.errors import CheckpointError, ConfigError
 from golang.runfolder.checkpoints import find
 
 
 def pinned(config: Config) -> Config:
-    """`config` with `model.init` and `evaluation.checkpoint` absolute, and the digests of their files beside them. Of
-    a run's folder the newest whole checkpoint is taken. What has a digest, as in a frozen run, stays as it is, and no
-    file is read; so does the checkpoint of a run whose end is to be evaluated.
+    """`config` with `model.init`, `evaluation.checkpoint` and `checkpoint.folder` absolute, and the digests of the
+    first two's files beside them. Of a run's folder the newest whole checkpoint is taken. What has a digest, as in a
+    frozen run, stays as it is, and no file is read; so does the checkpoint of a run whose end is to be evaluated.
 
     Raises ConfigError for a file that is not there, or a digest without one; CheckpointError for a run without one.
     """
+    if config.checkpoint.folder is not None:
+        folder = str(expanded(config.checkpoint.folder).absolute())
+        config = replace(config, checkpoint=replace(config.checkpoint, folder=folder))
     evaluation = config.evaluation
     if evaluation.checkpoint is not None and not (evaluation.checkpoint_sha256 or evaluation.run):
-        file = find(Path(evaluation.checkpoint).expanduser().absolute())
+        file = find(expanded(evaluation.checkpoint).absolute())
         evaluation = replace(evaluation, checkpoint=str(file), checkpoint_sha256=digest(file))
         config = replace(config, evaluation=evaluation)
     model = config.model
@@ -31,7 +35,7 @@ def pinned(config: Config) -> Config:
         raise ConfigError(f"model.init_sha256={model.init_sha256} needs model.init, the file it is of")
     if model.init is None or model.init_sha256:
         return config
-    path = Path(model.init).expanduser().absolute()
+    path = expanded(model.init).absolute()
     if not path.is_file():
         raise ConfigError(
             f"model.init={model.init} is no file; give a checkpoint (any layout of `python -m golang.weights`)"

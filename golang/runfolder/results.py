@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ def results(run: RunFolder) -> dict[str, dict[str, Any]]:
     """What was found in each evaluation of a run, by the name of its folder, and by the quick probe, as PROBE; what
     cannot be read is not there."""
     return results_in(run.evaluation)
+
+
+def of_protocol(names: Collection[str], protocol: str) -> list[str]:
+    """Which of `results`, by their names, were found by `protocol` in the weights of a run's end: its own first, and
+    with the set's name in it where it is measured on any."""
+    own = [name for name in sorted(names) if name.startswith(f"{protocol}-") and "-step_" not in name]
+    return [*([protocol] if protocol in names and protocol != PROBE else []), *own]
 
 
 def results_in(folder: Path) -> dict[str, dict[str, Any]]:

@@ -32,7 +32,7 @@ def main(run_dir: str, mode: str, process: str, word: str = "", lives: str = "3"
     """Mirrors until the trainer says how the run ends. `word` is what it has said already, and `lives` how often this
     process begins anew when W&B's helper was killed."""
     # Slurm signals every process of a job. The trainer answers for all; W&B's helper, a Go program, dies of it.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(19 if lives == "3" else 0)

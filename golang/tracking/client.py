@@ -13,14 +13,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from golang import __version__
 from golang.config import Config
+from golang.config.checks import ON_ANY_SET
 from golang.errors import GolangError
 from golang.runfolder.evaluations import DATA
 from golang.runfolder.files import read_json
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.metrics import read_metrics
-from golang.runfolder.results import PROBE, results
-from golang.sources import ROOT
+from golang.runfolder.results import PROBE, of_protocol, results
+from golang.sources import ROOT, installed
 from golang.tracking.ticket import Ticket
 
 PROJECT = "golang"
@@ -141,19 +143,17 @@ def _init(
     except ImportError as error:
         raise TrackingError(f"W&B's client is not installed: pip install 'wandb>=0.31' ({error})") from error
     config = run.config()
-    tracking = config.tracking
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Git's remote and the source could hold secrets; the code is named by its version instead.
-    settings: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}
+    settings: dict[str, Any] = {"disable_git": True, "disable_code": True}
     settings |= {} if process is None else {"x_stats_pid": process}
-    settings |= {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": timeout}
+    usual = {"silent": True, "console": "off", "init_timeout": timeout}
+    settings |= {name: value for name, value in usual.items() if f"WANDB_{name.upper()}" not in os.environ}
     try:
         with _nobody_to_ask():
             opened = wandb.init(
-                project=tracking.project or PROJECT, entity=tracking.entity,
+                **_shown_as(run, config, job_type),
                 id=ticket.id if job_type == "pretrain" else f"{ticket.id}-{job_type}",
-                name=run.path.name, group=config.sweep, job_type=job_type, notes=tracking.notes,
-                tags=[config.data.name, config.method.name, *tracking.tags],
                 config=config.to_dict() | {"code": code_version(), "folder": str(run.path)},
                 dir=str(folder), mode=mode, resume="allow" if mode == "online" else None, allow_val_change=True,
                 settings=wandb.Settings(**settings),
@@ -172,6 +172,22 @@ def _init(
     for key in PROBED:  # by their whole names, which come before patterns
         opened.define_metric(f"probe/{key}", step_metric=None if key == "step" else "probe/step")
     return opened
+
+
+def _shown_as(run: RunFolder, config: Config, job_type: JobType) -> dict[str, Any]:
+    """Where W&B shows a run, and as what: by the settings of `tracking`, else by W&B's own variables, else by names of
+    ours. Entity and notes that are None W&B's client looks up itself."""
+    tracking, environ = config.tracking, os.environ
+    tags = tracking.tags or tuple(filter(None, environ.get("WANDB_TAGS", "").split(",")))
+    return {
+        "project": tracking.project or environ.get("WANDB_PROJECT") or PROJECT,
+        "entity": tracking.entity,
+        "name": environ.get("WANDB_NAME") or run.path.name,
+        "group": environ.get("WANDB_RUN_GROUP") or config.sweep,
+        "job_type": environ.get("WANDB_JOB_TYPE") or job_type,
+        "notes": tracking.notes,
+        "tags": [config.data.name, config.method.name, *tags],
+    }
 
 
 @contextlib.contextmanager
@@ -198,10 +214,12 @@ def summary(run: RunFolder) -> dict[str, Any]:
     import wandb
 
     found: dict[str, Any] = {}
-    for name, facts in {**results(run), "random_init": read_json(run.untrained_file)}.items():
+    measured = results(run)
+    for name, facts in {**measured, "random_init": read_json(run.untrained_file)}.items():
         found |= _precisions(facts, f"evaluation/{name}")
     # By the first protocol that the run asks for, else by the first there is a result of; else the quick probe's.
-    names = (*run.config().evaluation.protocol, *DATA, PROBE)
+    asked = (*run.config().evaluation.protocol, *DATA, *ON_ANY_SET)
+    names = (*(name for protocol in asked for name in of_protocol(measured, protocol)), PROBE)
     main = next((figure for name in names if (figure := f"evaluation/{name}/mAP") in found), None)
     if main is not None:
         found["mAP"] = found[main]
@@ -220,9 +238,12 @@ def _precisions(facts: dict[str, Any], name: str) -> dict[str, float]:
 
 @functools.cache
 def code_version(root: Path = ROOT) -> str:
-    """Which code this is: the snapshot that a submitted run uses, or git's commit; "" if neither is known."""
+    """Which code this is: the snapshot that a submitted run uses, the installed version, or git's commit; "" if none
+    is known."""
     if root.parent.name == "code" and re.fullmatch(r"[0-9a-f]{12}", root.name):
         return f"snapshot {root.name}"
+    if installed(root):
+        return f"golang {__version__}"
     try:
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+from golang.errors import DataError
 from golang.runfolder import lock
 from golang.runfolder.evaluations import measured
 from golang.runfolder.files import refuse_link
@@ -42,6 +43,8 @@ def publish(run_dir: Path | str, offline: bool = False, job_type: JobType = "pre
             return _publish(run, offline, job_type)
     except lock.HeldError as error:
         raise TrackingError(f"results of {run.path} are being sent by {error}; send these later") from None
+    except DataError as error:
+        raise TrackingError(str(error)) from error
 
 
 def _publish(run: RunFolder, offline: bool, job_type: JobType) -> str:

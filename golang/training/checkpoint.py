@@ -15,6 +15,7 @@ from golang.config.checks import local_queue_length, local_views, queue_length
 from golang.config.identity import run_id
 from golang.engine.determinism import versions
 from golang.engine.distributed import ControlGroup
+from golang.engine.snapshot import Snapshot
 from golang.errors import CheckpointError
 from golang.method.queue import EmbeddingQueue, globalise, localise
 from golang.training.meters import Meter, Sentinel
@@ -31,16 +32,19 @@ def fingerprint(config: Config, images: int) -> dict[str, Any]:
 
 
 def rank_state(step: TrainStep, meter: Meter, sentinel: Sentinel) -> dict[str, Tensor]:
-    """This rank's own part of a run, as CPU tensors whose shapes are equal on all ranks."""
+    """This rank's own part of a run, as CPU tensors whose shapes are equal on all ranks. Waits for the device, once:
+    the ranks agree on these numbers on the host, and nothing is saved after a NaN."""
     parts = {
-        "meter": meter.sums.to("cpu", copy=True),
-        "non_finite": sentinel.first.to("cpu", copy=True),
-        "skipped": sentinel.skipped.to("cpu", copy=True),
+        "meter": meter.sums,
+        "non_finite": sentinel.first,
+        "skipped": sentinel.skipped,
         "rng": torch.get_rng_state(),
     }
     if step.device.type == "cuda":
         parts["rng_cuda"] = torch.cuda.get_rng_state(step.device)
-    return parts | {name: queue.rows.cpu().clone() for name, queue in step.queues.items() if queue is not None}
+    parts |= {name: queue.rows for name, queue in step.queues.items() if queue is not None}
+    copied: dict[str, Tensor] = Snapshot(parts).read()
+    return copied
 
 
 def gather(parts: dict[str, Tensor], control: ControlGroup, deadline: float) -> dict[str, Tensor] | None:

@@ -58,6 +58,8 @@ class Reporter:
         self._metrics = MetricsLog(run.metrics_file, session.done)
         session.tell(lambda listener: listener.begun(config, session.attempt))
         where = f"{session.rank.world.size} × {device.type} in {precision_on(device, config.precision)}"
+        if config.optim.accumulate > 1:
+            where += f", {config.optim.accumulate} micro-batches a step"
         log.info(
             "run %s, attempt %d: %d images, %d steps, %d epochs, %s",
             run.path, session.attempt.number, images, session.total, config.optim.epochs, where,

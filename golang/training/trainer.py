@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from golang.config import Config
+from golang.config.doubts import doubts
 from golang.data import loader as loading
 from golang.data.crops.multicrop import Crops, MultiCrop, on_device
 from golang.data.crops.transfer import Transfer
 from golang.data.sampler import StepSampler
-from golang.data.sets import open_train, root_of
+from golang.data.sets import check_words, open_train
 from golang.engine import session
 from golang.engine.distributed import data_parallel
 from golang.engine.listeners import Listener
@@ -26,7 +27,9 @@ from golang.errors import CheckpointError, DataError, NonFiniteError
 from golang.method import permutations
 from golang.method.model import build_model
 from golang.runfolder import checkpoints, pinned
+from golang.settled import open_unchanged
 from golang.training import checkpoint
+from golang.training.graphs import TrunkGraphs
 from golang.training.meters import NEVER, Meter, Sentinel
 from golang.training.optim import build_optimizer, learning_rates
 from golang.training.reporter import Pace, Reporter
@@ -54,10 +57,14 @@ class Trainer:
         self.session, self.config = session, session.config
         self.world, self.device, self.control = session.rank.world, session.rank.device, session.rank.control
         config, device = self.config, self.device
-        images = self.control.on_first_rank(lambda: open_train(config.data, labelled=False))  # it may write a toy set
+        images = self.control.on_first_rank(lambda: open_unchanged(config.data))  # it may write a toy set
         self.images = images or open_train(config.data, labelled=False)
         self.steps_per_epoch = len(self.images) // config.optim.batch_size
         session.total = self.steps_per_epoch * config.optim.epochs
+        for line in self.images.said if self.world.rank == 0 else ():
+            log.info("data: %s", line)
+        for doubt in doubts(config, len(self.images)) if self.world.rank == 0 else ():
+            log.warning("%s", doubt)
         self.sampler = StepSampler(
             len(self.images), config.optim.batch_size, session.total, config.seed,
             rank=self.world.rank, world=self.world.size,
@@ -67,16 +74,22 @@ class Trainer:
         if session.resume is None and config.model.init:
             said = self.control.on_first_rank(lambda: load_into(model, pinned.check(config)))
             log.info("%s", said or load_into(model, pinned.check(config)))
-        model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.trunk.to(memory_format=torch.channels_last)
         rates = learning_rates(config.optim, self.steps_per_epoch)
         self.step = TrainStep(config, model, build_optimizer(config.optim, model), rates.tolist())
         self.transfer = Transfer(device)
         self.meter, self.sentinel = Meter(config, device), Sentinel.on(device)
-        self.unreadable = Unreadable(self.images, root_of(config.data))
+        self.unreadable = Unreadable(self.images, check_words(config.data))
         if session.resume is not None:
             self._resume(session.resume)
         size = checkpoint.size(self.step)
         self.control.on_first_rank(lambda: checkpoints.check_room(session.attempt.run, size, self._kept()))
+        if config.cuda_graphs and device.type == "cuda":
+            model.feature_maps = TrunkGraphs(
+                model.trunk, config, config.optim.batch_size // (self.world.size * config.optim.accumulate)
+            )
+        elif config.cuda_graphs:
+            log.warning("cuda_graphs=true changes nothing here: this run trains on a processor")
         self.step.forward = data_parallel(model)
         session.saver.keep(self._milestone)
         self.reporter = Reporter(session, self.steps_per_epoch, show_progress)
@@ -84,6 +97,9 @@ class Trainer:
 
     def run(self) -> LastWords:
         """Trains to the end. Raises Stopped, once all is saved, where all ranks agreed to stop."""
+        self.session.stage(("train", "val") if self.config.evaluation.probe_every_epochs else ("train",))
+        if self.config.data.stage:
+            self.images = self.unreadable.images = open_train(self.config.data, labelled=False)
         try:
             self._loop()
         except Stopped:

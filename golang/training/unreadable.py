@@ -4,7 +4,6 @@ restarts, and too many of them for a run to go on."""
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,9 +19,9 @@ log = logging.getLogger(__name__)
 class Unreadable:
     """The unreadable images this rank knows of: its own, and everyone's at the last `agree`."""
 
-    def __init__(self, images: ImageSet, root: Path) -> None:
-        """`root` is what the person calls the set's folder, for the error's remedy."""
-        self.images, self.root = images, root
+    def __init__(self, images: ImageSet, words: object) -> None:
+        """`words` are what the error's remedy gives to `python -m golang.data check`: where the set lies."""
+        self.images, self.words = images, words
         self._known = torch.zeros(len(images), dtype=torch.bool)
         self._agreed = self._known.clone()
         self._checked = True
@@ -81,6 +80,6 @@ class Unreadable:
         if len(bad) > self.images.most_unreadable:
             raise DataError(
                 f"{len(bad)} of {len(self.images)} images are unreadable so far, more than {MOST_UNREADABLE} %; the "
-                f"first is {self._reason(bad[0])}\n`python -m golang.data check {self.root}` lists them all and says "
+                f"first is {self._reason(bad[0])}\n`python -m golang.data check {self.words}` lists them all and says "
                 "what to do; then start the same command again"
             )

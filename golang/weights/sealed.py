@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from golang.disk import whole
 from golang.errors import CheckpointError
-from golang.runfolder import files
 from golang.runfolder.checkpoints import MARK, SEAL
 
 
@@ -64,7 +64,7 @@ def encode(state: Mapping[str, Any], file: BinaryIO) -> None:
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
     """Puts a sealed file at `path` whole or not at all, and durably. Raises OSError."""
-    files.put(path, lambda file: encode(state, file))
+    whole.put(path, lambda file: encode(state, file))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from launch import slurm
 from launch.errors import SlurmError
 from launch.monitor.status import TURN, standings
+from launch.node import notify
 from launch.sweep import here, ledger
 from launch.sweep.find import Run
 from launch.text import plain
@@ -37,6 +38,7 @@ def cancel(target: str, runs: Sequence[Run], sure: bool) -> int:
     cancelled = [*queued, *(run for run in own if run not in elsewhere)]
     for run in cancelled:
         ledger.append(run.sweep, "cancelled", run=run.identity, folder=run.path.name, job=run.job)
+    notify.tell([notify.End(run.path, "cancelled", run.job or "here") for run in cancelled])
     print(f"cancelled {len(cancelled)}; the same command starts them again where they stood")
     for run in elsewhere:
         print(f"  {plain(run.path.name)} goes on: its process is not on this machine, or not yours to end",

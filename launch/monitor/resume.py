@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from golang.sources import ROOT
 from launch.sweep.paths import Sweep, folders
 from launch.text import shown
 
-RUN = ROOT / "run.py"  # the one program that resume starts
+RUN = ROOT / "run.py"  # this and the installed `golang train` are all that resume starts
 
 
 class ResumeError(GolangError):
@@ -28,18 +29,38 @@ class Typed:
     """What was typed last for a sweep."""
 
     sweep: Path
-    command: tuple[str, ...]  # run.py and its arguments
+    command: tuple[str, ...]  # a program and its arguments
     cwd: Path
     runs: frozenset[str] = frozenset()  # the ids it asked for
 
     @property
+    def program(self) -> Path:
+        """What was started, without the links on the way to it."""
+        return (self.cwd / self.command[0]).resolve()
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a program of the code that this is."""
+        return self.program == RUN or (self._installed and self.program.parent in _scripts())
+
+    @property
+    def _installed(self) -> bool:
+        return self.program.name == "golang" and self.command[1:2] == ("train",)
+
+    @property
     def line(self) -> str:
         """As a person would type it."""
-        return f"cd {shown([str(self.cwd)])} && python {shown(self.command)}"
+        return f"cd {shown([str(self.cwd)])} && {self.call}"
+
+    @property
+    def call(self) -> str:
+        """The same, without going where it was typed."""
+        return shown(self.command) if self._installed else f"python {shown(self.command)}"
 
     def type_again(self) -> int:
         """Runs the command where it was typed; its exit status."""
-        return subprocess.run([sys.executable, str(RUN), *self.command[1:]], cwd=self.cwd, check=False).returncode
+        words = [sys.executable, str(self.program), *self.command[1:]]
+        return subprocess.run(words, cwd=self.cwd, check=False).returncode
 
     def left_out(self) -> list[str]:
         """Folders of unfinished runs that the command does not ask for."""
@@ -49,7 +70,7 @@ class Typed:
 
 def read(sweep: Path, trusted: bool = False) -> Typed:
     """The last command of a sweep. Raises ResumeError for a file that is missing, damaged or (unless `trusted`: its
-    settings may run commands as you) not written here by this user, and for a program that is not our run.py."""
+    settings may run commands as you) not written here by this user, and for a program that is not ours."""
     file = Sweep(sweep).description
     if not file.is_file():
         raise ResumeError(
@@ -67,12 +88,16 @@ def read(sweep: Path, trusted: bool = False) -> Typed:
             "If you trust it: python -m launch resume --yes " + shown([str(sweep)])
         )
     if not typed.cwd.is_dir():
-        raise ResumeError(f"{cwd}, where {file} was typed, is gone. From where its paths hold, type: python "
-                          f"{shown(command)}")  # fmt: skip
-    program = (typed.cwd / command[0]).resolve()
-    if program != RUN:
-        raise ResumeError(f"{file} was typed with {program}, and this is {RUN.parent}; type it yourself: {typed.line}")
+        raise ResumeError(f"{cwd}, where {file} was typed, is gone. From where its paths hold, type: {typed.call}")
+    if not typed.ours:
+        raise ResumeError(f"{file} was typed with {typed.program}, and this is {ROOT}; type it yourself: {typed.line}")
     return typed
+
+
+def _scripts() -> set[Path]:
+    """Where installed programs of this Python lie."""
+    schemes = sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")
+    return {Path(sysconfig.get_path("scripts", scheme)).resolve() for scheme in schemes}
 
 
 def _doubts(file: Path, folder: object) -> Iterator[str]:

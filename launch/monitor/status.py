@@ -12,6 +12,8 @@ from golang.runfolder.files import as_number
 from golang.runfolder.folder import Attempt, RunFolder
 from golang.runfolder.results import PROBE, results
 from launch.slurm import Job, ask
+from launch.submission.limits import Limits
+from launch.submission.release import look, release
 from launch.sweep import here, ledger
 from launch.sweep.find import Run
 
@@ -37,24 +39,31 @@ class Standing:
     updated: str
 
 
-def standings(runs: Sequence[Run]) -> tuple[list[Standing], str]:
-    """How each run stands, and what of Slurm could not be asked ('' if all is well)."""
+def standings(runs: Sequence[Run], releasing: bool = False) -> tuple[list[Standing], str]:
+    """How each run stands, and what of Slurm could not be asked ('' if all is well). With `releasing`, jobs that Slurm
+    held after a requeue are released; without, nothing is changed."""
     jobs, trouble = ask({run.job for run in runs if run.job})
-    sweeps = {run.sweep for run in runs}
-    events = {sweep: {line["folder"]: line for line in ledger.read(sweep)} for sweep in sweeps}
-    own = ((run, jobs.get(run.job), events[run.sweep].get(run.path.name, {})) for run in runs)
-    return [_standing(run, job, not trouble, event) for run, job, event in own], trouble
+    lines = {sweep: ledger.read(sweep) for sweep in {run.sweep for run in runs}}
+    events = {sweep: {line["folder"]: line for line in own if line["event"] != "note"} for sweep, own in lines.items()}
+    found, limits = [], Limits()
+    for run in runs:
+        job, event = jobs.get(run.job), events[run.sweep].get(run.path.name, {})
+        waits = (False, "")
+        if job is not None and job.waits and not RunFolder(run.path).done:
+            waits = (release if releasing else look)(run, job, lines[run.sweep], limits)
+        found.append(_standing(run, job, not trouble, event, waits))
+    return found, trouble
 
 
 def as_json(lines: Sequence[Standing]) -> str:
     return json.dumps([asdict(line) for line in lines], indent=1)
 
 
-def _standing(run: Run, job: Job | None, asked: bool, event: _Facts) -> Standing:
+def _standing(run: Run, job: Job | None, asked: bool, event: _Facts, waits: tuple[bool, str]) -> Standing:
     folder = RunFolder(run.path)
     attempts = [Attempt(folder, number) for number in reversed(folder.attempt_numbers())]
     status, cause = (attempts[0].status(), attempts[0].cause()) if attempts else ({}, {})
-    state, last = _state(folder, job, asked, status, cause, event)
+    state, last = _state(folder, job, asked, status, cause, event, waits)
     # An attempt that has only begun has not said yet how far the run is.
     progress = next(filter(None, (attempt.status() for attempt in attempts)), {})
     return Standing(
@@ -82,16 +91,19 @@ def _evaluated(folder: RunFolder, status: _Facts) -> dict[str, float]:
 
 
 def _state(
-    folder: RunFolder, job: Job | None, asked: bool, status: _Facts, cause: _Facts, event: _Facts
-) -> tuple[str, str]:
-    """The run's state in one word, and the last event; `asked`: whether Slurm would have said of a job it has."""
+    folder: RunFolder, job: Job | None, asked: bool, status: _Facts, cause: _Facts, event: _Facts,
+    waits: tuple[bool, str],
+) -> tuple[str, str]:  # fmt: skip
+    """The run's state in one word, and the last event. `asked`: whether Slurm would have said of a job it has; `waits`:
+    whether its job does so for ever, and why."""
     said, message = str(cause.get("cause", "")), str(cause.get("message", ""))
     word, sent = event.get("event", ""), event.get("event") in ("submitted", "adopted")
     if folder.done:
         return "finished", ""
     if job is not None and job.active:
-        if job.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD"):
-            return "waiting", " · ".join(filter(None, [said, job.reason]))
+        if job.waits:
+            stuck, why = waits
+            return "stuck" if stuck else "waiting", " · ".join(filter(None, [said, why]))
         if job.state == "RUNNING":
             return "running", said if status.get("state") != "running" else ""
         return job.state.lower(), said

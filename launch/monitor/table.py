@@ -11,7 +11,7 @@ from launch.text import plain
 
 COLOURS = {
     "finished": "green", "running": "cyan", "waiting": "yellow", "stopped": "magenta", "cancelled": "magenta",
-    "failed": "red", "died": "red", "gone": "magenta",
+    "failed": "red", "died": "red", "stuck": "red", "gone": "magenta",
     "submitted": "yellow", "not submitted": "dim",
 }  # fmt: skip
 WIDE = 100  # columns from which on there is room for the nodes

@@ -17,16 +17,19 @@ from typing import Any
 from golang import exits, logs
 from golang.config import Config
 from golang.errors import GolangError
+from golang.runfolder import files
 from golang.runfolder.causes import LATE, Word
 from golang.runfolder.checkpoints import entries
 from golang.runfolder.folder import RunFolder
 from golang.world import World
+from launch.node import notify
 from launch.node.rendezvous import meet
 from launch.node.requeue import Requeue, job_id, say
 from launch.sweep import here, ledger
 from launch.sweep.find import runs_of
 
 PATIENCE = 3  # attempts in a row that end with nothing newly saved
+_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # of the time limit
 log = logging.getLogger("golang")
 
 
@@ -56,8 +59,9 @@ def main(path: str) -> int:
     run = RunFolder(path)
     world = World.of_task()
     marks = _Marks(run, world)
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, marks.heard_early)
+    for number in (signal.SIGTERM, signal.SIGHUP, *_WARNINGS):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, marks.heard_early)
     try:
         config = run.config()
         _wait_for(config, run, world)
@@ -70,7 +74,7 @@ def main(path: str) -> int:
 
             if world.launcher:
                 world = meet(run, world)
-            config = prepare(config, world)
+            config = prepare(config, world, run.path)
             if world.rank == 0:
                 _announce(run)
             status = work(config, run.path, world, [Requeue(run.path)])
@@ -82,6 +86,7 @@ def main(path: str) -> int:
         from golang.engine.causes import classify
 
         marks.write("failure" if classify(error).retry else "final", f"{type(error).__name__}: {error}")
+        _tell(run, world, 1)
         raise
     if status in exits.FOR_GOOD:
         cause = last.cause() if (last := run.last_attempt()) else {}
@@ -92,7 +97,15 @@ def main(path: str) -> int:
             say(run.path, "finished")
         elif status in exits.FOR_GOOD or (status not in (0, exits.STOPPED) and not job_id()):
             say(run.path, "failed", status=status)  # else the batch script says what becomes of it
+    _tell(run, world, status)
     return status
+
+
+def _tell(run: RunFolder, world: World, status: int) -> None:
+    """News of the end of a run on this machine; on Slurm the batch script tells, which knows what becomes of a run."""
+    if world.rank == 0 and not job_id() and status not in (exits.STOPPED, exits.BUSY):
+        life = os.environ.get("GOLANG_SUBMISSION", "")
+        notify.tell([notify.End(run.path, "failed" if status else "finished", life)])
 
 
 class NoProgressError(GolangError):
@@ -117,7 +130,7 @@ class _Marks:
     def heard_early(self, number: int, frame: FrameType | None) -> None:
         """A stop signal before the trainer listens. A warning of the time limit is passed on once it does, so that
         even an attempt that started slowly gets a step further; otherwise there is no time, and nothing to save."""
-        if number != signal.SIGUSR2:
+        if number not in _WARNINGS:
             self.write("stopped", signal.Signals(number).name)
             os._exit(exits.STOPPED)
         threading.Thread(target=self._pass_on, args=(number,), daemon=True).start()
@@ -138,9 +151,11 @@ def _announce(run: RunFolder) -> None:
         line for line in ledger.read(run.path.parent)
         if line["event"] == "attempt" and line["folder"] == run.path.name and job and line["job"] == job
     ]  # fmt: skip
-    if before is not None and not before.cause_file.exists() and not run.done:
-        # Neither its ranks nor its batch script had time to say so; Slurm's own requeue is of a lost node.
-        before.write_cause(Word.NODE_LOST if earlier else Word.KILLED, int(status.get("step", 0)), by=LATE)
+    if before is not None:
+        files.look_again(before.path)
+        if not before.cause_file.exists() and not run.done:
+            # Neither its ranks nor its batch script had time to say so; Slurm's own requeue is of a lost node.
+            before.write_cause(Word.NODE_LOST if earlier else Word.KILLED, int(status.get("step", 0)), by=LATE)
     last = earlier[-PATIENCE:]
     if len(last) == PATIENCE and all(line.get("resumes") == resumes for line in last):
         raise NoProgressError(
@@ -149,7 +164,9 @@ def _announce(run: RunFolder) -> None:
             "help; then type the same command again"
         )
     number, node = before.number + 1 if before else 0, os.environ.get("SLURM_JOB_NODELIST", "")
-    say(run.path, "attempt", attempt=number, resumes=resumes, reached=status.get("step", 0), node=node)
+    again = os.environ.get("GOLANG_IN_PLACE")  # how often this life's tasks have started again on the same nodes
+    facts = {"attempt": number, "resumes": resumes, "reached": status.get("step", 0), "node": node}
+    say(run.path, "attempt", **facts | ({"in_place": int(again)} if again else {}))
 
 
 def _wait_for(config: Config, run: RunFolder, world: World) -> None:

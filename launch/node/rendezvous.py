@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import socket
 import time
 from dataclasses import replace
@@ -12,19 +11,20 @@ from dataclasses import replace
 from golang.errors import RendezvousError
 from golang.runfolder import files
 from golang.runfolder.folder import RunFolder
-from golang.world import World, free_port
+from golang.world import World, listen
 
 PATIENCE = 900.0  # seconds for rank 0 to speak: nodes start apart, and shared folders show new files late
 
 
 def meet(run: RunFolder, world: World, patience: float = PATIENCE) -> World:
-    """`world` with rank 0's address and port, on every rank. Raises RendezvousError after `patience` seconds; ranks on
-    this machine wait as long as rank 0 waits for its turn."""
+    """`world` with rank 0's address and port, on every rank; rank 0 listens there from now on. Raises ConfigError, and
+    RendezvousError after `patience` seconds; ranks on this machine wait as long as rank 0 waits for its turn."""
     file = run.meeting_file(world.life)
     if world.rank == 0:
-        address, port = ("127.0.0.1" if world.nodes == 1 else socket.gethostname()), free_port()
+        address, server = ("127.0.0.1" if world.nodes == 1 else socket.gethostname()), listen()
+        port = server.getsockname()[1]
         files.write(file, json.dumps({"address": address, "port": port}), durable=False)
-        return replace(world, address=address, port=port)
+        return replace(world, address=address, port=port, listening=server.detach())
     deadline = time.monotonic() + (math.inf if world.launcher == "submitit" else patience)
     while not (said := files.read_json(file)):
         if time.monotonic() > deadline:
@@ -32,6 +32,6 @@ def meet(run: RunFolder, world: World, patience: float = PATIENCE) -> World:
                 f"rank {world.rank} waited {patience:g} s for rank 0 to write {file}; is {run.path} on a file system "
                 "that all nodes share?"
             )
-        os.scandir(file.parent).close()  # makes a network file system look again
+        files.look_again(file.parent)
         time.sleep(0.1)
     return replace(world, address=str(said["address"]), port=int(said["port"]))

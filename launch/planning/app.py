@@ -1,4 +1,4 @@
-"""`python run.py …`: trains here (`cluster=none`), or hands what is planned to launch.submission."""
+"""`python run.py …`, `golang train …`: trains here (`cluster=none`), or hands what is planned to launch.submission."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from golang.errors import ConfigError, GolangError
+from golang.runfolder.folder import RunFolder
+from launch.node import notify
 from launch.planning import flags
 from launch.planning.cells import read as read_settings
 from launch.planning.compose import ERRORS, Compose, composing, resolved, said
@@ -18,10 +20,10 @@ from launch.planning.words import read
 from launch.text import plain
 
 
-def main(command: Sequence[str]) -> int:
-    """What a command does, given as a shell has it, with its program; the exit status."""
+def main(command: Sequence[str], program: int = 1) -> int:
+    """What a command does, given as a shell has it, its first `program` words being what it starts; the exit status."""
     try:
-        return _do(command)
+        return _do(command, command[program:])
     except GolangError as error:
         print(plain(str(error), keep="\n"))
         return error.exit_status
@@ -30,8 +32,8 @@ def main(command: Sequence[str]) -> int:
         return ConfigError.exit_status
 
 
-def _do(command: Sequence[str]) -> int:
-    options, words = flags.read(command[1:])
+def _do(command: Sequence[str], arguments: Sequence[str]) -> int:
+    options, words = flags.read(arguments)
     if options.shell_completion:
         flags.complete(words)
         return 0
@@ -59,7 +61,15 @@ def _train_here(settings: DictConfig, words: Sequence[str]) -> int:
 
     status = 0
     for run, folder in here(config, launch, words):
-        status = status or train_here(run, folder, launch.cluster.tasks_per_node, launch.cluster.gpus_here)
+        if status:
+            break
+        attempts, command = RunFolder(folder).attempt_numbers(), launch.notify.command
+        try:
+            status = train_here(run, folder, launch.cluster.tasks_per_node, launch.cluster.gpus_here)
+        except Exception as error:
+            notify.tell_of(folder, command, attempts, getattr(error, "exit_status", 1))
+            raise
+        notify.tell_of(folder, command, attempts, status)
     return status
 
 

@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from golang import sources
 from golang.config import Config
-from golang.sources import ROOT
 from launch.settings import Launch
 
-CONFIGS = ROOT / "configs"
+CONFIGS = sources.configs()
 ERRORS = (HydraException, OmegaConfBaseException, YAMLError)  # of settings that can't be composed or resolved
 Compose = Callable[[Sequence[str]], DictConfig]
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from golang.config import nearest, refuse_secret
 from golang.errors import ConfigError
+from golang.sources import program
 from launch.planning.compose import ERRORS, choices, composing, groups
 from launch.planning.words import KEYS
 
@@ -55,7 +56,7 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def _parser() -> argparse.ArgumentParser:
     listed = "".join(f"  {group}={'|'.join(choices(group))}\n" for group in sorted(groups()))
     parser = _Parser(
-        "run.py", "python run.py [GROUP=CHOICE …] [SETTING=VALUE …] [option …]", add_help=False,
+        program(), f"{program()} [GROUP=CHOICE …] [SETTING=VALUE …] [option …]", add_help=False,
         epilog=f"groups, the folders of configs/:\n{listed}\n--cfg job lists the settings, with their values",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

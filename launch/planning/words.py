@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from golang.config import Config, keys, nearest, refuse_secret
 from golang.config.checks import check_sweep
 from golang.errors import ConfigError
+from launch.planning import paths
 from launch.planning.compose import choices, groups
-from launch.settings import Launch
+from launch.settings import Cluster, Launch
 
 KEYS = [*keys(Config), *keys(Launch)]
-_WEIGHTS = ("checkpoint", "evaluation.checkpoint", "model.init")
-_TEXTS = {f"cluster.{name}" for name in ("nodelist", "exclude", "gres", "constraint", "dependency")}
+TEXTS = {f"cluster.{field.name}" for field in dataclasses.fields(Cluster) if "str" in str(field.type)}
+_NEWS = "notify.command"  # a shell line
+_LINES = ("cluster.setup", "cluster.container")  # lists of texts
+_NOTES = {"tracking.project", "tracking.entity", "tracking.notes"}
 _FOR_ALL = ("cluster", "sweep", "runs_dir", "dry_run", "code")  # the same for all runs of a command
 
 
@@ -66,20 +71,31 @@ def _check(override: Override, known: list[str], submits: bool) -> None:
 def translated(words: Sequence[str]) -> list[str]:
     """Words in Hydra's grammar where ours is another.
 
-    Slurm's own notation: n[1-4,7] is text, and so are node lists with commas. Names below env and extra are in no
-    schema, which Hydra wants to be told. evaluation=[a,b] is a list of protocols, where Hydra would have the last of
-    two files win; checkpoint=PATH is what is evaluated, in no experiment but one of evaluations. A run's folder is
-    named by its settings, with = and commas.
+    Settings of the cluster are text, with whatever Slurm or a shell reads in it: low,high and n[1-4,7] are one value
+    each. Names below env and extra are in no schema, which Hydra wants to be told. tracking.tags=a,b are two tags.
+    evaluation=[a,b] is a list of protocols, where Hydra would have the last of two files win; checkpoint=PATH is what
+    is evaluated, in no experiment but one of evaluations. data=NAME without an experiment is for another recipe than
+    the demo's. A path may have any character in it; data.root=[a,b] are several folders or lists.
     """
     found = []
     for word in words:
         key, _, value = word.partition("=")
-        if key in _WEIGHTS and _is_one_name(value):
-            value = f"'{value}'"
-        if key.startswith(("cluster.env", "cluster.extra")):
-            found.append(f"++{word}")
-        elif key in _TEXTS and value and value[0] not in "'\"[" and value != "null":
-            found.append(f"{key}='{value}'")
+        plain = key.lstrip("+")
+        if plain in paths.KEYS:
+            value = paths.value(plain, value)
+            if plain == "data.root" and value.startswith("["):
+                key = key.replace("data.root", "data.train.images")
+        elif plain == "data.separator":
+            value = paths.name(value)
+        if plain.startswith(("cluster.env", "cluster.extra")):
+            found.append(f"++{plain}={_text(value)}")
+        elif plain in TEXTS or plain in _NOTES:
+            found.append(f"{key}={value if plain in _LINES and value[:1] == '[' else _text(value)}")
+        elif plain == _NEWS and not re.fullmatch(r"null|'.*'", value, re.DOTALL):
+            line = value.replace("${", r"\${")  # a shell's, where OmegaConf would look for a setting
+            found.append(f"{key}={QuotedString(line, Quote.single).with_quotes()}")
+        elif key == "tracking.tags" and _is_listed(value):
+            found.append(f"{key}=[{value}]")
         elif key == "sweep" and value.isdecimal():
             found.append(f"sweep='{value}'")  # a name, even if it is a year
         elif key == "evaluation" and value.startswith("[") and value.endswith("]"):
@@ -92,11 +108,32 @@ def translated(words: Sequence[str]) -> list[str]:
             if not any(other.startswith(("experiment=", "data=")) for other in words):
                 found.append("experiment=evaluate")
         else:
-            found.append(f"{key}={value}" if key in _WEIGHTS else word)
+            found.append(f"{key}={value}" if "=" in word else word)
+    typed = {word.partition("=")[0] for word in words}
+    named = typed.isdisjoint({"experiment", "checkpoint", "evaluation.checkpoint"})
+    if "data" in typed and "data=toy" not in words and named:
+        found.append("experiment=own")
     return found
 
 
-def _is_one_name(value: str) -> bool:
-    """Whether a word names one file, folder or run that Hydra's grammar would not take as it is."""
-    odd = "=" in value or ("," in value and Path(value).expanduser().exists())
-    return odd and not set("'\"") & set(value)
+def _text(value: str) -> str:
+    """A value that is text, quoted where Hydra would read anything else. Lists, groups and choice(…), range(…) or
+    glob(…) stay what they are."""
+    if re.match(r"""['"{]|\w+\(""", value) or not value:
+        return value
+    if re.match(r"\[.*[|&*]", value):  # of constraints, where Slurm's own brackets count
+        return QuotedString(value, Quote.single).with_quotes()
+    with contextlib.suppress(HydraException):
+        read = OverridesParser.create().parse_override(f"text={value}").value()
+        number = isinstance(read, (int, float)) and not isinstance(read, bool)
+        if not isinstance(read, ChoiceSweep) and not (number and str(read) != value):
+            return value
+    return QuotedString(value, Quote.single).with_quotes()
+
+
+def _is_listed(value: str) -> bool:
+    """Whether a grid is what Hydra would make of a value for its commas."""
+    with contextlib.suppress(HydraException):
+        read = OverridesParser.create().parse_override(f"list={value}").value()
+        return isinstance(read, ChoiceSweep) and read.simple_form
+    return False

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from golang.disk.whole import put
 from golang.drawing import INK, figure, matplotlib, png
-from golang.runfolder import files
 from launch.report.effects import Effect, axes, marginals, measure
 from launch.report.outcome import RunOutcome
 
@@ -39,7 +39,7 @@ def draw(runs: Sequence[RunOutcome], path: Path) -> Path:
         _effects(part, effects, _what(runs))
     _scores(left.subplots(), runs, labels, size, legend)
     _time_line(below, runs, labels, size)
-    files.put(path, lambda file: file.write(png(whole, _DOTS_PER_INCH)), durable=False)
+    put(path, lambda file: file.write(png(whole, _DOTS_PER_INCH)), durable=False)
     return path
 
 

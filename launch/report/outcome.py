@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from golang.config.identity import OUTSIDE, flat
+from golang.config.identity import LAUNCHERS, OUTSIDE, flat
 from golang.errors import GolangError
 from golang.runfolder.causes import LATE
 from golang.runfolder.checkpoints import Entry
@@ -21,14 +21,13 @@ from golang.runfolder.results import results
 from launch.sweep import ledger
 from launch.sweep.find import Run, runs_in
 
-LAUNCHER = ("cluster", "sweep", "runs_dir", "run_dir", "dry_run", "code", "tracking", "hydra")
-
 
 @dataclass(frozen=True)
 class Span:
     """When one attempt ran, and how far it came. Times are seconds since 1970."""
 
     number: int
+    in_place: bool  # its tasks started again on the nodes of the attempt before, without a requeue
     began: float
     ended: float
     ranks: int
@@ -89,11 +88,12 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> RunOutcome:
     folder = RunFolder(run.path)
     metrics = [line for line in read_metrics(folder.metrics_file) if _count(line["step"])]
     logged = {_count(line.get("attempt")): _when(line.get("time")) or 0.0 for line in metrics}
-    attempts = list(_attempts(folder, logged))
+    in_place = {_count(line.get("attempt")) for line in lines if line["event"] == "attempt" and line.get("in_place")}
+    attempts = list(_attempts(folder, logged, in_place))
     settings = {key: str(value) for key, value in flat(read_json(folder.config_file)).items()}
     words = read_json(folder.overrides_file).get("overrides")
     pairs = [str(word).lstrip("+~").partition("=") for word in (words if isinstance(words, list) else [])]
-    typed = {key: value for key, _, value in pairs if not is_below(key, LAUNCHER) and not is_below(key, OUTSIDE)}
+    typed = {key: value for key, _, value in pairs if not is_below(key, (*LAUNCHERS, *OUTSIDE))}
     found = {name: as_number(facts.get("mAP")) for name, facts in results(folder).items()}
     return RunOutcome(
         name=run.path.name,
@@ -131,7 +131,7 @@ def _useful(metrics: Sequence[dict[str, Any]], attempts: Sequence[Span]) -> floa
     return sum(min(spent[attempt.number], attempt.seconds) * attempt.ranks for attempt in attempts)
 
 
-def _attempts(folder: RunFolder, logged: Mapping[int, float]) -> Iterator[Span]:
+def _attempts(folder: RunFolder, logged: Mapping[int, float], in_place: Container[int]) -> Iterator[Span]:
     """In order. `logged`: by attempt, when its last line of metrics was written."""
     for number in folder.attempt_numbers():
         attempt = Attempt(folder, number)
@@ -147,6 +147,7 @@ def _attempts(folder: RunFolder, logged: Mapping[int, float]) -> Iterator[Span]:
         message = str(cause["message"])[:400] if "message" in cause else silence
         yield Span(
             number=number,
+            in_place=number in in_place,
             began=began,
             ended=(None if cause.get("by") == LATE else _when(cause.get("at"))) or heard,
             ranks=max(1, _count(start.get("world_size"))),

@@ -118,8 +118,9 @@ def _goodput(runs: Sequence[RunOutcome]) -> Iterator[str]:
 
 def _table_of_attempts(runs: Sequence[RunOutcome]) -> Iterator[str]:
     rows = [
-        [number, attempt.number, f"{datetime.fromtimestamp(attempt.began):%Y-%m-%d %H:%M:%S}",
-         f"{attempt.seconds:,.0f}", attempt.ranks, attempt.host, attempt.resumed, attempt.reached, attempt.cause]
+        [number, f"{attempt.number}, same nodes" if attempt.in_place else attempt.number,
+         f"{datetime.fromtimestamp(attempt.began):%Y-%m-%d %H:%M:%S}", f"{attempt.seconds:,.0f}", attempt.ranks,
+         attempt.host, attempt.resumed, attempt.reached, attempt.cause]
         for number, run in enumerate(runs, start=1) for attempt in run.attempts
     ]  # fmt: skip
     heads = ["#", "attempt", "began", "seconds", "ranks", "node", "from step", "to step", "ended by"]

@@ -68,14 +68,21 @@ class Script:
     def options(self, submission: str, output: str) -> dict[str, str]:
         """Options of sbatch by their long names; "true" stands for one without a value."""
         options = {
-            "job-name": self.name, "comment": COMMENT + submission, "output": output, "open-mode": "append",
-            "requeue": "true", "signal": f"USR2@{self.lead}", "ntasks-per-node": str(self.cluster.tasks),
+            "job-name": self.name, "output": output, "open-mode": "append",
+            "requeue": "true", "signal": f"USR2@{self.lead}",
         }  # fmt: skip
+        if not self.cluster.counts_tasks_itself:
+            options["ntasks-per-node"] = str(self.cluster.tasks)
+        gpus = self.cluster.options.get("gpus", ",")
+        if self.cluster.nodes > 1 and self.cluster.gres is None and self.cluster.shape.gpus and "," not in gpus:
+            # By itself Slurm may give more of them to one node than to another.
+            options["gpus-per-node"] = "".join(gpus.rpartition(":")[:2]) + str(self.cluster.shape.gpus)
         for name in _PASSED:
             value = getattr(self.cluster, name)
             if value not in (None, False):
                 options[name.replace("_", "-")] = "true" if value is True else str(value)
-        return options | self.cluster.extra
+        theirs = self.cluster.options.get("comment", os.environ.get("SBATCH_COMMENT", ""))
+        return options | self.cluster.options | {"comment": f"{_line(theirs)} {COMMENT}{submission}".strip()}
 
     def _log(self, folder: Path, pattern: str) -> str:
         """Where a log goes. Raises ConfigError for a folder whose name Slurm would take for a pattern too."""
@@ -93,7 +100,8 @@ class Script:
             *(f"#SBATCH {_option(name, value)}" for name, value in sorted(options.items())),
             "",
             which,
-            f"MAX_RETRIES={self.cluster.max_retries}",
+            f"MAX_RETRIES={self.cluster.max_retries} RESTARTS_IN_PLACE={self.cluster.restart_in_place}",
+            f'OPTIONS="{" ".join(sorted(options))}"',
             f"GOLANG_SUBMISSION={shlex.quote(submission)}",
             f"export GOLANG_CWD={shlex.quote(str(self.cwd))} GOLANG_LEAD={self.lead}",
             'mkdir -p "$RUN_DIR/logs"',
@@ -117,7 +125,11 @@ class Script:
 
     def _srun(self) -> str:
         """The command that starts the tasks, up to the program. Their output goes to the run's folder."""
-        words = ["srun", "--unbuffered", "--kill-on-bad-exit=1", "--open-mode=append"]
+        words = ["srun", "--unbuffered", "--kill-on-bad-exit=1", "--open-mode=append", "--export=ALL"]
+        if self.cluster.counts_tasks_itself:  # Slurm would place them as they fit, or not know how many
+            words.append(f"--ntasks={self.cluster.nodes * self.cluster.tasks}")
+            if "ntasks-per-gpu" not in self.cluster.extra:
+                words.append(f"--ntasks-per-node={self.cluster.tasks}")
         if self.cluster.cpus_per_task is not None:
             words.append(f"--cpus-per-task={self.cluster.cpus_per_task}")  # since 22.05 not inherited
         log = '--output="$RUN_DIR/logs/%j.rank%t.log"'
@@ -135,6 +147,11 @@ def lead_time(cluster: Cluster, save_seconds: float | None) -> int:
     ask Slurm), else a guess; at most half the limit, which Slurm counts in minutes."""
     wanted = cluster.lead or (LEAD if save_seconds is None else round(60 + 4 * save_seconds))
     return wanted if cluster.time is None else max(1, min(wanted, seconds(cluster.time) // 2))
+
+
+def _line(text: str) -> str:
+    """Text in one line, as an option of a script has to be."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def _option(name: str, value: str) -> str:

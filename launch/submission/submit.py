@@ -6,20 +6,25 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from golang.runfolder import files
 from golang.runfolder.evaluations import result_name, unprobed
 from golang.runfolder.files import as_number
 from golang.runfolder.folder import RunFolder
-from launch import slurm
+from launch import reasons, slurm
 from launch.errors import SlurmError, SubmitError
+from launch.node import notify
 from launch.settings import Cluster
 from launch.submission.executors import send_here, send_to_slurm
+from launch.submission.limits import Limits
+from launch.submission.release import release
 from launch.submission.sbatch import Script, lead_time
 from launch.sweep import here, ledger, snapshot
+from launch.sweep.find import Run
 from launch.sweep.folder import Plan, Planned, describe, freeze, frozen_code, hold, writing
 from launch.sweep.paths import Submission, Sweep
 
@@ -32,7 +37,7 @@ class Fate:
     """What became of one run of a plan."""
 
     run: Planned
-    word: str  # finished, running, waiting, submitted
+    word: str  # finished, running, waiting, stuck, submitted
     job: str = ""
     remark: str = ""
 
@@ -52,6 +57,8 @@ def submit(plan: Plan) -> list[Fate]:
             code, remarks[run.id] = _code(plan, run, current)
             scripts[run.id] = _script(run, code)
             _write(scripts[run.id], run)
+            with writing(run.folder):
+                notify.keep(run.folder, plan.notify)
         for waiting in (False, True):  # what runs depend on comes first: it has a job then
             due = [run for run in todo if bool(run.after) is waiting]
             for script, runs in _arrays(due, scripts, {} if local else fates):
@@ -103,7 +110,8 @@ def run_submission(run: Planned) -> str:
 
 def _settled(plan: Plan, local: bool) -> Iterator[tuple[str, Fate]]:
     """Runs that need nothing: finished, or alive in the queue."""
-    live = _live(plan, local)
+    lines, limits = ledger.read(plan.sweep), Limits()
+    live = _live(plan, local, lines)
     adopted = []
     for run in plan.runs:
         if RunFolder(run.folder).done and not unprobed(run.config, run.folder):
@@ -112,15 +120,22 @@ def _settled(plan: Plan, local: bool) -> Iterator[tuple[str, Fate]]:
             job, submission, known = found
             if not known:
                 adopted.append(_line("adopted", run, submission, job.id))
-            word = {"PENDING": "waiting", "RUNNING": "running"}.get(job.state, job.state.lower())
-            yield run.id, Fate(run, word, job.id, "" if word in ("waiting", "running") else "ending")
+            yield run.id, _under_way(run, job, lines, limits)
     if adopted:
         ledger.append_all(plan.sweep, adopted)
 
 
-def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
-    """By run id: its live job, the submission that brought it, and whether the ledger knows the job."""
-    lines = ledger.read(plan.sweep)
+def _under_way(run: Planned, job: slurm.Job, lines: Sequence[Mapping[str, Any]], limits: Limits) -> Fate:
+    """The fate of a run whose job is in the queue. What Slurm held after a requeue is released."""
+    if job.waits:
+        stuck, why = release(Run(run.folder, job.id), job, lines, limits)
+        return Fate(run, "stuck" if stuck else "waiting", job.id, why)
+    return Fate(run, job.state.lower(), job.id, "" if job.state == "RUNNING" else "ending")
+
+
+def _live(plan: Plan, local: bool, lines: Sequence[Mapping[str, Any]]) -> dict[str, tuple[slurm.Job, str, bool]]:
+    """By run id: its live job, the submission that brought it, and whether the ledger knows the job. A job whose
+    dependency can't come true any more is ended: another takes its place."""
     if damaged := ledger.damaged(plan.sweep):
         log.warning(
             "%s: passed over damaged line %s; jobs are found in the queue all the same",
@@ -134,18 +149,42 @@ def _live(plan: Plan, local: bool) -> dict[str, tuple[slurm.Job, str, bool]]:
         at = as_number(unanswered[-1].get("at")) or 0.0
         time.sleep(max(0.0, min(UNANSWERED, at + UNANSWERED - time.time())))
     own = {run_submission(run): run.id for run in plan.runs}
+    scripts = {str(RunFolder(run.folder).script.resolve()): run_submission(run) for run in plan.runs}
     members: dict[str, list[str]] = {}
-    found = {}
-    for job in here.jobs(plan.sweep) if local else slurm.our_jobs():
-        submission = job.comment.removeprefix(slurm.COMMENT)
-        if submission in own:
-            found[own[submission]] = (job, submission, True)
+    found, hopeless = {}, []
+    for job in here.jobs(plan.sweep) if local else slurm.my_jobs():
+        submission = job.submission or _sent(job.script, scripts)
+        if not submission:
             continue
-        if submission not in members:
-            members[submission] = Submission(Sweep(plan.sweep).submissions / submission).members()
-        if job.index < len(members[submission]):
-            found[members[submission][job.index]] = (job, submission, (submission, job.id) in known)
+        if submission in own:
+            run, noted = own[submission], True
+        else:
+            if submission not in members:
+                members[submission] = Submission(Sweep(plan.sweep).submissions / submission).members()
+            if job.index >= len(members[submission]):
+                continue
+            run, noted = members[submission][job.index], (submission, job.id) in known
+        if job.reason == reasons.NEVER:
+            hopeless += [job.id] if run in own.values() else []
+        else:
+            found[run] = (job, submission, noted)
+    _end(hopeless)
     return found
+
+
+def _end(hopeless: Sequence[str]) -> None:
+    """Cancels jobs that others replace; where nobody asked Slurm to, it would keep them for ever."""
+    try:
+        if hopeless:
+            slurm.run(["scancel", *hopeless])
+    except SlurmError as error:
+        log.info("jobs whose dependency can't come true any more were not cancelled: %s", error)
+
+
+def _sent(script: str, own: Mapping[str, str]) -> str:
+    """The submission of a batch script of ours, whose job lost its comment; "" for any other. `own`: those of runs."""
+    path = Path(script).resolve()
+    return own.get(str(path)) or (path.parent.name if path.parent.parent.name == "submissions" else "")
 
 
 def _code(plan: Plan, run: Planned, current: Path) -> tuple[Path, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from golang.errors import GolangError
 from golang.runfolder.folder import RunFolder
+from golang.sources import program
 from launch.sweep import ledger
 from launch.sweep.paths import Sweep
 
@@ -63,7 +64,7 @@ def find(target: str | None, runs_dir: Path) -> list[Run]:
     sweeps = sorted(path.resolve() for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
     everything = [run for sweep in sweeps for run in runs_in(sweep)]
     if target is None and not everything:
-        raise NotFoundError(f"there are no runs below {runs_dir}/; start one with python run.py, or name a folder")
+        raise NotFoundError(f"there are no runs below {runs_dir}/; start one with {program()}, or name a folder")
     matching = everything if target is None else next(filter(None, _meanings(target, everything)), [])
     if matching:
         return matching

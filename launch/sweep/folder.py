@@ -40,6 +40,7 @@ class Plan:
     runs: tuple[Planned, ...]
     code: str = "current"  # or frozen
     dry_run: bool = False
+    notify: str | None = None  # the shell line that tells of the ends of its runs
 
 
 def describe(plan: Plan) -> None:
@@ -59,7 +60,7 @@ def freeze(run: Planned, code: Path) -> None:
         # trainer says that it is damaged.
         refuse_link(run.folder)
         folder = RunFolder(run.folder)
-        folder.make()
+        folder.make(run.config)
         make_private(folder.logs)
         folder.keep(run.config, durable=False)
         if run.config.tracking.name != "none":

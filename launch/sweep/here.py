@@ -69,6 +69,6 @@ def turn(sweep: Path, slots: int) -> Iterator[None]:
     """Waits until fewer runs of the sweep than `slots` are under way here."""
     with contextlib.ExitStack() as held:
         files = [held.enter_context(Sweep(sweep).turn_file(number).open("a")) for number in range(slots)]
-        while not any(lock.take(file) for file in files):
+        while not any(lock.take(file, Path(file.name)) for file in files):
             time.sleep(0.5)
         yield

@@ -22,6 +22,7 @@ Event = Literal[
     "submitted",  # Slurm took it and gave it that job
     "adopted",  # found in Slurm's queue by the submission's id
     "attempt",  # a job of the run began
+    "restarted",  # its tasks died, and start again on the same nodes
     "requeued",  # stopped, and back in the queue
     "stopped",  # stopped and saved, and not in the queue
     "finished",

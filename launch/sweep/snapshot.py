@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from golang.runfolder.files import make_private, refuse_link
-from golang.sources import ROOT
+from golang.sources import ROOT, installed
 from launch.errors import SubmitError
 from launch.sweep.paths import Sweep
 
@@ -102,11 +102,13 @@ def _digest(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def code_files(root: Path = ROOT) -> list[str]:
-    """Paths below `root` that a run may need: what git has or would take, or all code where there is no git."""
+    """Paths below `root` that a run may need: what git has or would take, or all code where there is no git, or only
+    that of others around an installed package."""
     # Of a checkout that is someone else's git would say nothing; and a monitor of theirs is not to be run for it.
     git = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(root)]
     command = [*git, "ls-files", "-t", "--cached", "--others", "--exclude-standard", "-z", *_PARTS]
-    listed = subprocess.run(command, capture_output=True, check=False) if shutil.which("git") else None
+    asked = shutil.which("git") and not installed(root)
+    listed = subprocess.run(command, capture_output=True, check=False) if asked else None
     if listed is not None and listed.returncode == 0 and listed.stdout:
         lines = [line for line in listed.stdout.decode(errors="surrogateescape").split("\0") if line]
         tracked = {line[2:] for line in lines if not line.startswith("?")}

@@ -32,9 +32,10 @@ def main() -> int:
     world, begun = alone if arguments.cluster == "none" else cluster, time.monotonic()
     faults: Counter[str] = Counter()
     wrong: list[str] = []
-    runs = finished = duplicated = 0
+    runs = finished = duplicated = in_place = 0
     for tally in world.runs(folder, arguments.seed, arguments.faults):
         faults, runs, duplicated = faults + tally.faults, runs + 1, duplicated + tally.duplicated
+        in_place += tally.in_place
         finished += (tally.path / "DONE").exists()
         if tally.wrong:
             wrong.append(f"{tally.path}: {tally.wrong}")
@@ -51,7 +52,7 @@ def main() -> int:
     result = {
         "seed": arguments.seed, "cluster": arguments.cluster, "faults": sum(faults.values()), "runs": runs,
         "finished": finished, "bit_identical": runs - len(wrong), "duplicated_steps": duplicated,
-        "lost": runs - finished, "minutes": round((time.monotonic() - begun) / 60, 1),
+        "restarted_in_place": in_place, "lost": runs - finished, "minutes": round((time.monotonic() - begun) / 60, 1),
     }  # fmt: skip
     if wrong:
         print(f"kept: {folder}")

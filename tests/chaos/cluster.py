@@ -12,6 +12,8 @@ from pathlib import Path
 from golang.data.toy.write import write
 from tests.resume.harness import judge, launch, settings
 from tests.slurm.cluster import Cluster, Config
+from tests.slurm.deaths import places
+from tests.slurm.release import quick
 from tests.slurm.runs import NODES, Seen, Typist, flat
 
 from .faults import CONTROLLER, ENDED, PASSING, WEIGHTS, Target
@@ -37,8 +39,8 @@ def runs(folder: Path, seed: int, faults: int) -> Iterator[Tally]:
     if launch(config, undisturbed, NODES, timeout=300) != [0] * NODES:
         raise SystemExit("the run that nobody disturbs did not finish")
     place = Path(tempfile.mkdtemp(prefix="slurm-"))
-    options = {"nodes": NODES * AT_ONCE + SPARE, "cpus": 1, "gpus": 0, "slurmd_timeout": 3}
-    with Cluster(Config(place, extra=(NOW, "MessageTimeout=3", "TCPTimeout=1"), **options)) as cluster:  # type: ignore[arg-type]
+    options = {"nodes": NODES * AT_ONCE + SPARE, "cpus": 1, "gpus": 0, **quick(NOW)}
+    with Cluster(Config(place, **options)) as cluster:  # type: ignore[arg-type]
         typist = Typist(cluster, folder, flat(config.to_dict()))
         spent = number = 0
         while spent < faults:
@@ -86,6 +88,7 @@ def _one(typist: Typist, again: list[str], name: str, run: Seen, seed: int, most
                     run = going(run, lambda run, attempts=attempts: len(run.attempts) > attempts)
         run = going(run, lambda run: False)
         tally.duplicated = sum(run.repeated())
+        tally.in_place = sum(place > 0 for place in places(run))
         tally.wrong = judge(run.path, undisturbed)
     except Exception as error:  # the other runs go on
         tally.wrong = f"{type(error).__name__}: {str(error)[:2000]}"

@@ -112,6 +112,23 @@ def ranks_and_batch_shell_killed(target: Target) -> bool:
     return struck
 
 
+def rank_killed_and_again_at_its_start(target: Target) -> bool:
+    """Tasks that start again on the same nodes are struck before they have begun an attempt, or soon after."""
+    before = set(target.run.ranks().values())
+    if not rank_killed(target):
+        return False
+    target.run.wait(lambda run: run.done or set(run.ranks().values()) - before, 90, "started again")
+    time.sleep(target.dice.uniform(0, 4))
+    return rank_killed(target) or target.run.done
+
+
+def ranks_killed_and_preempted(target: Target) -> bool:
+    """While the batch script decides whether they start again, or just after."""
+    struck = ranks_killed(target)
+    time.sleep(target.dice.uniform(0, 3))
+    return preempted(target) and struck
+
+
 def rank_frozen(target: Target) -> bool:
     """The other one waits for it in a collective: a hang."""
     ranks = sorted(target.run.ranks().values())
@@ -161,6 +178,8 @@ WEIGHTS: dict[Callable[[Target], bool], int] = {
     rank_killed: 2,
     ranks_killed: 2,
     ranks_killed_and_a_checkpoint_damaged: 2,
+    rank_killed_and_again_at_its_start: 2,
+    ranks_killed_and_preempted: 2,
     ranks_and_batch_shell_killed: 1,
     rank_frozen: 1,
     node_lost: 1,

@@ -18,6 +18,7 @@ class Tally:
     path: Path
     faults: Counter[str] = field(default_factory=Counter)
     duplicated: int = 0  # steps done more than once
+    in_place: int = 0  # attempts that began on the nodes of the one before
     wrong: str = ""  # what distinguishes its end from the undisturbed run's
 
 

@@ -24,6 +24,7 @@ QUICK = [
     "augment.large_size=32",
     "augment.small_size=16",
     "log_every_steps=1",
+    "checkpoint.every_minutes=60",
     "evaluation.probe=false",
 ]
 

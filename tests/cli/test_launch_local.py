@@ -13,12 +13,23 @@ from launch.sweep.find import runs_in
 from launch.sweep.here import controller
 from tests.cli.command import command, run
 
+TELL = 'notify.command=echo "$STATE, $CAUSE" >>{}/news'
+
+
+def news(folder: Path, number: int) -> list[str]:
+    """What notify.command has told, once it has told that much."""
+    deadline = time.monotonic() + 20
+    while not (folder / "news").exists() or len((folder / "news").read_text().splitlines()) < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return (folder / "news").read_text().splitlines()
+
 
 def test_a_grid_here(tmp_path: Path) -> None:
     root = write(tmp_path / "data", Toy(classes=5, size=32, train=44, val=4, seed=1), workers=1)
     typed = command(
         root, "cluster=local", "cluster.tasks_per_node=2", "cluster.env={OMP_NUM_THREADS: 1}", "optim.epochs=2,3",
-        "optim.warmup_epochs=0", "sweep=here",
+        "optim.warmup_epochs=0", "sweep=here", TELL.format(tmp_path),
     )  # fmt: skip
     sweep = tmp_path / "runs/here"
     code, output = run(tmp_path, typed)
@@ -38,13 +49,14 @@ def test_a_grid_here(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"local:\d+", line["job"]) for line in lines if line["event"] == "submitted")
     begins = [events.index("attempt"), events.index("finished"), len(events) - 1 - events[::-1].index("attempt")]
     assert begins == sorted(begins), "one run at a time"
+    assert news(tmp_path, 3) == ["finished, finished"] * 2 + ["complete, 2 finished"]
 
 
 def test_a_cancelled_grid_does_not_take_its_next_turn(tmp_path: Path) -> None:
     root = write(tmp_path / "data", Toy(classes=5, size=32, train=44, val=4, seed=1), workers=1)
     typed = command(
         root, "cluster=local", "cluster.env={OMP_NUM_THREADS: 1}", "optim.epochs=200,300", "optim.warmup_epochs=0",
-        "sweep=here",
+        "sweep=here", TELL.format(tmp_path),
     )  # fmt: skip
     code, output = run(tmp_path, typed)
     assert code == 0 and "2 submitted" in output, output
@@ -63,3 +75,4 @@ def test_a_cancelled_grid_does_not_take_its_next_turn(tmp_path: Path) -> None:
         time.sleep(0.1)
     events = [line["event"] for line in ledger.read(sweep)]
     assert events.count("attempt") == 1 and events.count("cancelled") == 2
+    assert news(tmp_path, 3) == ["cancelled, cancelled"] * 2 + ["complete, 2 cancelled"]

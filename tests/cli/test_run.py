@@ -62,6 +62,7 @@ def test_two_ranks_stopped_refused_and_continued(data_root: Path, tmp_path: Path
 
 def test_one_process_to_the_end(data_root: Path, tmp_path: Path) -> None:
     typed = command(data_root, "optim.epochs=2", "queue.start_epoch=1", "queue.length=16", "sweep=mine")
+    typed.append(f'notify.command=echo "$SWEEP, $STATE" >>{tmp_path}/news')
     code, output = run(tmp_path, typed)
     assert code == 0, output
     folders = list((tmp_path / "runs/mine").glob("*-????????"))
@@ -72,6 +73,7 @@ def test_one_process_to_the_end(data_root: Path, tmp_path: Path) -> None:
     code, output = run(tmp_path, [*typed, "data.workers=0", "checkpoint.keep_last=1"])
     assert code == 0 and "is finished already" in output, "settings outside the identity name the same run"
     assert list((tmp_path / "runs/mine").glob("*-????????")) == folders
+    assert (tmp_path / "news").read_text() == "mine, finished\n", "once"
 
 
 def test_ctrl_c_once_and_twice(data_root: Path, tmp_path: Path) -> None:
@@ -93,13 +95,26 @@ def test_ctrl_c_once_and_twice(data_root: Path, tmp_path: Path) -> None:
     assert code == 130
 
 
+LATE = """
+import atexit, os, runpy, sys, time
+if os.environ["RANK"] == "1":
+    atexit.register(time.sleep, 2)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_under_torchrun(data_root: Path, tmp_path: Path) -> None:
-    typed = command(data_root, "optim.epochs=60", "run_dir=here")
+    """One rank alone is asked to stop. Torchrun ends the other, which is slower to leave, as soon as the first is gone:
+    it still ends as the first did."""
+    (tmp_path / "late.py").write_text(LATE)
+    typed = ["late.py", *command(data_root, "optim.epochs=60", "run_dir=here")]
     with started(tmp_path, typed, ("-m", "torch.distributed.run", "--nproc-per-node=2")) as process:
         wait_for_step(tmp_path / "here", 3)
         os.kill(status(tmp_path / "here")["pid"], signal.SIGUSR2)
         code, output = finish(process)
     assert code != 0 and "stopped (time limit) at step" in output
+    assert "closing signal SIGTERM" in output
     assert set(re.findall(r"exitcode\s*: (-?\d+)", output)) == {"75"}, output
     assert json.loads((tmp_path / "here/attempts/00/start.json").read_text())["world_size"] == 2
 

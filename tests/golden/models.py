@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+import torchvision
 from torch import Tensor, nn
 
-from golang.compat import torchvision
 from golang.config import Config, Method, Model, Optim
 from golang.method.model import GOLANG
 from golang.method.trunk import Trunk, small_resnet

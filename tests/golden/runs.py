@@ -92,11 +92,11 @@ def check_sinkhorn_two_ranks(arrays: Arrays, result: Comparison) -> None:
     """Assignments over two ranks, and their equality with one process on all rows."""
     inputs = [torch.from_numpy(arrays[f"in_rank{r}"]) for r in range(2)]
     exact = inputs[0].dtype == torch.float64
-    for rank, got in enumerate(on_two_ranks(_sinkhorn_rank, inputs)):
+    for rank, got in enumerate(on_ranks(2, _sinkhorn_rank, inputs)):
         result.add(f"out_rank{rank}", got["out"], arrays[f"out_rank{rank}"], FP64 if exact else 2e-5)
     wide = torch.cat(inputs).double()
     single = torch.split(sinkhorn([wide], 0.05)[0], len(inputs[0]))
-    for rank, got in enumerate(on_two_ranks(_sinkhorn_rank, [x.double() for x in inputs])):
+    for rank, got in enumerate(on_ranks(2, _sinkhorn_rank, [x.double() for x in inputs])):
         result.add(f"rank {rank} against one process, fp64", got["out"], single[rank], FP64)
 
 
@@ -106,7 +106,7 @@ def _sinkhorn_rank(rank: int, inputs: list[torch.Tensor]) -> dict[str, torch.Ten
 
 def check_two_ranks(arrays: Arrays, result: Comparison) -> None:
     """LARC steps on two gloo ranks under DDP with synchronised batch norm, and the same data in one process."""
-    ranks = on_two_ranks(_train_rank, dict(arrays))
+    ranks = on_ranks(2, _train_rank, dict(arrays))
     images = int(arrays["cfg/bs_per_rank"])
     for rank, got in enumerate(ranks):
         for part in PARTS:
@@ -160,26 +160,26 @@ def _joined(arrays: dict[str, np.ndarray], name: str, ranks: list[int], step: in
     return torch.cat([part.view(-1, images, *part.shape[1:]) for part in parts], dim=1).flatten(0, 1)
 
 
-def on_two_ranks(work: object, inputs: object) -> list[dict[str, torch.Tensor]]:
-    """Runs `work(rank, inputs)` in two gloo processes and returns what each of them returned."""
+def on_ranks(count: int, work: object, inputs: object) -> list[dict[str, torch.Tensor]]:
+    """Runs `work(rank, inputs)` in `count` gloo processes and returns what each of them returned."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with tempfile.TemporaryDirectory() as folder:
-        ranks = [context.Process(target=_enter, args=(rank, work, inputs, folder)) for rank in range(2)]
+        ranks = [context.Process(target=_enter, args=(rank, count, work, inputs, folder)) for rank in range(count)]
         for process in ranks:
             process.start()
         for process in ranks:
             process.join()
-        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
-def _enter(rank: int, work: object, inputs: object, folder: str) -> None:
+def _enter(rank: int, count: int, work: object, inputs: object, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = dist.FileStore(  # type: ignore[attr-defined]
-        str(Path(folder) / "store"), 2
+        str(Path(folder) / "store"), count
     )
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
     assert callable(work)
     torch.save(work(rank, inputs), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()

@@ -25,3 +25,12 @@ def python(checkout: Path, cwd: Path, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def changed(values: dict, defaults: dict) -> dict:
+    """What differs from the defaults: the code of before refuses settings that came later."""
+    return {
+        key: changed(value, defaults[key]) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value != defaults[key]
+    }

@@ -22,7 +22,7 @@ from launch.sweep.find import runs_in
 from tests.cli.command import ROOT, command, run
 from tests.resume.harness import TOTAL, judge, settings
 
-from .before import python, unpack
+from .before import changed, python, unpack
 
 TRAIN = """
 import json, os, signal, sys
@@ -82,7 +82,9 @@ def test_a_run_goes_on_from_where_it_stood(
 ) -> None:
     """Of the same id, in the same folder, to the same bits as a run that nobody stopped."""
     folder = tmp_path / f"runs/s/x-{run_id(config)}"
-    done = python(before, tmp_path, "-c", TRAIN, str(folder), "8", json.dumps(config.to_dict()))
+    done = python(
+        before, tmp_path, "-c", TRAIN, str(folder), "8", json.dumps(changed(config.to_dict(), Config().to_dict()))
+    )
     assert done.returncode == 75 and done.stdout.splitlines()[0] == run_id(config), done.stderr
     (line,) = status(capsys, folder.parent)
     assert (line["state"], line["total"], line["attempts"]) == ("stopped", TOTAL, 1) and 8 <= line["step"] < TOTAL

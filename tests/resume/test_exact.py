@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.levels import FAST
 from golang.config import Checkpoint, Config, Evaluation
+from golang.engine.stops import STOP_SIGNALS
 from golang.errors import CheckpointError
 from golang.runfolder.checkpoints import entries, lineage
 from golang.runfolder.folder import RunFolder
@@ -36,20 +37,21 @@ def test_the_undisturbed_run(undisturbed: Path) -> None:
 
 
 def test_stopped_by_signals_to_one_rank(config: Config, undisturbed: Path, tmp_path: Path) -> None:
-    """Before the queues start, while they fill, on the thaw, and late; TERM, USR2 and INT, to rank 0 and to rank 1."""
+    """Before the queues start, while they fill, on the thaw, and late; each signal that stops, to rank 0 or 1."""
     stops = [
         Fault(2, signal.SIGTERM, rank=0),
         Fault(5, signal.SIGUSR2, rank=1),
-        Fault(10, signal.SIGTERM, rank=1),
-        Fault(16, signal.SIGINT, rank=0),
+        Fault(8, signal.SIGHUP, rank=1),
+        Fault(11, signal.SIGTERM, rank=1),
+        Fault(14, signal.SIGUSR1, rank=1),
+        Fault(17, signal.SIGINT, rank=0),
     ]
     for number, fault in enumerate(stops):
         assert launch(config, tmp_path / "run", ranks=2, fault=fault) == [75, 75]
         # The stop is agreed on in the step after the signal and takes effect in the one after that, everywhere.
         assert final_state(tmp_path / "run")["step"] in (fault.step + 1, fault.step + 2)
         cause = json.loads((tmp_path / f"run/attempts/{number:02d}/cause.json").read_text())
-        expected = {signal.SIGTERM: "terminated", signal.SIGUSR2: "time limit", signal.SIGINT: "interrupted"}
-        assert cause["cause"] == expected[fault.signal]
+        assert cause["cause"] == STOP_SIGNALS[fault.signal]
     assert final_state(tmp_path / "run")["step"] < TOTAL
     assert launch(config, tmp_path / "run", ranks=2) == [0, 0]
     assert_same(tmp_path / "run", undisturbed)
@@ -88,10 +90,10 @@ def assert_same_but_settings(run_dir: Path, undisturbed: Path) -> None:
     assert metrics(run_dir) == metrics(undisturbed)
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_another_number_of_ranks(data_root: Path, tmp_path: Path, before: int, after: int) -> None:
+@pytest.mark.parametrize(("before", "after", "accumulate"), [(2, 1, 1), (1, 2, 1), (2, 1, 2)])
+def test_another_number_of_ranks(data_root: Path, tmp_path: Path, before: int, after: int, accumulate: int) -> None:
     """fp64: within 1e-10 of the undisturbed run ten steps after the change, metrics included."""
-    config = settings(data_root, precision="fp64", log_every_steps=1)
+    config = settings(data_root, precision="fp64", log_every_steps=1, optim={"accumulate": accumulate})
     assert launch(config, tmp_path / "whole", ranks=before) == [0] * before
     assert launch(config, tmp_path / "run", ranks=before, fault=Fault(8)) == [75] * before
     changed_at = final_state(tmp_path / "run")["step"]
@@ -143,6 +145,16 @@ def test_half_precision(precision: str, data_root: Path, tmp_path: Path) -> None
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.parametrize(("ranks", "precision"), [(2, "fp32"), (1, "fp16")])
+def test_micro_batches(ranks: int, precision: str, data_root: Path, tmp_path: Path) -> None:
+    """A stop falls between whole batches; the queues fill, the prototypes thaw, the scaler's count goes on."""
+    config = settings(data_root, precision=precision, optim={"accumulate": 2})
+    assert launch(config, tmp_path / "whole", ranks) == [0] * ranks
+    assert launch(config, tmp_path / "run", ranks, fault=Fault(6)) == [75] * ranks
+    assert launch(config, tmp_path / "run", ranks) == [0] * ranks
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_deterministic_mode(config: Config, undisturbed: Path, tmp_path: Path) -> None:
     """torch refuses what has no deterministic form: nothing in a step is refused, and no bit is another."""
     strict = replace(config, deterministic=True)
@@ -153,12 +165,17 @@ def test_deterministic_mode(config: Config, undisturbed: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(("device", "precision"), [("cpu", "bf16"), *ON_A_GPU])
 def test_deterministic_mode_of_fast_paths(device: str, precision: str, data_root: Path, tmp_path: Path) -> None:
-    """The device's part of the pipeline; on a GPU also the transfer's stream and LARC in one vector."""
+    """The device's part of the pipeline; on a GPU also the transfer's stream, LARC in one vector and CUDA graphs."""
     config = settings(data_root, precision=precision, device=device, deterministic=True, data={"pipeline": "device"})
     assert launch(config, tmp_path / "whole", ranks=1) == [0]
     assert launch(config, tmp_path / "run", ranks=1, fault=Fault(8)) == [75]
     assert launch(config, tmp_path / "run", ranks=1) == [0]
     assert_same(tmp_path / "run", tmp_path / "whole")
+    if device == "cuda":
+        graphs = replace(config, cuda_graphs=True)
+        assert launch(graphs, tmp_path / "graphs", ranks=1, fault=Fault(8)) == [75]
+        assert launch(graphs, tmp_path / "graphs", ranks=1) == [0]
+        assert_same_but_settings(tmp_path / "graphs", tmp_path / "whole")
 
 
 def test_one_rank_killed(config: Config, undisturbed: Path, tmp_path: Path) -> None:

@@ -135,6 +135,31 @@ def test_a_rank_that_fails_at_the_start_is_blamed(config: Config, tmp_path: Path
     assert (cause["cause"], cause["rank"]) == ("out of memory", 1)
 
 
+def blocked_launch() -> None:
+    train_on = trainer.Trainer._train_on
+
+    def launch_kernels(self: trainer.Trainer, batch: Crops) -> None:
+        if self.session.done == 6:
+            if self.world.rank == 1:
+                self.session.saver.wait()
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(1000)  # as behind a collective of NCCL's, once the device's queue is full
+        train_on(self, batch)
+
+    trainer.Trainer._train_on = launch_kernels
+
+
+def test_a_peer_that_dies_ends_a_rank_that_cannot_see_it(config: Config, tmp_path: Path) -> None:
+    patient = replace(config, hang_seconds=600.0, checkpoint=Checkpoint(60.0, every_steps=2))
+    run = tmp_path / "run"
+    began = time.monotonic()
+    assert launch(patient, run, ranks=2, prepare=blocked_launch, timeout=60) == [exits.PEER_LOST, -signal.SIGKILL]
+    assert time.monotonic() - began < 45
+    cause = json.loads((run / "attempts/00/cause.json").read_text())
+    assert cause["cause"] == "killed" and "another rank is gone since step 6; the last checkpoint" in cause["message"]
+    assert "in launch_kernels" in (run / "attempts/00/rank0.stacks").read_text()
+
+
 def slow_steps() -> None:
     train_on = trainer.Trainer._train_on
     trainer.GRACE = 1.0

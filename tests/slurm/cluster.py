@@ -26,20 +26,21 @@ _ACCOUNTING_PACKAGES = {
     "mariadb": "mariadb-client-core",
 }
 _DAEMONS = {"slurmctld": 1, "slurmdbd": 2, "mariadbd": 3, "munged": 4}  # each talks through the ones after it
-_ON_NODES = {"slurmd", "slurmstepd"}
+_ON_NODES = ("slurmd", "slurmstepd", "worker[")  # the last: a child of 26.05's slurmd, not yet a program of its own
 _PRESENT = {"idle", "mix", "alloc", "comp", "plnd", "drain", "drng"}
 AWAY = 20.0  # seconds that a controller may be away
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def _path() -> str:
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])  # where daemons are
+def path() -> str:
+    """Where programs are looked for, daemons too."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def missing_packages(accounting: bool = False) -> list[str]:
     """The Debian packages a cluster needs and this machine lacks."""
     wanted = {**_PACKAGES, **(_ACCOUNTING_PACKAGES if accounting else {})}
-    return [package for program, package in wanted.items() if shutil.which(program, path=_path()) is None]
+    return [package for program, package in wanted.items() if shutil.which(program, path=path()) is None]
 
 
 def how_to_install(packages: list[str]) -> str:
@@ -145,7 +146,7 @@ class Cluster:
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "SBATCH_", "SRUN_"))
         }
-        return {**inherited, "SLURM_CONF": str(self.folder / "etc" / "slurm.conf"), "PATH": _path()}
+        return {**inherited, "SLURM_CONF": str(self.folder / "etc" / "slurm.conf"), "PATH": path()}
 
     def run(
         self, *argv: str | Path, check: bool = True, timeout: float = 60.0, cwd: Path | None = None
@@ -208,7 +209,8 @@ class Cluster:
 
     def tasks(self, name: str | int) -> list[int]:
         """Pids of the job processes on a node: batch scripts, tasks and all they started, no daemon of Slurm."""
-        return [pid for pid in self.node(name).pids() if command_name(pid) not in {*_ON_NODES, ""}]
+        names = {pid: command_name(pid) for pid in self.node(name).pids()}
+        return [pid for pid, program in names.items() if program and not program.startswith(_ON_NODES)]
 
     def kill_node(self, name: str | int) -> None:
         """Power off: SIGKILL for all on the node. Slurm notices after `slurmd_timeout` and some 10 s."""

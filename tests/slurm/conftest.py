@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from golang.data.toy.write import write
+from tests.resume.harness import settings
+
 from .cluster import Cluster, ClusterError, Config, how_to_install, missing_packages
 from .processes import require_namespaces
+from .runs import Typist, flat
 
 _HERE = Path(__file__).parent
 
@@ -51,6 +55,19 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Three nodes, no accounting, 10 s of grace. Shared: a test that leaves jobs or dead nodes calls `reset()`."""
     with _running(request) as cluster:
         yield cluster
+
+
+def typing(cluster: Cluster, folder: Path) -> Iterator[Typist]:
+    """Somebody at a cluster, with a small set of images; the cluster is put in order afterwards."""
+    config = settings(folder / "data" / "toy", data={"workers": 0})
+    write(folder / "data" / "toy", config.data.toy, workers=1)
+    yield Typist(cluster, folder, flat(config.to_dict()))
+    cluster.reset()
+
+
+@pytest.fixture
+def typist(cluster: Cluster, tmp_path: Path) -> Iterator[Typist]:
+    yield from typing(cluster, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NODES, TASKS = 2, 2
 
 
+HOLD = "cluster.extra={hold: true}"  # an override: nothing trains until a test says so
+
+
 def flat(values: dict, prefix: str = "") -> list[str]:
     """Settings as overrides."""
     found = []
@@ -191,3 +194,13 @@ def preempt(cluster: Cluster, run: Seen, seconds: int = 2) -> str:
         "sbatch", "--parsable", "--partition=high", f"--nodelist={nodes}", f"--nodes={NODES}", "--exclusive",
         "--output=/dev/null", f"--wrap=sleep {seconds}",
     ).stdout.strip()  # fmt: skip
+
+
+def queue(cluster: Cluster) -> list[tuple[str, str]]:
+    """Every job and array element: id, state."""
+    lines = cluster.run("squeue", "--noheader", "--array", "--format=%i %T").stdout.split("\n")
+    return sorted((line.split()[0], line.split()[1]) for line in lines if line)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr

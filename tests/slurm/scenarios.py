@@ -6,15 +6,11 @@ nor a slow one needs thousands of steps; Slurm's own signals, or SIGCONT, let th
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from .processes import state, wait_for
-from .runs import NODES, ROOT, TASKS, Seen, Typist, preempt
+from .runs import NODES, TASKS, Seen, Typist, preempt
 
 EVERY = 3  # steps between saves
 Outcome = tuple[Seen, float | None]  # the finished run, and the seconds from the blow to the first new step
@@ -24,7 +20,7 @@ real = os.fsync
 def fsync(file):
     name = os.readlink(f"/proc/self/fd/{{file}}")
     step = re.search(r"step_(\\d+)", name)
-    if step and int(step[1]) >= {step} and "SLURM_RESTART_COUNT" not in os.environ:
+    if step and int(step[1]) >= {step} and not {{"SLURM_RESTART_COUNT", "GOLANG_IN_PLACE"}} & os.environ.keys():
         time.sleep({seconds})
     real(file)
 os.fsync = fsync
@@ -168,153 +164,3 @@ def terminated(typist: Typist, sweep: str, *overrides: str) -> Outcome:
 def without_scontrol(typist: Typist, sweep: str) -> Outcome:
     """The tasks can't ask Slurm, as in many a container; the batch script does."""
     return preempted(typist, sweep, f"cluster.python='/usr/bin/env PATH=/nowhere {sys.executable}'")
-
-
-def killed(typist: Typist, sweep: str, victims: Callable[[dict[int, int]], list[int]]) -> Outcome:
-    (run,) = typist.submit(sweep=sweep)
-    ranks = run.hold_at(2 * EVERY + 1)
-    blow, reached = time.monotonic(), run.step
-    typist.cluster.run("kill", "-KILL", *map(str, victims(ranks)))
-    run.signal(signal.SIGCONT)
-    return back(run, blow, reached)
-
-
-def killed_rank(typist: Typist, sweep: str) -> Outcome:
-    return killed(typist, sweep, lambda ranks: [ranks[2]])
-
-
-def killed_twice_on_one_node(typist: Typist, sweep: str) -> Outcome:
-    """The next attempt leaves that node out, and the ledger says so."""
-    (run,) = typist.submit(sweep=sweep)
-    blow = time.monotonic()
-    node, last = "", 2
-    for attempt in (1, 2):
-        run.wait(lambda run, attempt=attempt: len(run.attempts) == attempt, 120, f"in attempt {attempt}")
-        ranks = run.hold_at(run.step + 1 if attempt == 2 else 2)
-        nodes = run.nodes
-        last = 2 if attempt == 1 else 2 * nodes.index(node)  # ranks 0 and 1 are on the first node, 2 and 3 on the other
-        node = nodes[last // TASKS]
-        blow, reached = time.monotonic(), run.step
-        typist.cluster.run("kill", "-KILL", str(ranks[last]))
-        run.signal(signal.SIGCONT)
-        run.wait(lambda run, attempt=attempt: run.words().count("requeued") == attempt, 60, "requeued")
-    outcome = back(run, blow, reached)
-    assert run.record()["ExcNodeList"] == node and node not in run.nodes
-    assert any(line["event"] == "note" and node in line["reason"] for line in run.events())
-    return outcome
-
-
-def killed_ranks(typist: Typist, sweep: str) -> Outcome:
-    return killed(typist, sweep, lambda ranks: list(ranks.values()))
-
-
-def killed_with_its_script(typist: Typist, sweep: str) -> Outcome:
-    """Nobody is left to ask for anything: the same command brings the run back."""
-    (run,) = typist.submit(sweep=sweep)
-    ranks = run.hold_at(2 * EVERY + 1)
-    shells = run.shells()
-    assert shells
-    typist.cluster.run("kill", "-KILL", *map(str, [*shells, *ranks.values()]))
-    typist.cluster.wait_job(run.job, ("FAILED", "CANCELLED", "COMPLETED"), 60)
-    run.wait(lambda run: not run.ranks(), 30, "gone")
-    (again,) = typist.submit(sweep=sweep)
-    return again.wait_done(), None
-
-
-def node_killed(typist: Typist, sweep: str) -> Outcome:
-    (run,) = typist.submit(sweep=sweep)
-    run.hold_at(4)
-    node = run.nodes[-1]
-    blow, reached = time.monotonic(), run.step
-    typist.cluster.kill_node(node)
-    run.signal(signal.SIGCONT)
-    run.wait(lambda run: run.record()["Restarts"] == "1", 60, "requeued")
-    typist.cluster.start_node(node, wait=False)
-    return back(run, blow, reached)
-
-
-def node_frozen(typist: Typist, sweep: str) -> Outcome:
-    """Slurm takes the node for lost and starts the run elsewhere; then the old ranks thaw."""
-    (run,) = typist.submit(sweep=sweep)
-    old = run.hold_at(4)
-    nodes = run.nodes
-    blow, reached = time.monotonic(), run.step
-    for node in nodes:
-        typist.cluster.freeze_node(node)
-    run.wait(lambda run: run.record()["Restarts"] == "1", 60, "requeued")
-    run.wait(lambda run: len(run.attempts) == 2 and run.step > reached, 120, "back")
-    lost = time.monotonic() - blow
-    for node in nodes:
-        typist.cluster.thaw_node(node)
-    run.wait_done()
-    wait_for(lambda: {state(pid) for pid in old.values()} <= {"", "Z", "X"}, 60, "the zombies gone")
-    return run, lost
-
-
-def controller_restarted(typist: Typist, sweep: str) -> Outcome:
-    (run,) = typist.submit(sweep=sweep)
-    run.hold_at(4)
-    typist.cluster.restart_controller()
-    run.signal(signal.SIGCONT)
-    run.wait_done()
-    assert len(run.attempts) == 1
-    return run, None
-
-
-def killed_without_controller(typist: Typist, sweep: str) -> Outcome:
-    """Nobody answers when the batch script asks what to do: it asks until somebody does."""
-    (run,) = typist.submit(sweep=sweep)
-    ranks = run.hold_at(2 * EVERY + 1)
-    blow, reached = time.monotonic(), run.step
-    with ThreadPoolExecutor(1) as aside:
-        back_again = aside.submit(typist.cluster.restart_controller, 20)
-        wait_for(lambda: not typist.cluster.answers(), 20, "the controller away")
-        typist.cluster.run("kill", "-KILL", str(ranks[2]))
-        run.signal(signal.SIGCONT)
-        back_again.result()
-    return back(run, blow, reached)
-
-
-def requeue_refused(typist: Typist, sweep: str) -> Outcome:
-    """The site lets no job go back: the run says that it needs its command again."""
-    (run,) = typist.submit(sweep=sweep)
-    run.hold_at(4)
-    typist.cluster.run("scontrol", "update", f"JobId={run.job}", "Requeue=0")
-    typist.cluster.run("scancel", "--signal=TERM", run.job)
-    run.signal(signal.SIGCONT)
-    run.wait(lambda run: run.words()[-1] == "stopped", 60, "stopped")
-    assert "type the same command again" in run.events()[-1]["reason"]
-    typist.cluster.wait_job(run.job, ("FAILED", "COMPLETED"), 60)
-    (again,) = typist.submit(sweep=sweep)
-    return again.wait_done(), None
-
-
-def interactive(typist: Typist, sweep: str) -> Outcome:
-    """A run in someone's own allocation saves, and puts nothing into the queue."""
-    (run,) = typist.submit("cluster.extra={hold: true}", sweep=sweep)
-    typist.cluster.run("scancel", run.job)
-    shape = [f"--nodes={NODES}", f"--ntasks-per-node={TASKS}", "--exclusive", f"--job-name={sweep}"]
-    environment = typist.cluster.environment() | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = ["salloc", *shape, "srun", sys.executable, "-m", "launch.node.entry", str(run.path)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as allocation:
-        run.wait_step(4)
-        queued = ["squeue", "--noheader", "--format=%i", f"--name={sweep}"]
-        job = typist.cluster.run(*queued).stdout.strip()
-        typist.cluster.run("scancel", "--signal=TERM", job)
-        allocation.wait(60)
-    assert run.words()[-1] == "stopped" and typist.cluster.run(*queued).stdout.strip() == ""
-    (again,) = typist.submit(sweep=sweep)
-    return again.wait_done(), None
-
-
-def other_nodes(typist: Typist, sweep: str) -> Outcome:
-    """The same four ranks on four nodes instead of two."""
-    (run,) = typist.submit(sweep=sweep)
-    run.hold_at(5)
-    typist.cluster.run("scancel", run.job)
-    run.wait(lambda run: not run.ranks(), 30, "without ranks")
-    typist.cluster.wait_job(run.job, "CANCELLED")
-    shape = (f"cluster.nodes={NODES * TASKS}", "cluster.tasks_per_node=1")
-    (again,) = typist.submit(*shape, sweep=sweep)
-    assert again.path == run.path
-    return again.wait_done(), None

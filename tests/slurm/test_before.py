@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from golang.config import Config
 from launch.sweep.folder import frozen_code
 from tests.legacy.before import unpack
 
 from .cluster import Cluster
 from .processes import wait_for
-from .runs import Typist
+from .runs import Typist, flat, queue, said
 from .test_looking import ONE, typist_on
-from .test_submit import queue, said
 
 
 @pytest.fixture
 def typist(cluster: Cluster, tmp_path: Path) -> Iterator[Typist]:
-    yield typist_on(cluster, tmp_path)
+    typist = typist_on(cluster, tmp_path)
+    defaults = flat(Config().to_dict())
+    yield replace(typist, settings=[setting for setting in typist.settings if setting not in defaults])
     cluster.reset()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from .cluster import Cluster, ClusterError, Config
 from .processes import command_name, state, wait_for
+from .release import of_gpus, quick
 
 ROOT = Path(__file__).resolve().parents[2]
 MakeCluster = Callable[..., Cluster]
@@ -147,7 +148,7 @@ def test_job_fields(clean: Cluster, tmp_path: Path) -> None:
     fields = clean.wait_job(job, "RUNNING")
     assert (fields["JobId"], fields["JobName"], fields["Comment"]) == (job, "two words", "a=b")
     assert (fields["NumNodes"], fields["Restarts"], fields["StdOut"]) == ("1", "0", f"{tmp_path}/out")
-    assert fields["TresPerNode"] == "gres:gpu:1"
+    assert fields["TresPerNode"] == of_gpus(1)
     with pytest.raises(TimeoutError, match=r"RUNNING .* not \['COMPLETED'\]"):
         clean.wait_job(job, "COMPLETED", timeout=0.3)
     with pytest.raises(ClusterError, match="Invalid job id"):
@@ -191,7 +192,7 @@ def test_accounting_remembers_jobs(accounting_cluster: Cluster, tmp_path: Path) 
     want = [f"{done}|done|COMPLETED|0:0", f"{failed}|failed|FAILED|3:0"]
     # The controller hands its records over every few seconds.
     wait_for(lambda: accounting_cluster.run(*sacct).stdout.split() == want, 20, f"sacct says {want}", every=0.3)
-    assert accounting_cluster.job(done)["JobState"] == "COMPLETED"
+    accounting_cluster.wait_job(done, "COMPLETED")
 
 
 # -- mishaps to order ---------------------------------------------------------------
@@ -213,7 +214,7 @@ def test_freeze_and_thaw(clean: Cluster, tmp_path: Path) -> None:
 
 def test_a_lost_node_requeues_its_job(make_cluster: MakeCluster, tmp_path: Path) -> None:
     # The controller tries to reach a node for MessageTimeout before slurmd_timeout counts: 10 s unless told.
-    cluster = make_cluster(nodes=1, slurmd_timeout=3, extra=("MessageTimeout=3", "TCPTimeout=1"))
+    cluster = make_cluster(nodes=1, **quick())
     job = submit(cluster, tmp_path, "sleep 60", "--requeue")
     wait_for(lambda: cluster.tasks("n1"), 10, "the job")
     cluster.kill_node("n1")

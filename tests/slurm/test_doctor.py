@@ -74,7 +74,8 @@ def test_other_sites(make_cluster: Callable[..., Cluster], tmp_path: Path) -> No
 
 @pytest.mark.long
 def test_the_probe(cluster: Cluster, tmp_path: Path) -> None:
-    """Two real jobs: signals reach their tasks, a task requeues itself, and nothing of them is left."""
+    """Two real jobs: signals reach their tasks, a task requeues itself, a lock that is held here is held there, and
+    nothing of them is left."""
     run = a_run(tmp_path, save_seconds=1, lead=120)
     before = sorted(path.name for path in run.iterdir())
     status, found = doctor(cluster, tmp_path, str(run), "--probe")
@@ -83,6 +84,8 @@ def test_the_probe(cluster: Cluster, tmp_path: Path) -> None:
     assert "TERM reached a task" in found["scancel"]["said"]
     assert "a task put its job back" in found["requeue from a task"]["said"]
     assert found["folder on nodes"]["said"].startswith(tuple(cluster.config.names))
+    assert found["locks on nodes"]["said"].endswith("sees that this machine holds a lock")
+    assert "saw a new file, and this machine its answer, after" in found["files on nodes"]["said"]
     assert sorted(path.name for path in run.iterdir()) == before
     assert cluster.run("squeue", "--noheader").stdout == ""
 
@@ -97,5 +100,5 @@ def test_resume_types_the_command_again(cluster: Cluster, tmp_path: Path) -> Non
         done = launch(typist, "resume", "again")
         assert done.returncode == 0 and done.stdout.startswith(f"cd {tmp_path} && python {ROOT}/run.py "), done.stderr
         said.append(done.stdout)
-    assert "2 submitted" in said[0] and "2 waiting" in said[1], said
+    assert "2 submitted" in said[0] and "2 stuck" in said[1], said
     cluster.reset()

@@ -67,7 +67,7 @@ def test_status_logs_and_cancel(typist: Typist) -> None:
 
     found = states(typist, "mixed")
     assert {job: line["state"] for job, line in found.items()} == {
-        ends.job: "finished", runs.job: "running", waits.job: "waiting", gone.job: "gone", fails.job: "failed",
+        ends.job: "finished", runs.job: "running", waits.job: "stuck", gone.job: "gone", fails.job: "failed",
     }  # fmt: skip
     assert found[ends.job]["step"] == found[ends.job]["total"] == 20
     assert found[runs.job]["node"] in typist.cluster.config.names and found[runs.job]["attempts"] == 1
@@ -121,3 +121,10 @@ def test_a_quota_that_refuses(make_cluster: Callable[..., Cluster], tmp_path: Pa
     assert re.search("limit.*sacctmgr show assoc.*2 of the sweep's runs are frozen.*type the same command again", said)
     typist.cluster.run("scancel", "--user=root")
     assert "1 submitted" in typist.type(*ONE, HOLD, "seed=1", "sweep=second").stdout
+
+    for words in ("MaxSubmitJobs=-1", "GrpTRES=cpu=1"):
+        cluster.run("sacctmgr", "--immediate", "modify", "user", "root", "set", words)
+    (above,) = typist.submit("cluster.nodes=1", "cluster.tasks_per_node=2", sweep="third")
+    wait_for(lambda: cluster.job(above.job)["Reason"] == "AssocGrpCpuLimit", 20, "above the limit")
+    line = states(typist, "third")[above.job]
+    assert line["state"] == "stuck" and "asks for cpu=2, and your part of account root has 1" in line["last"], line

@@ -43,39 +43,39 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, cluster: Cl
 
 @pytest.mark.skipif(os.getuid() != 0, reason="not root: every test of this file is this one")
 def test_without_root(cluster: Cluster) -> None:
-    # This interpreter and this checkout may live where only root can go.
+    # This interpreter and this checkout may live where only root can go. Slurm 26.05 refuses the user nobody.
     pythons = [sys.executable, "/usr/bin/python3"]
     public = cluster.folder.with_name(f"{cluster.folder.name}-p")
     shutil.copytree(ROOT / "tests" / "slurm", public / "tests" / "slurm", ignore=shutil.ignore_patterns("test_*"))
     folder = cluster.folder.with_name(f"{cluster.folder.name}-n")
 
-    def as_nobody(*argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def as_daemon(*argv: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            argv, user="nobody", group="nogroup", extra_groups=[], cwd=public, capture_output=True, text=True,
+            argv, user="daemon", group="daemon", extra_groups=[], cwd=public, capture_output=True, text=True,
             env={**cluster.environment(), "PYTHONDONTWRITEBYTECODE": "1", **more}, timeout=60,
         )  # fmt: skip
 
     def slurm(command: str, *argv: str) -> subprocess.CompletedProcess[str]:
-        return as_nobody(python, "-m", "tests.slurm", command, f"--folder={folder}", *argv)
+        return as_daemon(python, "-m", "tests.slurm", command, f"--folder={folder}", *argv)
 
     def works(python: str) -> bool:
         with contextlib.suppress(PermissionError, FileNotFoundError):
-            return as_nobody(python, "-c", "import tests.slurm.cluster").returncode == 0
+            return as_daemon(python, "-c", "import tests.slurm.cluster").returncode == 0
         return False
 
     python = next(filter(works, pythons), "")
     if not python:
-        pytest.skip(f"{' and '.join(pythons)}: user nobody may not run them")
+        pytest.skip(f"{' and '.join(pythons)}: user daemon may not run them")
     up = slurm("up", "--nodes=2")
     try:
-        if as_nobody("unshare", "--map-current-user", "--keep-caps", "--mount", "true").returncode:
+        if as_daemon("unshare", "--map-current-user", "--keep-caps", "--mount", "true").returncode:
             assert "let users make namespaces" in up.stderr
             return
         assert up.returncode == 0, up.stderr
         conf = {"SLURM_CONF": f"{folder}/etc/slurm.conf"}
-        srun = as_nobody("srun", "--nodes=2", "--gpus-per-node=1", "sh", "-c",
+        srun = as_daemon("srun", "--nodes=2", "--gpus-per-node=1", "sh", "-c",
                          "echo $(hostname) $(id -un) $CUDA_VISIBLE_DEVICES", **conf)  # fmt: skip
-        assert sorted(srun.stdout.splitlines()) == ["n1 nobody 0", "n2 nobody 0"], srun.stderr
+        assert sorted(srun.stdout.splitlines()) == ["n1 daemon 0", "n2 daemon 0"], srun.stderr
         mine = Cluster(Config(folder)).pids()
         assert {command_name(pid) for pid in mine} >= {"munged", "slurmctld", "slurmscriptd", "slurmd"}
     finally:

@@ -18,14 +18,17 @@ from golang.data.toy.write import write
 from tests.resume.harness import settings
 
 from .conftest import _running
+from .processes import wait_for
 from .runs import ROOT, Seen, Typist, flat
 
 FEW = ("cluster.nodes=1", "cluster.tasks_per_node=null")
 SHAPES = {  # by sweep: overrides, nodes, and what each task sees of its node's two GPUs
-    "by_node": (["cluster.nodes=2", "cluster.nodelist=n[1,3]", "cluster.gpus_per_node=1"], ["n1", "n3"], ["0", "0"]),
-    "by_task": (["cluster.nodelist=n2", "cluster.tasks_per_node=2", "cluster.gpus_per_task=1"], ["n2"] * 2, ["0", "1"]),
-    "by_gres": (["cluster.nodelist=n4,n2", "cluster.nodes=2", "cluster.gres=gpu:1"], ["n2", "n4"], ["0", "0"]),
-}
+    "by_job": (["cluster.nodes=2", "cluster.nodelist=n[1,3]", "cluster.extra.gpus=2",
+                "cluster.extra.ntasks-per-node=null"], ["n1", "n3"], ["0", "0"]),
+    "by_task": (["cluster.nodelist=n2", "cluster.gpus_per_node=2", "cluster.gpus_per_task=1"], ["n2"] * 2, ["0", "1"]),
+    "by_gres": (["cluster.nodelist=n4,n2", "cluster.nodes=2", "cluster.gres=gpu:1", "cluster.extra.ntasks=2"],
+                ["n2", "n4"], ["0", "0"]),
+}  # fmt: skip
 TELL = """
 import json, os
 if "SLURM_PROCID" in os.environ:
@@ -51,7 +54,8 @@ def shaped(typist: Typist) -> dict[str, Seen]:
         (typist.folder / sweep).mkdir()
         (typist.folder / sweep / "sitecustomize.py").write_text(TELL)
         told = f"cluster.env.PYTHONPATH={typist.folder / sweep}"
-        (found[sweep],) = typist.submit(*FEW, *overrides, told, "optim.epochs=1", sweep=sweep)
+        news = f'notify.command=echo "$STATE, $CAUSE" >>{typist.folder / sweep}/news'
+        (found[sweep],) = typist.submit(*FEW, *overrides, told, news, "optim.epochs=1", sweep=sweep)
     return found
 
 
@@ -63,6 +67,9 @@ def test_gpus_and_node_lists(typist: Typist, shaped: dict[str, Seen], sweep: str
     assert sorted(task["SLURMD_NODENAME"] for task in told) == nodes
     assert sorted(task["CUDA_VISIBLE_DEVICES"] for task in told) == gpus
     assert f"{len(nodes)} × cpu" in run.text()
+    news = typist.folder / sweep / "news"
+    wait_for(lambda: news.exists() and len(news.read_text().splitlines()) == 2, 20, "the news of the run and its sweep")
+    assert news.read_text() == "finished, finished\ncomplete, 1 finished\n"
 
 
 def test_several_runs_share_their_nodes(typist: Typist) -> None:
@@ -89,16 +96,16 @@ import os, sys, tempfile
 from pathlib import Path
 from tests.slurm.cluster import Cluster, Config
 from tests.slurm.runs import Typist
-assert os.getuid() == 65534
+assert os.getuid() == 1
 with Cluster(Config(Path(tempfile.mkdtemp(prefix="slurm-")), nodes=1, gpus=0)) as cluster:
     (run,) = Typist(cluster, Path({str(tmp_path)!r}), {flat(config.to_dict())!r}).submit(
         "cluster.nodes=1", "cluster.tasks_per_node=1", sweep="plain")
     run.wait_done()
-    assert run.record()["UserId"] == "nobody(65534)", run.record()
+    assert run.record()["UserId"] == "daemon(1)", run.record()
     said = cluster.run(sys.executable, "-m", "launch", "status", "plain", "--json", cwd=Path({str(tmp_path)!r}))
     print(said.stdout)
 """
-    unshare = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--keep-caps"]
+    unshare = ["unshare", "--user", "--map-user=1", "--map-group=1", "--keep-caps"]
     done = subprocess.run(
         [*unshare, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

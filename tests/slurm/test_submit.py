@@ -4,7 +4,6 @@ nothing trains here unless a test says so."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -17,15 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from golang.data.toy.write import write
 from launch.sweep import ledger, snapshot
-from tests.resume.harness import differences, final_state, metrics, settings
+from tests.resume.harness import differences, final_state, metrics
 
 from .cluster import Cluster
-from .conftest import _running
-from .runs import ROOT, Typist, flat
-
-HOLD = "cluster.extra={hold: true}"
+from .conftest import _running, typing
+from .release import of_gpus
+from .runs import HOLD, ROOT, Typist, queue, said
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +34,7 @@ def small(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture
 def typist(small: Cluster, tmp_path: Path) -> Iterator[Typist]:
-    config = settings(tmp_path / "data" / "toy", data={"workers": 0})
-    write(tmp_path / "data" / "toy", config.data.toy, workers=1)
-    yield Typist(small, tmp_path, flat(config.to_dict()))
-    small.reset()
-
-
-def queue(cluster: Cluster) -> list[tuple[str, str]]:
-    """Every job and array element: id, state."""
-    lines = cluster.run("squeue", "--noheader", "--array", "--format=%i %T").stdout.split("\n")
-    return sorted((line.split()[0], line.split()[1]) for line in lines if line)
-
-
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    return done.stdout + done.stderr
+    yield from typing(small, tmp_path)
 
 
 def test_a_grid_is_cut_into_arrays_and_submitted_once(typist: Typist) -> None:
@@ -65,7 +49,7 @@ def test_a_grid_is_cut_into_arrays_and_submitted_once(typist: Typist) -> None:
     assert "12 submitted" in done.stdout and "python -m launch status" in done.stdout
 
     again = typist.type(*grid)
-    assert "12 waiting" in again.stdout, said(again)
+    assert "12 stuck" in again.stdout, said(again)
     assert [job for job, _ in queue(typist.cluster)] == jobs
 
     folders = sorted((typist.folder / "runs/grid").glob("*-????????"))
@@ -74,7 +58,7 @@ def test_a_grid_is_cut_into_arrays_and_submitted_once(typist: Typist) -> None:
     gone = typist.runs("grid")[-1]
     typist.cluster.run("scancel", gone.job)
     longer = typist.type(*[word.replace("1,2,3,4", "1,2,3,4,5") for word in grid])
-    assert "1 finished" in longer.stdout and "10 waiting" in longer.stdout and "4 submitted" in longer.stdout, longer
+    assert "1 finished" in longer.stdout and "10 stuck" in longer.stdout and "4 submitted" in longer.stdout, longer
     assert gone.job not in [job for job, _ in queue(typist.cluster)]
 
 
@@ -97,7 +81,7 @@ def test_the_scripts_options_reach_slurm_as_they_were_written(typist: Typist) ->
     (run,) = typist.runs("odd")
     fields = run.record()
     assert fields["TimeLimit"] == "1-00:30:00" and fields["ReqNodeList"] == "n[1-2]" and fields["ExcNodeList"] == "n3"
-    assert fields["TresPerNode"] == "gres:gpu:2" and fields["CPUs/Task"] == "2" and fields["Requeue"] == "1"
+    assert fields["TresPerNode"] == of_gpus(2) and fields["CPUs/Task"] == "2" and fields["Requeue"] == "1"
     assert "export TEXT='it'\"'\"'s $HOME'" in (run.path / "job.sbatch").read_text()
 
 
@@ -189,7 +173,7 @@ def test_job_sbatch_restarts_a_run_without_the_launcher(typist: Typist) -> None:
     typist.cluster.run("scancel", run.job)
     job = typist.cluster.run("sbatch", "--parsable", run.path / "job.sbatch").stdout.strip()
     again = typist.type(HOLD, "sweep=alone")
-    assert "1 waiting" in again.stdout and job in again.stdout, said(again)
+    assert "1 stuck" in again.stdout and job in again.stdout, said(again)
     assert [identifier for identifier, _ in queue(typist.cluster)] == [job]
 
 
@@ -215,7 +199,7 @@ def test_a_broken_working_tree_changes_nothing_for_a_queued_run(typist: Typist) 
     tree.mkdir()
     for part in ("golang", "launch", "configs"):
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("run.py", "pyproject.toml", "README.md", "LICENSE"):
+    for file in ("run.py", "pyproject.toml", "README.md", "LICENSE", "setup.py"):
         shutil.copy(ROOT / file, tree)
     (tree / "launch" / "server.pem").write_text("secret")
     (tree / "golang" / "api_key.json").write_text("{}")
@@ -256,86 +240,6 @@ def test_a_failed_run_takes_todays_code_and_says_so(typist: Typist) -> None:
     assert "today's code" in current.stdout and f"was {old}" in current.stdout, said(current)
     text = (run.path / "job.sbatch").read_text()
     assert f"code/{old}" not in text and "--time=30" in text
-
-
-# -- bad input and bad weather ---------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["cluster.partition=nowhere"], "partition.*cluster.partition=nowhere.*sinfo"),
-        (["cluster.dependency=someday"], "dependency.*cluster.dependency=someday"),
-        (["cluster.gpus_per_node=9"], "type the same command again"),
-        (["cluster.partitoin=low"], "unknown setting cluster.partitoin.*did you mean cluster.partition"),
-        (["cluster.time=soon"], "cluster.time='soon'"),
-        (["run_dir=here"], "run_dir=here is for one run"),
-        (["optim.batch_size=6"], "does not divide by"),
-        (["cluster=local,slurm"], "same for all runs|no such cluster"),
-    ],
-)
-def test_refusals(typist: Typist, overrides: list[str], words: str) -> None:
-    done = typist.type(*overrides, "sweep=refused")
-    assert done.returncode not in (0, 1), said(done)
-    assert re.search(words, said(done).replace("\n", " "), re.IGNORECASE), said(done)
-    assert "Traceback" not in said(done)
-    assert len(said(done).strip().splitlines()) <= 2
-    assert queue(typist.cluster) == []
-
-
-def test_after_a_refusal_the_same_command_submits(typist: Typist) -> None:
-    refused = typist.type("cluster.partition=nowhere", "sweep=mended", HOLD)
-    assert refused.returncode == 69
-    done = typist.type("sweep=mended", HOLD)
-    assert "1 submitted" in done.stdout, said(done)
-
-
-def test_a_folder_that_cannot_be_written(typist: Typist) -> None:
-    (typist.folder / "taken").write_text("a file")
-    done = typist.type("runs_dir=taken")
-    assert done.returncode == 2 and re.search("can't write to .*taken.*runs_dir=PATH", said(done)), said(done)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a full disk")
-def test_a_full_disk(typist: Typist) -> None:
-    full = typist.folder / "full"
-    full.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
-    try:
-        done = typist.type(f"runs_dir={full}", HOLD)
-        assert done.returncode == 2 and re.search("No space left on device; make room", said(done)), said(done)
-    finally:
-        subprocess.run(["umount", full], check=True)
-    assert queue(typist.cluster) == []
-
-
-def test_a_damaged_ledger_line(typist: Typist) -> None:
-    typist.submit(HOLD, sweep="damaged")
-    file = typist.folder / "runs/damaged/ledger.jsonl"
-    file.write_text("\x00garbage{\n" + file.read_text() + '{"event": "half')
-    done = typist.type(HOLD, "sweep=damaged")
-    assert done.returncode == 0 and "1 waiting" in done.stdout, said(done)
-    assert "damaged" in said(done)
-    more = typist.type(HOLD, "sweep=damaged", "optim.epochs=3")
-    assert "1 submitted" in more.stdout, said(more)
-
-
-def test_without_slurm(typist: Typist) -> None:
-    done = typist.type("sweep=none", environment={"PATH": "/nowhere"})
-    assert done.returncode == 69 and "no Slurm on this machine" in said(done) and "cluster=local" in said(done)
-
-
-def test_a_controller_that_does_not_answer(typist: Typist) -> None:
-    (run,) = typist.submit(HOLD, sweep="silent")
-    box = typist.cluster._box("slurmctld")
-    box.signal(signal.SIGSTOP)
-    try:
-        done = typist.type(HOLD, "sweep=silent", environment={"GOLANG_SLURM_PATIENCE": "3"})
-    finally:
-        box.signal(signal.SIGCONT)
-    assert done.returncode == 69 and re.search("did not answer within 3 s.*nothing was lost", said(done)), said(done)
-    assert typist.cluster.wait_job(run.job, "PENDING")
-    assert "1 waiting" in typist.type(HOLD, "sweep=silent").stdout
 
 
 def test_dry_run_submits_and_writes_nothing(typist: Typist) -> None:

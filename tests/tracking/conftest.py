@@ -16,6 +16,7 @@ import pytest
 
 from golang.config import Config
 from golang.data.toy.write import write
+from golang.engine.stops import STOP_SIGNALS
 from golang.training.trainer import Trainer
 from tests.resume.harness import here, settings
 from tests.tracking.server import KEY, Server
@@ -80,7 +81,7 @@ def attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "_train_on", stopping)
-            before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+            before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
             try:
                 return here(config, run_dir)
             finally:

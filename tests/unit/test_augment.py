@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image, ImageFilter
 
-from golang.compat import torchvision
 from golang.config import Augment
 from golang.data.crops.device import MEAN, STD, normalise
 from golang.data.crops.draw import Color, ViewParameters, draw

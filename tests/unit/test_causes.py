@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from golang.engine.causes import classify, first_failure, recorded
-from golang.errors import DataError, NonFiniteError, PeerLostError, StorageError
+from golang.engine.causes import classify, first_failure, record, recorded
+from golang.errors import DataError, NonFiniteError, PeerLostError, RendezvousError, RunBusyError, StorageError
 from golang.runfolder.folder import Attempt, RunFolder
 from launch.node.requeue import Requeue, Verdict, name_cause
 from launch.sweep import ledger
@@ -34,17 +34,57 @@ from launch.sweep import ledger
             True,
         ),
         (RuntimeError("NCCL communicator was aborted on rank 1."), "CUDA or NCCL error", True),
-        (RuntimeError("Application timeout caused pair closure"), "CUDA or NCCL error", True),
+        (RuntimeError("Application timeout caused pair closure"), "network", True),
+        (
+            RuntimeError("[gloo/transport/tcp/pair.cc:130] SO_ERROR: connect [127.0.1.1]:47: Connection refused"),
+            "network",
+            True,
+        ),
+        (
+            torch.distributed.DistBackendError(
+                "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled system error\nncclSystemError: System "
+                "call (e.g. socket, malloc) or external library call failed or device error.\nLast error:\n"
+                "socketPollConnect: Connect to 127.0.1.1<4711> returned 111(Connection refused) errno 115"
+            ),
+            "network",
+            True,
+        ),
+        (
+            torch.distributed.DistBackendError(
+                "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled system error\nncclSystemError: System "
+                "call (e.g. socket, malloc) or external library call failed or device error.\nLast error:\n"
+                "Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)"
+            ),
+            "CUDA or NCCL error",
+            True,
+        ),
+        (RendezvousError("rank 1 waited 900 s for rank 0"), "network", True),
         (RuntimeError("CUDNN_STATUS_MAPPING_ERROR"), "CUDA or NCCL error", True),
         (RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu."), "CUDA or NCCL error", True),
         (RuntimeError("No CUDA GPUs are available"), "CUDA or NCCL error", True),
         (RuntimeError("CUDA driver error: unknown error"), "CUDA or NCCL error", True),
         (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), "CUDA or NCCL error", True),
-        (torch.distributed.DistNetworkError("The client socket has timed out after 1800s"), "CUDA or NCCL error", True),
+        (torch.distributed.DistNetworkError("The client socket has timed out after 1800s"), "network", True),
         (RuntimeError("CUDA error: no kernel image is available for execution on the device"), "bug", False),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "out of memory", False),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory", False),
         (RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28)"), "out of memory", False),
+        (
+            RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2>: No space left on device (28)"),
+            "out of memory",
+            False,
+        ),
+        (RuntimeError("DataLoader worker (pid 4711) is killed by signal: Bus error. "), "out of memory", False),
+        (OSError(errno.ENOSPC, "No space left on device", "/dev/shm"), "out of memory", False),
+        (OSError(errno.ENOSPC, "No space left on device", "/dev/shm/runs/x/checkpoints"), "disk", True),
+        (
+            torch.distributed.DistBackendError(
+                "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled system error\nLast error:\nError while creating "
+                "shared memory segment /dev/shm/nccl-x (size 9637888), error: No space left on device (28)"
+            ),
+            "out of memory",
+            False,
+        ),
         (RuntimeError("DataLoader worker (pid 5) exited unexpectedly with exit code 1. Details"), "bug", False),
         (OSError(errno.ESHUTDOWN, "Cannot send after transport endpoint shutdown"), "disk", True),
         (StorageError("x.jpg could not be read in 5 tries"), "disk", True),
@@ -128,6 +168,21 @@ def test_an_attempt_without_a_last_word_is_named_by_the_next(tmp_path: Path, mon
         (run.attempts / f"{number:02d}").mkdir()
     causes = [json.loads((run.attempts / f"{number:02d}/cause.json").read_text())["cause"] for number in (0, 1)]
     assert causes == ["node lost", "killed"]
+
+
+def test_an_attempt_that_was_overtaken_keeps_the_word_of_the_next(tmp_path: Path) -> None:
+    """Its node was given up for lost, and thaws: what it then fails of is that the run has gone on elsewhere."""
+    run = RunFolder(tmp_path / "sweep" / "x-a6cec0e8")
+    for number in ("00", "01"):
+        (run.attempts / number).mkdir(parents=True)
+    thawed = Attempt(run, 0)
+    thawed.write_cause("node lost", 4)
+    with pytest.raises(RunBusyError) as refused:
+        thawed.fence()
+    record(refused.value, thawed, rank=0)
+    assert thawed.cause()["cause"] == "node lost" and thawed.failures()[0]["cause"] == "refused"
+    record(refused.value, Attempt(run, 1), rank=0)
+    assert Attempt(run, 1).cause()["cause"] == "refused"
 
 
 def test_no_progress_in_three_attempts_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

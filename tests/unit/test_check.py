@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golang.config import Toy
+from golang.config import Data, Toy
 from golang.data import check
 from golang.data.__main__ import main
 from golang.data.readers.table import READERS
@@ -66,10 +66,10 @@ def test_damage_is_listed_with_its_remedy(tmp_path: Path, capsys: pytest.Capture
     assert f"missing: {files[0].name}" in out and f"empty: {files[1].name}" in out and "1 grayscale" in out
     assert f"unreadable: {files[2].name}: " in out and f"unreadable: {files[4].name}: " in out
     assert "4 of 300 files cannot be used; delete" in out and "training stops: more than 1 %" in out
-    alone = list(check.examine(root, "toy", False, lambda done, total: None, workers=1))
-    pooled = list(check.examine(root, "toy", False, lambda done, total: None, workers=2))
+    alone = list(check.examine(Data(name="toy", root=str(root)), False, lambda done, total: None, workers=1))
+    pooled = list(check.examine(Data(name="toy", root=str(root)), False, lambda done, total: None, workers=2))
     assert alone == pooled and [report.good for report in alone] == [False, True]
-    quick = next(check.examine(root, "toy", True, lambda done, total: None))
+    quick = next(check.examine(Data(name="toy", root=str(root)), True, lambda done, total: None))
     assert len(quick.missing) == len(quick.empty) == 1 and len(quick.unreadable) < 2, "headers do not show a cut"
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from golang.config import Config
-from golang.engine.saver import Saver, snapshot
+from golang.engine.saver import Saver
+from golang.engine.snapshot import Snapshot
 from golang.errors import CheckpointError, ConfigError, RunBusyError
 from golang.runfolder.checkpoints import MARK, SEAL, Entry, latest, lineage
 from golang.runfolder.files import yaml_text
@@ -115,8 +116,9 @@ def test_the_seal_alone_decides_what_is_whole(run: RunFolder, caplog: pytest.Log
 
 def test_a_snapshot_is_a_copy() -> None:
     weights = torch.zeros(3)
-    copied = snapshot({"a": [weights], "b": (1, "x")})
+    snapshot = Snapshot({"a": [weights], "b": (1, "x")})
     weights += 1
+    copied = snapshot.read()
     assert copied["a"][0].tolist() == [0, 0, 0] and copied["b"] == (1, "x")
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pip._vendor import tomli
 
 from golang.config import Config, keys
@@ -85,8 +86,10 @@ def test_demo_is_the_default() -> None:
     ),
 )
 def test_every_choice_composes(group: str) -> None:
-    for choice in (CONFIGS / group).glob("*.yaml"):
-        composed(f"{group}={choice.stem}")
+    with composing() as compose:
+        for choice in (CONFIGS / group).glob("*.yaml"):
+            values, _ = resolved(compose([f"{group}={choice.stem}"]))
+            check(Config.from_dict({key: value for key, value in values.items() if key in keys(Config)}))
 
 
 def test_round_trip() -> None:
@@ -120,6 +123,9 @@ def test_round_trip() -> None:
         ({"augment": {"hue": 0.7}}, r"augment\.hue=0\.7"),
         ({"seed": -1}, r"seed=-1 must not be negative"),
         ({"data": 3}, r"data must be a group of settings, got 3"),
+        ({"optim": {"accumulate": 0}}, r"optim\.accumulate=0 must be at least 1"),
+        ({"optim": {"accumulate": 2.0}}, r"optim\.accumulate=2\.0 must be a whole number"),
+        ({"cuda_graphs": True, "device": "cpu"}, r"cuda_graphs=true needs a GPU, and device=cpu"),
         ({"optim": {"larc": "apex", "adapt_bias_and_norm": False}}, r"needs optim\.larc=own"),
     ],
 )
@@ -133,6 +139,10 @@ def test_batch_and_world() -> None:
         ConfigError, match=r"optim\.batch_size=128 does not divide by 3 ranks; try optim\.batch_size=126"
     ):
         check_world(Config(), 3)
+    config = Config.from_dict({"optim": {"accumulate": 6, "batch_size": 96}})
+    check_world(config, 4)
+    with pytest.raises(ConfigError, match=r"a rank's 8 images of optim\.batch_size=96 .* optim\.accumulate=6"):
+        check_world(config, 12)
 
 
 def test_more_gpus_than_seen() -> None:
@@ -176,7 +186,8 @@ def test_golang_stands_alone() -> None:
     """golang/ imports neither Hydra nor launch, and reading a run folder needs no torch."""
     script = """
 import importlib, pkgutil, sys
-for name in ("hydra", "omegaconf", "submitit", "wandb", "launch", "rich", "matplotlib", "yaml", "cv2", "simplejpeg"):
+for name in ("hydra", "omegaconf", "submitit", "wandb", "launch", "rich", "matplotlib", "yaml", "cv2", "simplejpeg",
+             "safetensors", "timm", "transformers"):
     sys.modules[name] = None
 import golang.config.checks, golang.config.identity, golang.runfolder.folder
 assert "torch" not in sys.modules
@@ -197,6 +208,8 @@ def test_environment_is_in_step_with_pyproject() -> None:
     }
     text = (ROOT / "environment.yml").read_text()
     assert set(re.findall(r"^      - (\S+)$", text, re.MULTILINE)) == wanted
+    without_gpu = (ROOT / "environment-cpu.yml").read_text().replace("pytorch-cpu", "torch")
+    assert set(re.findall(r"^ +- ((?:[\w-]+)(?:>=\S+)?)$", without_gpu, re.MULTILINE)) >= wanted
     assert f"python{project['requires-python']}" in text
     assert "https://github.com/NVIDIA/apex" in text
 
@@ -229,8 +242,9 @@ def test_every_key_is_documented_by_its_class() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_experiment_composes_and_names_its_source(path: Path) -> None:
-    config = composed(f"experiment={path.stem}")
+def test_every_experiment_composes_and_names_its_source(path: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    config = composed(f"experiment={path.stem}", f"data.root={tmp_path}")
     assert config.sweep == path.stem and Config.from_dict(config.to_dict()) == config
     comment = " ".join(line for line in path.read_text().splitlines()[1:] if line.startswith("#"))
     assert path.stem == "demo" or re.search(r"arXiv \d{4}\.\d{5}|doi 10\.", comment), "a recipe names its source"

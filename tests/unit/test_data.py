@@ -133,7 +133,7 @@ def test_labels_of_two_splits_that_disagree(tmp_path: Path) -> None:
     file.write_text(json.dumps(document))
     with pytest.raises(DataError, match="disagree: class 1 is person there and car here"):
         sets.open_labelled(Data(name="coco2017", root=str(root)))
-    report = list(check.examine(root, "coco2017", True, lambda done, total: None))[1]
+    report = list(check.examine(Data(name="coco2017", root=str(root)), True, lambda done, total: None))[1]
     assert "train2017 (" in report.error and "disagree" in report.error and not report.good
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from golang.config import Config
 from golang.runfolder.folder import RunFolder
+from golang.runfolder.mounts import file_system
 from launch.__main__ import main
 from launch.doctor.examine import Patient, sbatch_options
 from launch.doctor.finding import Finding, show
-from launch.doctor.storage import file_system, look
+from launch.doctor.storage import look
 from launch.settings import Cluster
 from launch.slurm import duration
 from launch.submission.sbatch import Script
@@ -36,8 +40,8 @@ def test_file_systems(tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.format(place=tmp_path))
     expected = {"data sets/a": "nfs4", "scratch": "lustre", "scratches": "ext4", "sshfs/x": "fuse.sshfs"}
-    assert {name: file_system(tmp_path / name, mounts)[0] for name in expected} == expected
-    assert file_system(tmp_path, tmp_path / "nowhere") == ("unknown", "")
+    assert {name: file_system(tmp_path / name, mounts).kind for name in expected} == expected
+    assert file_system(tmp_path, tmp_path / "nowhere") == ("unknown", "", ())
 
 
 def test_a_folder_is_tried(tmp_path: Path) -> None:
@@ -131,3 +135,13 @@ def test_without_a_default_partition_it_asks_for_one(
     main(["doctor", "--partition=a"])
     said = capsys.readouterr().out
     assert "preemption in a: PreemptMode=REQUEUE" in said and "no partition" not in said
+
+
+def test_a_reader_that_has_enough_gets_no_traceback(tmp_path: Path) -> None:
+    """As in `python -m launch doctor | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "launch", "doctor", f"--runs-dir={tmp_path}"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -14,7 +14,7 @@ from golang.errors import ConfigError
 from launch.planning import show
 from launch.planning.compose import Compose, composing, resolved
 from launch.planning.grid import cells, settings_of
-from launch.planning.plan import runs_of
+from launch.planning.plan import plan, runs_of
 from launch.planning.words import read, translated
 from launch.settings import Cluster
 from launch.submission.sbatch import Script
@@ -114,6 +114,72 @@ def test_a_grid_without_a_cluster_names_the_choices(grid: str) -> None:
 )  # fmt: skip
 def test_words_of_ours_in_hydras_grammar(typed: list[str], expected: list[str]) -> None:
     assert translated(typed) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("cluster.partition=low,high", "low,high"), ("cluster.qos=a,b", "a,b"), ("cluster.reservation=a,b", "a,b"),
+        ("cluster.account=a,b", "a,b"), ("cluster.gres=gpu:1,fs:2", "gpu:1,fs:2"), ("cluster.mem=1,2", "1,2"),
+        ("cluster.nodelist=n[1-4,7],m", "n[1-4,7],m"), ("cluster.exclude=n1,n2", "n1,n2"),
+        ("cluster.exclude=[n1,n2]", ["n1", "n2"]), ("cluster.constraint=a,b", "a,b"),
+        ("cluster.constraint=[a|b]", "[a|b]"), ("cluster.constraint=a&b", "a&b"),
+        ("cluster.dependency=afterok:1,afterok:2", "afterok:1,afterok:2"), ("cluster.setup=load a,b", "load a,b"),
+        ("cluster.setup=[one,two]", ["one", "two"]), ("cluster.extra.mail-type=END,FAIL", "END,FAIL"),
+        ("+cluster.extra.mail-type=END,FAIL", "END,FAIL"), ("cluster.extra.x='a,b'", "a,b"),
+        ("cluster.env.X=a,b", "a,b"), ("cluster.env.X=it's, \\", "it's, \\"), ("cluster.env.X=1e3", "1e3"),
+        ("cluster.env.X=a,${seed}", "a,${seed}"), ("cluster.env={X: 1}", {"X": 1}), ("cluster.mem=null", None),
+        ("cluster.extra.hold=true", True), ("tracking.notes=one, two", "one, two"),
+        ("tracking.tags=a,b", ["a", "b"]), ("tracking.tags=[a,b]", ["a", "b"]), ("tracking.tags=a", "a"),
+    ],
+)  # fmt: skip
+def test_a_comma_in_text_is_text(typed: str, value: object) -> None:
+    (override,) = read([typed])
+    assert override.value() == value and not override.is_sweep_override()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data.workers=0,1,2", "seed=1,2"], "data.workers=0 and data.workers=1 are the same run, [0-9a-f]{8}: "
+         "data.workers is no part .* give one value, such as data.workers=0. A name=NAME"),
+        (["cluster.partition=choice(low,high)"], "cluster.partition=low,high, without choice.., is one, as Slurm"),
+        (["cluster.env.X=choice(a,b)"], "cluster.env.X=a,b, without choice.., is one, as Slurm takes it"),
+        (["cluster.nodes=1,2"], "give one value, such as cluster.nodes=1"),
+        (["tracking=none,offline"], "tracking=none and tracking=offline are the same run"),
+        (["evaluation=probe,knn"], r"evaluation=\[probe,knn\] asks for both"),
+        (["evaluation=none,probe"], "give one value, such as evaluation=none"),
+    ],
+)  # fmt: skip
+def test_a_grid_whose_cells_are_one_run_is_refused(compose: Compose, words: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        planned(compose, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        (["evaluation=knn,linear_coco"], 3),
+        (["seed=1,1"], 1),
+        (["cluster.time=choice(10,20)", "optim.epochs=${cluster.time}"], 2),
+        (["optim.epochs=10,20", "cluster.time=${optim.epochs}", "cluster.partition=a,b"], 2),
+    ],
+)
+def test_a_grid_of_several_runs_is_none_that_loses_any(compose: Compose, words: list[str], runs: int) -> None:
+    assert len(planned(compose, words).runs) == runs
+
+
+def planned(compose: Compose, words: list[str]) -> Plan:
+    typed = cells(read(["experiment=demo", "cluster=slurm", *words]))
+    return plan([], typed, settings_of(typed, compose))
+
+
+def test_a_comma_that_makes_no_grid_is_said(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    show.plan(planned(compose, ["cluster.env.X=1,2", "cluster.extra.mail-type=END,FAIL", "seed=1,2"]), "")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "each of these is one value: cluster.env.X='1,2' cluster.extra.mail-type='END,FAIL' " in said
+    show.plan(planned(compose, ["cluster.env.X=1", "cluster.exclude=[a,b]", "seed=1,2"]), "")
+    assert "one value" not in capsys.readouterr().out
 
 
 def test_evaluations_wait_for_their_runs() -> None:

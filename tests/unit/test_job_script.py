@@ -17,7 +17,7 @@ from golang.runfolder.folder import Attempt, RunFolder
 from launch.sweep import ledger
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = (ROOT / "launch/node/job.sh").read_text()
+SCRIPT = "".join((ROOT / "launch/node" / name).read_text() for name in ("job.sh", "again.sh"))
 WORD = r'("[a-z][a-z |]*"|[a-z]+)'
 
 
@@ -35,14 +35,15 @@ def test_every_cause_is_one_of_the_words() -> None:
     found = [*(word for pair in given for word in pair), *said, *(word for group in replaced for word in group)]
     words = {word for quoted in found for word in quoted.strip('"').split("|") if word}
     assert words == {
-        "terminated", "time limit", "preempted", "cancelled", "killed", "hang", "node lost", "out of memory",
+        "terminated", "session lost", "time limit", "preempted", "cancelled", "killed", "hang", "node lost",
+        "out of memory",
     }  # fmt: skip
     assert words <= set(Word)
 
 
 def test_every_exit_status_is_in_the_table() -> None:
     compared = re.findall(r'_status" !?= (\d+)', SCRIPT) + re.findall(r"exit code (\d+)", SCRIPT)
-    assert {int(status) for status in compared} == {0, exits.STOPPED, exits.HUNG}
+    assert {int(status) for status in compared} == {0, exits.STOPPED, exits.HUNG, exits.NOT_MET, exits.STORAGE}
     assert set(re.findall(r'\bexit (\d+|"\S+)', SCRIPT)) == {"0", '"$_status"'}
 
 
@@ -52,18 +53,19 @@ def dying(
 ) -> Path:  # fmt: skip
     """A run whose tasks have died under the batch script, of what srun said; its folder."""
     run = tmp_path / "sweep" / "x-a6cec0e8"
-    for part in ("checkpoints", "logs", *(f"attempts/{number}" for number in attempts)):
+    for part in ("checkpoints", "logs", "attempts"):
         (run / part).mkdir(parents=True, exist_ok=True)
-    for number in attempts:
-        (run / f"attempts/{number}/start.json").write_text("{}")
+    begin = "".join(f"mkdir -p {run}/attempts/{number}; echo {{}} >{run}/attempts/{number}/start.json\n"
+                    for number in attempts)  # fmt: skip
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\n{away}case "$1" in requeue|update) echo "$*" >> {tmp_path}/asked; exit;; esac\n'
                         f"echo J=7 {record} Restarts=${{SLURM_RESTART_COUNT:-0}} ExcNodeList=n9 X\n")  # fmt: skip
     scontrol.chmod(0o755)
     task = tmp_path / "task"
-    task.write_text(f"#!/bin/sh\n{before}echo '{says}' >&2\nexit {status}\n")
+    task.write_text(f"#!/bin/sh\n{begin}{before}echo '{says}' >&2\nexit {status}\n")
     task.chmod(0o755)
-    code = f"RUN_DIR={run} MAX_RETRIES=2 GOLANG_SUBMISSION=s; . {ROOT}/launch/node/job.sh; run_tasks {task}"
+    needs = f"RUN_DIR={run} MAX_RETRIES=2 RESTARTS_IN_PLACE=0 GOLANG_SUBMISSION=s"
+    code = f"{needs}; . {ROOT}/launch/node/job.sh; run_tasks {task}"
     restarts = str(len(list((run / "logs").glob("*.srun"))))
     told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-c", code], env=told, capture_output=True, check=False, start_new_session=True)
@@ -99,6 +101,7 @@ PREEMPTED = "JobState=RUNNING PreemptTime=2026-01-01T00:00:00"
         ("terminated", "JobState=PENDING", "", True, "terminated"),
         ("terminated", "JobState=RUNNING", "", False, "terminated"),
         ("time limit", "JobState=CANCELLED", "", False, "cancelled"),
+        ("session lost", PREEMPTED, "", False, "preempted"),
         ("hang", "JobState=PENDING", "", False, "hang"),
     ],
 )
@@ -168,6 +171,12 @@ def test_a_node_that_kills_twice_is_left_out(tmp_path: Path) -> None:
     assert line["event"] == "note" and "n2" in line["reason"]
 
 
+def test_ranks_that_did_not_meet_blame_no_node(tmp_path: Path) -> None:
+    for _ in range(2):
+        dying(tmp_path, "srun: error: n2: task 1: Exited with exit code 70", exits.NOT_MET)
+    assert (tmp_path / "asked").read_text() == "requeue 7\nrequeue 7\n"
+
+
 def test_the_end_of_a_requeued_job_does_not_interrupt_the_batch_script(tmp_path: Path) -> None:
     """Slurm then sends TERM to each of its processes."""
     for _ in range(2):
@@ -183,6 +192,23 @@ def test_tasks_that_leave_while_the_batch_script_is_busy_with_a_signal_keep_thei
     line = ledger.read(run.parent)[-1]
     assert (line["event"], line["reason"]) == ("requeued", "srun left with 75")
     assert not (run / "attempts/deaths").exists()
+
+
+@pytest.mark.parametrize("name", ["HUP", "USR1", "USR2"])
+def test_a_warning_that_reaches_the_batch_script_too_ends_nothing(name: str, tmp_path: Path) -> None:
+    """The tasks, which have got it as well, save and leave."""
+    run = dying(tmp_path, "saved", 75, before=f"trap : {name}; kill -{name} $PPID; sleep 0.2\n")
+    line = ledger.read(run.parent)[-1]
+    assert (line["event"], line["reason"]) == ("requeued", "srun left with 75")
+
+
+@pytest.mark.parametrize("name", ["USR1", "USR2"])
+def test_a_warning_that_the_batch_script_alone_hears_is_handed_on(name: str, tmp_path: Path) -> None:
+    """As with --signal=B:USR1@90 in SBATCH_SIGNAL, which overrules the script's own."""
+    heard = f"trap 'echo heard >{tmp_path}/heard; exit 75' {name}; kill -{name} $PPID; sleep 3 & wait $!\n"
+    dying(tmp_path, "never said", 1, before=heard)
+    assert (tmp_path / "heard").exists()
+    assert ledger.read(tmp_path / "sweep")[-1]["reason"] == "srun left with 75"
 
 
 def test_a_half_line_in_the_ledger_does_not_swallow_the_batch_scripts(tmp_path: Path) -> None:

@@ -34,8 +34,6 @@ def test_slurms_values_may_be_numbers_and_lists() -> None:
     cluster = Launch.from_dict({"cluster": values}).cluster
     assert (cluster.time, cluster.exclude, cluster.gpus_per_node) == ("90", "n1,n[3-5]", "4")
     assert cluster.tasks == 4 and cluster.env == {"N": "1"}
-    assert Cluster(gres="gpu:a100:8,fs:1").tasks == 8
-    assert Cluster(gpus_per_node="a100:2").tasks == 2 and Cluster(gpus_per_task="1", tasks_per_node=3).tasks == 3
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_the_golden_batch_script() -> None:
 def test_an_arrays_script_differs_in_where_its_run_is() -> None:
     single = script().for_run(Path("/runs/grid/x-a6cec0e8"), "s").splitlines()
     array = script().for_array(Submission(Path("/runs/grid/submissions/s")), 5).splitlines()
-    differing = [line for line in array if line not in single]
+    differing = [line for line in array if line not in single and not line.startswith("OPTIONS=")]
     assert differing == [
         "#SBATCH --array=0-4%5",
         "#SBATCH --output=/runs/grid/submissions/s/%A_%a.log",
@@ -164,7 +162,7 @@ def test_the_batch_script_gives_up_after_its_retries(tmp_path: Path) -> None:
 
     def die(restarts: int) -> int:
         code = (
-            f"RUN_DIR={shlex.quote(str(run))} MAX_RETRIES=2 GOLANG_SUBMISSION=s; "
+            f"RUN_DIR={shlex.quote(str(run))} MAX_RETRIES=2 RESTARTS_IN_PLACE=0 GOLANG_SUBMISSION=s; "
             f". {ROOT}/launch/node/job.sh; run_tasks sh -c 'exit 137'"
         )
         told = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}

@@ -100,7 +100,7 @@ class Slow(MultiCrop):
 read, write = os.pipe()
 os.set_blocking(write, False)
 signal.set_wakeup_fd(write)
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(number, lambda *_: None)
 dataset = Slow(Folder().read(Path(sys.argv[1])), Augment(large_size=16, small_count=0), 0)
 print("starting", flush=True)
@@ -136,7 +136,7 @@ def test_signals_to_the_group_stop_no_worker_and_the_interpreter_still_ends(phot
         text=True,
         start_new_session=True,
     )
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
     try:
         assert trainer.stdout is not None and trainer.stdout.readline() == "starting\n"
         for number in numbers * 20:  # while the workers start, and while they work

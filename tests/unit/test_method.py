@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 
 from golang.config import Config, CrossView, Method
 from golang.config.checks import TRUNK_CHANNELS
+from golang.method import trunk
 from golang.method.batchnorm import BatchNorm
 from golang.method.collapse import uniform_losses
-from golang.method.model import GOLANG, SwAV, build_model
-from golang.method.objective import cross_view_loss, global_loss, local_loss
+from golang.method.heads import normalised
+from golang.method.model import GOLANG, Branches, SwAV, build_model
+from golang.method.objective import Targets, cross_view_loss, global_loss, local_loss
 from golang.method.permutations import local_permutations
 from golang.method.queue import EmbeddingQueue, globalise, localise
-from golang.method.trunk import TRUNKS, build_trunk
+from golang.method.signs import read_signs
+from golang.method.trunk import TRUNKS, build_trunk, small_resnet
 from golang.training.meters import NEVER, Sentinel
 from golang.training.optim import LARC, build_optimizer
 from golang.training.step import TrainStep
 
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 TINY = {
     "precision": "fp32",
     "model": {"trunk": "small", "hidden_dim": 24, "feature_dim": 16, "prototypes": 10, "local_prototypes": 11},
@@ -227,3 +233,51 @@ def test_weights_are_a_function_of_the_seed() -> None:
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not all(torch.equal(a[name], c[name]) for name in a)
     assert Method() == Config().method and CrossView() == Config().cross_view
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_precision_of_each_result(device: str, dtype: torch.dtype) -> None:
+    """Under autocast what feeds exponentials is of full precision on every device; feature maps are not."""
+    model = build_model(tiny()).to(device)
+    large, small = (part.to(device) for part in crops())
+    with torch.autocast(device, dtype):
+        branches = model(large, small)
+    found = {name: value.dtype for name, value in vars(branches).items()}
+    assert found.pop("local_features") == dtype
+    assert set(found.values()) == {torch.float32}, found
+    assert all(value.isfinite().all() for value in vars(branches).values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_unit_length(dtype: torch.dtype) -> None:
+    """Of rows whose squares half precision has not; a row of zeros stays one."""
+    rows = torch.tensor([[0.0, 0.0], [6e-5, 8e-5], [3e4, 4e4]], dtype=dtype)
+    unit = normalised(rows, dim=1)
+    assert unit.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert torch.allclose(unit.double(), torch.tensor([[0, 0], [0.6, 0.8], [0.6, 0.8]]).double(), atol=4e-3)
+
+
+def test_the_entropy_of_attention() -> None:
+    """Of a share a position: 1 where all are alike, 0 where one has all, whose logarithm of nothing counts nothing."""
+    shares = torch.tensor([[[0.25] * 4, [1.0, 0, 0, 0], [0.5, 0.5, 0, 0]]])
+    branches = Branches(torch.ones(2, 2), torch.ones(2, 3), shares)
+    seen = read_signs(branches, Targets(torch.ones(2, 1, 3), None, []))
+    assert seen.attention_entropy is not None
+    assert float(seen.attention_entropy) == pytest.approx((1 + 0 + 0.5) / 3)
+
+
+@pytest.mark.parametrize("block", [torchvision.models.resnet.BasicBlock, torchvision.models.resnet.Bottleneck])
+def test_layer_by_layer(block: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As GPUs of several ranks have both sizes of crop pass: the same feature maps, gradients and buffers."""
+    torch.manual_seed(0)
+    in_turn = small_resnet(block, width=4).double()
+    layered = copy.deepcopy(in_turn)
+    found = []
+    for trunk_, waits in ((in_turn, False), (layered, True)):
+        monkeypatch.setattr(trunk, "_waits", lambda x, waits=waits: waits)
+        maps = trunk_.together([part.double() for part in crops()])
+        sum((each**3).sum() for each in maps).backward()
+        found.append([*maps, *(p.grad for p in trunk_.parameters()), *trunk_.buffers()])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one.double(), other.double(), rtol=1e-9, atol=1e-9)

@@ -16,7 +16,7 @@ from benchmarks.levels import FAST, differences
 from benchmarks.photos import photos
 from golang.config import Augment, Config
 from golang.config import checks as validation
-from golang.data import decode
+from golang.data import decode, pixels
 from golang.data.crops import device, opencv, pillow
 from golang.data.crops.draw import ViewParameters, draw
 from golang.data.crops.multicrop import NUM_LARGE, MultiCrop, collate, on_device
@@ -77,7 +77,7 @@ def test_away_from_the_edge_opencvs_blur_is_pillows() -> None:
     data = photos(1, sizes=((96, 96),))[0]
     for radius in (0.1, 0.6, 1.2, 1.9):
         view = ViewParameters((0, 0, 96, 96), False, None, False, radius)
-        off = opencv.apply(decode.pixels(data), view, 96).int() - pillow.apply(decode.decode(data), view, 96).int()
+        off = opencv.apply(pixels.pixels(data), view, 96).int() - pillow.apply(decode.decode(data), view, 96).int()
         assert off[:, 8:-8, 8:-8].abs().max() <= 4
 
 
@@ -194,7 +194,7 @@ def exif(orientation: int) -> Image.Exif:
 )
 def test_pixels_are_those_pillow_decodes(data: bytes, upright: bool) -> None:
     expected = torch.from_numpy(np.array(decode.decode(data, upright))).permute(2, 0, 1)[None]
-    got = decode.pixels(data, upright)
+    got = pixels.pixels(data, upright)
     assert got.dtype == torch.uint8 and torch.equal(got, expected)
     assert got.is_contiguous(memory_format=torch.channels_last)
 
@@ -215,7 +215,7 @@ def test_damaged_files_are_judged_as_by_pillow() -> None:
         except decode.UnreadableImageError:
             expected = None
         try:
-            got = decode.pixels(data)[0].permute(1, 2, 0).numpy()
+            got = pixels.pixels(data)[0].permute(1, 2, 0).numpy()
         except decode.UnreadableImageError:
             got = None
         assert (got is None) == (expected is None)
@@ -225,13 +225,13 @@ def test_damaged_files_are_judged_as_by_pillow() -> None:
 
 
 def test_without_simplejpeg_pixels_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = decode.pixels(encoded())
+    fast = pixels.pixels(encoded())
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    decode._simplejpeg.cache_clear()
+    pixels._simplejpeg.cache_clear()
     try:
-        assert decode._simplejpeg() is None and torch.equal(decode.pixels(encoded()), fast)
+        assert pixels._simplejpeg() is None and torch.equal(pixels.pixels(encoded()), fast)
     finally:
-        decode._simplejpeg.cache_clear()
+        pixels._simplejpeg.cache_clear()
 
 
 def test_without_opencv_only_its_own_pipeline_is_refused(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

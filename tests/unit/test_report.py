@@ -49,6 +49,7 @@ def add_run(sweep: Path, overrides: dict[str, Any], score: float | None = None, 
     config = Config.from_dict(nested)
     run = RunFolder.create(sweep / f"x-{run_id(config)}", config)
     typed = [*(f"{key}={value}" for key, value in overrides.items()), "cluster.nodes=1", "data.root=/d"]
+    typed.append(f"notify.command=echo {run.path.name}")
     (run.path / "overrides.yaml").write_text(yaml_text({"overrides": typed}))
     ledger.append(sweep, "submitted", run=run_id(config), folder=run.path.name, job="7", submission="s")
     first = run.start_attempt(2, {}, None)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from launch.submission.submit import _settled
 from launch.sweep.folder import Plan, Planned, describe
 
 ROOT = Path(__file__).parents[2]
+GOLANG = str(Path(sysconfig.get_path("scripts"), "golang").resolve())
 ODD = [
     "name='it''s; $(touch canary)'",
     "optim.epochs=1,2",
@@ -72,6 +74,16 @@ def test_it_is_typed_where_it_was(sweep: Path, monkeypatch: pytest.MonkeyPatch, 
         assert f"left as they are: seed=2-{run_id(Config(seed=2))}" in done.stdout
 
 
+def test_the_installed_command_comes_back_too(sweep: Path, tmp_path: Path) -> None:
+    link = tmp_path / "golang"
+    link.symlink_to(GOLANG)  # as tools that give each program an environment of its own make one
+    for program in (GOLANG, str(link)):
+        typed(sweep, program, "train", "cluster=slurm", "optim.epochs=1,2")
+        read = resume.read(sweep)
+        assert read.line == f"cd {tmp_path} && {program} train cluster=slurm optim.epochs=1,2"
+        assert str(read.program) == GOLANG
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -83,6 +95,12 @@ def test_it_is_typed_where_it_was(sweep: Path, monkeypatch: pytest.MonkeyPatch, 
         ({"runs": "a"}, "is damaged"),
         ({"cwd": "/gone"}, "/gone, where .* is gone.*From where its paths hold, type: python"),
         ({"command": ["evil.py"]}, r"typed with .*/evil.py.*type it yourself: cd .* && python evil.py"),
+        (
+            {"command": ["/elsewhere/golang", "train"]},
+            "typed with /elsewhere/golang.*: cd .* && /elsewhere/golang train",
+        ),
+        ({"command": [GOLANG, "launch"]}, "typed with .*/golang, and this is .*type it yourself"),
+        ({"command": [GOLANG, "train"], "cwd": "/gone"}, f"From where its paths hold, type: {GOLANG} train"),
         ({"folder": 1}, "was not written in this place.*python -m launch resume --yes"),
         ("!!python/object/apply:os.system ['touch canary']", "is damaged"),
     ],

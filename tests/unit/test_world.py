@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from golang.errors import ConfigError, RendezvousError
 from golang.runfolder.folder import RunFolder
-from golang.world import World, ephemeral_range, free_port, tasks_of_nodes
+from golang.world import PORTS, World, ephemeral_range, free_port, listen, tasks_of_nodes
 from launch.node.rendezvous import meet
 
 
@@ -23,6 +28,19 @@ def test_ports_are_free_and_not_the_kernels() -> None:
     assert not any(low <= port <= high for port in ports)
 
 
+def test_ports_that_a_firewall_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listen() as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv(PORTS, f"{port}-{port}")
+        with pytest.raises(RendezvousError, match=f"no free port on .* from {port} to {port}; GOLANG_PORTS=FIRST-LAST"):
+            free_port()
+    assert free_port() == port
+    for wrong in ("20000", "0-9", "9-8", "1-65536", "a-b", "-"):
+        monkeypatch.setenv(PORTS, wrong)
+        with pytest.raises(ConfigError, match=f"GOLANG_PORTS='{wrong}' is no range of ports"):
+            free_port()
+
+
 def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
     (tmp_path / "attempts").mkdir()
     step = {"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3",
@@ -35,6 +53,9 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
     assert (first[0].size, first[0].local_size, first[0].nodes) == (3, 2, 2) and second[1].local_size == 1
     run = RunFolder(tmp_path)
     old = meet(run, first[0])
+    with pytest.raises(OSError, match="in use"), socket.create_server(("", old.port)):
+        pass  # rank 0 listens there already
+    os.close(old.listening)
     assert meet(run, first[1]) == replace(first[1], address=old.address, port=old.port)
     found: list[World] = []
     waiting = threading.Thread(target=lambda: found.append(meet(run, second[1])))
@@ -42,5 +63,6 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
     waiting.join(0.3)
     assert found == []
     new = meet(run, second[0])
+    os.close(new.listening)
     waiting.join(10)
     assert found == [replace(second[1], address=new.address, port=new.port)] and new.port != old.port

@@ -26,8 +26,8 @@ _BOXES = 3  # Pillow's Gaussian is three extended boxes in a row
 
 
 def resized(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
-    """A view's box of uint8 [1, 3, H, W] (see `decode.pixels`) as uint8 [3, size, size], antialiased: Pillow's within
-    a level, in a third of its time."""
+    """A view's box of uint8 [1, 3, H, W] (see `golang.data.pixels`) as uint8 [3, size, size], antialiased: Pillow's
+    within a level, in a third of its time."""
     top, left, height, width = parameters.box
     # Copied in the image's own layout: torch's kernel is faster on it, and its result lies as OpenCV wants it.
     part = image[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from golang import randomness
 from golang.config import NUM_LARGE, Augment
-from golang.data import decode
+from golang.data import decode, pixels
 from golang.data.crops import opencv, pillow
 from golang.data.crops.device import COLUMNS, adjust, normalise, pack, resized
 from golang.data.crops.draw import ViewParameters, draw
@@ -58,7 +58,7 @@ class MultiCrop(Dataset[Crops]):
             image, nearest = self.images.nearest(index, decode.decode)
             views = self.parameters(position, *image.size)
         else:
-            image, nearest = self.images.nearest(index, decode.pixels)
+            image, nearest = self.images.nearest(index, pixels.pixels)
             views = self.parameters(position, image.shape[3], image.shape[2])
         apply = _APPLY[self.pipeline]
         large = torch.empty(NUM_LARGE, 3, s.large_size, s.large_size, dtype=torch.uint8)

@@ -37,7 +37,7 @@ def cv2() -> Any:  # noqa: ANN401 - a module
 
 
 def apply(image: Tensor, parameters: ViewParameters, size: int) -> Tensor:
-    """One view of an RGB image, uint8 [1, 3, H, W] (see `decode.pixels`), as uint8 [3, size, size]."""
+    """One view of an RGB image, uint8 [1, 3, H, W] (see `golang.data.pixels`), as uint8 [3, size, size]."""
     opencv = cv2()
     view: _Pixels = resized(image, parameters, size).permute(1, 2, 0).numpy()
     if parameters.flip:

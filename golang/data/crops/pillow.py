@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torchvision
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from golang.compat import torchvision
 from golang.data.crops.draw import NEUTRAL, ViewParameters
 
 F = torchvision.transforms.functional

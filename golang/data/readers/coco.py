@@ -1,34 +1,37 @@
-"""Reader of COCO 2014 and 2017 (Lin et al., arXiv 1405.0312) as unpacked from the official archives."""
+"""Reader of COCO 2014 and 2017 (Lin et al., arXiv 1405.0312) as unpacked from the official archives, and of the JSON
+files in their format."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from golang.data.images import ImageSet
-from golang.data.readers.reader import Reader, Split, first_of, repeated
+from golang.data.readers.reader import Reader, Split, first_of, refuse_absent, repeated
 from golang.errors import DataError
 
 IMAGES = {2014: {"train": 82_783, "val": 40_504}, 2017: {"train": 118_287, "val": 5_000}}
 WITHOUT_OBJECTS = {2017: {"train": 1_021, "val": 48}}
-_PROBE = 3  # files looked for before training starts; one of several that is missing counts as unreadable
 CHUNK = 2**24  # bytes read at a time
 KEY = b'"segmentation":'
 # The corners of polygons by their key, which stands in front because the search for it is fast there. Looking back: a
 # quote inside a JSON string is told by the backslash before it.
 _POLYGONS = re.compile(KEY + rb'(?<!\\"segmentation":)\s*\[[\[\]0-9.,eE+\-\s]*\]')
 
-_Id = int | str
-_Numbered = tuple[dict[_Id, int], list[str]]  # rows or columns by their ids, and their names
+Id = int | str
+_Numbered = tuple[dict[Id, int], list[str]]  # rows or columns by their ids, and their names
 
 
 class Coco(Reader):
     """COCO 2014 or 2017."""
 
+    covers = ("coco", *Reader.covers)
     classes = 80
 
     def __init__(self, year: int) -> None:
@@ -72,40 +75,76 @@ class Coco(Reader):
         """The images of one split in the order of the JSON. Labels are uint8 [N, classes]; columns follow the JSON's
         categories, whose ids have gaps. Crowd annotations count like any other; an image without any is a row of 0."""
         folder, annotations = self.check(root, split)
-        document = _parse(annotations)
-        rows, names = _images(document["images"], annotations)
-        columns, classes = _categories(document["categories"], annotations)
-        labels = np.zeros((len(names), len(classes)), dtype=np.uint8)
-        for entry in document["annotations"]:
-            if not isinstance(entry, tuple):
-                raise _malformed(annotations, f"an annotation without image_id and category_id: {_short(entry)}")
-            image, category = entry
-            if image not in rows:
-                raise _malformed(annotations, f"an annotation of unknown image {image!r}")
-            if category not in columns:
-                raise _malformed(annotations, f"an annotation of unknown category {category!r} (image {image!r})")
-            labels[rows[image], columns[category]] = 1
-        images = ImageSet.of(folder, names, labels, tuple(classes))
-        first = [images.path(index) for index in range(min(_PROBE, len(images)))]
-        if not any(path.is_file() for path in first):
-            gone = f"{first[0]} does not exist, nor the next ones that {annotations.name} lists"
-            raise DataError(f"COCO {self.year}: {gone}\n{self.layout(root)}")
+        document = File(annotations)
+        rows, names = _images(document)
+        columns, classes = _categories(document)
+        images = ImageSet.of(folder, names, document.labels(rows, columns), tuple(classes))
+        refuse_absent(images, f"{annotations.name} names them\n{self.layout(root)}")
         return images
 
 
-def _parse(path: Path) -> dict[str, list[Any]]:
-    try:
-        document = json.loads(_without_shapes(path), object_hook=_slim)
-    except (ValueError, RecursionError) as error:
-        raise _malformed(path, f"{type(error).__name__}: {error}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error}; check its permissions and the disk") from error
-    if not isinstance(document, dict):
-        raise _malformed(path, f"an object at the top is expected, got {_short(document)}")
-    for key in ("images", "categories", "annotations"):
-        if not isinstance(document.get(key), list):
-            raise _malformed(path, f"no list named {key!r}")
-    return document
+class File:
+    """The lists of a JSON file in COCO's format: of every image (id, file name), of every annotation (id of its image,
+    id of its category), and the categories as they are."""
+
+    remedy = "this is not an intact COCO annotation file; unpack it again from its archive"
+    required: Sequence[str] = ("images", "categories", "annotations")
+
+    def __init__(self, path: Path) -> None:
+        """Raises DataError for a file that cannot be read, or has not the `required` lists."""
+        self.path = path
+        try:
+            document = json.loads(_without_shapes(path), object_hook=self._slim)
+        except (ValueError, RecursionError) as error:
+            raise self.malformed(f"{type(error).__name__}: {error}") from error
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error}; check its permissions and the disk") from error
+        if not isinstance(document, dict):
+            raise self.malformed(f"an object at the top is expected, got {short(document)}")
+        for name in ("images", "categories", "annotations"):
+            if not isinstance(document.get(name), list) and (document.get(name) is not None or name in self.required):
+                raise self.malformed(f"no list named {name!r}")
+        self.images: list[Any] = document["images"]
+        self.categories: list[Any] = document.get("categories") or []
+        self.annotations: list[Any] | None = document.get("annotations")
+
+    def key(self, value: object) -> Id | None:
+        """An id as it is; None, which no image or category has, for what cannot be one."""
+        return value if isinstance(value, (int, str)) else None
+
+    def _slim(self, entry: dict[str, Any]) -> object:
+        """Keeps of every image and annotation what labels need, while the file is being parsed."""
+        if "image_id" in entry and "category_id" in entry:
+            return self.key(entry["image_id"]), self.key(entry["category_id"])
+        if "file_name" in entry and "id" in entry:
+            return self.key(entry["id"]), entry["file_name"]
+        return entry
+
+    def labels(self, rows: Mapping[Id, int], columns: Mapping[Id, int]) -> npt.NDArray[np.uint8]:
+        """uint8 [images, categories], 1 where an annotation says so. Raises DataError for one of something unknown."""
+        labels = np.zeros((len(rows), len(columns)), dtype=np.uint8)
+        for entry in self.annotations or ():
+            if not isinstance(entry, tuple):
+                raise self.malformed(f"an annotation without image_id and category_id: {short(entry)}")
+            image, category = entry
+            if image not in rows:
+                raise self.malformed(f"an annotation of unknown image {image!r}")
+            if category not in columns:
+                raise self.malformed(f"an annotation of unknown category {category!r} (image {image!r})")
+            labels[rows[image], columns[category]] = 1
+        return labels
+
+    def positions(self, keys: Sequence[Id], what: str) -> dict[Id, int]:
+        """Position by id. Raises DataError for an id that is there twice."""
+        self.refuse_twice(keys, f"{what} id")
+        return {key: position for position, key in enumerate(keys)}
+
+    def refuse_twice(self, values: Sequence[Id], what: str) -> None:
+        if (twice := repeated(values)) is not None:
+            raise self.malformed(f"{what} {twice!r} is listed twice")
+
+    def malformed(self, what: str) -> DataError:
+        return DataError(f"{self.path}: {what}\n{self.remedy}")
 
 
 def _without_shapes(path: Path) -> str:
@@ -120,61 +159,52 @@ def _without_shapes(path: Path) -> str:
                 parts.append(_POLYGONS.sub(KEY + b"0", rest[:cut]))
                 rest = rest[cut:]
     parts.append(_POLYGONS.sub(KEY + b"0", rest))
-    return b"".join(parts).decode("utf-8")
+    return b"".join(parts).decode("utf-8-sig")
 
 
-def _slim(entry: dict[str, Any]) -> object:
-    """Keeps of every image and annotation what labels need, while the file is being parsed."""
-    if "image_id" in entry and "category_id" in entry:
-        return _key(entry["image_id"]), _key(entry["category_id"])
-    if "file_name" in entry and "id" in entry:
-        return _key(entry["id"]), entry["file_name"]
-    return entry
-
-
-def _key(value: object) -> _Id | None:
-    """An id as it is; None, which no image or category has, for what cannot be one."""
-    return value if isinstance(value, (int, str)) else None
-
-
-def _images(entries: list[Any], path: Path) -> _Numbered:
+def _images(file: File) -> _Numbered:
     """Row by image id, and file names by row."""
-    for entry in entries:
-        if not isinstance(entry, tuple) or entry[0] is None or not isinstance(entry[1], str):
-            raise _malformed(path, f"an image without id and file_name: {_short(entry)}")
-        key, name = entry
+    for key, name in pairs_of(file):
         climbs = ".." in name and ".." in name.replace("\\", "/").split("/")
         if not name or "\0" in name or name[0] in "/\\" or name[1:2] == ":" or climbs:
-            raise _malformed(path, f"file name {name!r} (image {key!r}) leaves the folder of images")
-    return _numbered(entries, path, "images", "image id", "file name")
+            raise file.malformed(f"file name {name!r} (image {key!r}) leaves the folder of images")
+    keys, names = zip(*pairs_of(file), strict=True)
+    rows = file.positions(keys, "image")
+    file.refuse_twice(names, "file name")
+    return rows, list(names)
 
 
-def _categories(entries: list[Any], path: Path) -> _Numbered:
-    """Column by category id, and class names by column."""
+def pairs_of(file: File) -> list[tuple[Id, str]]:
+    """Id and file name of every image. Raises DataError for one without, and for none."""
+    if not file.images:
+        raise file.malformed("the list of images is empty")
+    for entry in file.images:
+        if not isinstance(entry, tuple) or entry[0] is None or not isinstance(entry[1], str):
+            raise file.malformed(f"an image without id and file_name: {short(entry)}")
+    return file.images
+
+
+def named(file: File) -> list[tuple[Id, str]]:
+    """Id and name of every category. Raises DataError for one without."""
     pairs = []
-    for entry in entries:
-        key = _key(entry.get("id")) if isinstance(entry, dict) else None
+    for entry in file.categories:
+        key = file.key(entry.get("id")) if isinstance(entry, dict) else None
         if key is None or not isinstance(entry.get("name"), str):
-            raise _malformed(path, f"a category without id and name: {_short(entry)}")
+            raise file.malformed(f"a category without id and name: {short(entry)}")
         pairs.append((key, entry["name"]))
-    return _numbered(pairs, path, "categories", "category id", "category")
+    return pairs
 
 
-def _numbered(pairs: list[tuple[_Id, str]], path: Path, all_: str, an_id: str, a_name: str) -> _Numbered:
-    """Position by id, and names by position."""
-    if not pairs:
-        raise _malformed(path, f"the list of {all_} is empty")
-    keys, names = zip(*pairs, strict=True)
-    for what, values in ((an_id, keys), (a_name, names)):
-        if (twice := repeated(values)) is not None:
-            raise _malformed(path, f"{what} {twice!r} is listed twice")
-    return {key: position for position, key in enumerate(keys)}, list(names)
+def _categories(file: File) -> _Numbered:
+    """Column by category id, and class names by column."""
+    if not file.categories:
+        raise file.malformed("the list of categories is empty")
+    keys, names = zip(*named(file), strict=True)
+    columns = file.positions(keys, "category")
+    file.refuse_twice(names, "category")
+    return columns, list(names)
 
 
-def _malformed(path: Path, what: str) -> DataError:
-    return DataError(f"{path}: {what}\nthis is not an intact COCO annotation file; unpack it again from its archive")
-
-
-def _short(value: object) -> str:
+def short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

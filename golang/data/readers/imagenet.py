@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from golang.data.images import ImageSet
-from golang.data.readers.folder import is_image
+from golang.data.readers.folder import images
 from golang.data.readers.reader import Reader, Split, first_of
 from golang.errors import DataError
 
@@ -51,15 +52,17 @@ class ImageNet(Reader):
             differing = ", ".join(sorted(set(classes) ^ set(trained))[:3])
             both = f"{folder} and {folder.parent / 'train'}"
             raise DataError(f"{both} hold other classes: {differing}\n{self.layout(root)}")
-        files = [sorted(entry.name for entry in os.scandir(folder / name) if is_image(entry.name)) for name in classes]
+        passed_over: Counter[str] = Counter()
+        every = ([entry.name for entry in os.scandir(folder / name)] for name in classes)
+        files = [sorted(images(own, passed_over)) for own in every]
         names = [f"{name}/{file}" for name, own in zip(classes, files, strict=True) for file in own]
         if not names:
             found = f"no image in any of the {len(classes)} folders in {folder}"
             raise DataError(f"data=imagenet: {found}\n{self.layout(root)}")
         if not labelled:
-            return ImageSet.of(folder, names)
+            return ImageSet.of(folder, names, passed_over=passed_over)
         labels = np.repeat(np.eye(len(classes), dtype=np.uint8), [len(own) for own in files], axis=0)
-        return ImageSet.of(folder, names, labels, classes)
+        return ImageSet.of(folder, names, labels, classes, passed_over=passed_over)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from golang.config import Data
+from golang.config.paths import expanded
 from golang.data.images import ImageSet
 from golang.data.readers.coco import Coco
 from golang.data.readers.reader import Reader, Split
@@ -31,8 +32,11 @@ class Toy(Reader):
     def remedy(self, root: Path, split: Split) -> str:
         return f"delete {root} and have it written anew: python -m golang.data.toy --root {root}"
 
+    def check_packed(self, data: Data, root: Path) -> None:
+        write.write(root, data.toy)  # which finds the specification there, or refuses
+
     def root(self, data: Data) -> Path:
-        return Path(data.root).expanduser() if data.root else write.default_root(data.toy)
+        return expanded(data.root) if data.root else write.default_root(data.toy)
 
     def open(self, data: Data, split: Split, labelled: bool = True) -> ImageSet:
         return self.read(write.write(self.root(data), data.toy), split)

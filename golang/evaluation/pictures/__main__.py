@@ -18,13 +18,13 @@ from PIL import Image
 
 from golang.data import decode
 from golang.data.decode import UnreadableImageError
+from golang.disk import whole
 from golang.engine.rank import pick_device
 from golang.errors import DataError, GolangError
 from golang.evaluation import features
 from golang.evaluation.pictures.attention import HEADS, attention_grid, load_golang, overlays
 from golang.evaluation.pictures.classes import draw_classes
 from golang.evaluation.table import QUICK, shown_name
-from golang.runfolder import files
 from golang.runfolder.evaluations import DATA
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.results import results
@@ -51,7 +51,7 @@ def attention(path: Path, images: Sequence[Path], out: Path, heads: int | None, 
             picture = Image.fromarray(overlay)
             picture = picture.resize([side * ceil(LEAST / min(picture.size)) for side in picture.size])
             written.append(out / f"{file.stem}-head{number}.png")
-            files.put(written[-1], functools.partial(picture.save, format="png"), durable=False)
+            whole.put(written[-1], functools.partial(picture.save, format="png"), durable=False)
     return written
 
 
@@ -59,7 +59,8 @@ def classes(runs: tuple[Path, Path], out: Path, evaluation: str | None = None) -
     """Draws two runs by `evaluation`, by default the first protocol that both were measured by, else the quick probe.
     Raises DataError where they have none in common."""
     found = [_per_class(run) for run in runs]
-    both = [name for name in (*DATA, QUICK) if all(name in scores for scores in found)]
+    shared = sorted(found[0].keys() & found[1].keys(), key=lambda name: (name == QUICK, name))
+    both = [*(name for name in DATA if name in shared), *shared]
     name = evaluation or (both[0] if both else QUICK)
     for run, scores in zip(runs, found, strict=True):
         if name not in scores:

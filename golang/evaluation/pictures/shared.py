@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from golang.disk import whole
 from golang.drawing import png
 from golang.runfolder import files
 
@@ -12,7 +13,7 @@ from golang.runfolder import files
 def save(figure: Any, path: Path) -> Path:  # noqa: ANN401 - matplotlib has no types here
     """Writes a picture, whole or not at all."""
     files.make_private(path.parent)
-    files.put(path, lambda file: file.write(png(figure)), durable=False)
+    whole.put(path, lambda file: file.write(png(figure)), durable=False)
     return path
 
 

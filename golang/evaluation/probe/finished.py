@@ -17,9 +17,11 @@ from golang.data.sets import open_labelled
 from golang.engine.rank import pick_device
 from golang.errors import CheckpointError, DataError
 from golang.evaluation import features as feature
+from golang.evaluation import result
 from golang.evaluation.average_precision import AveragePrecision
 from golang.evaluation.features import Features
 from golang.evaluation.probe.regression import HELD_OUT, STRENGTHS, Probe, chance, linear_probe
+from golang.evaluation.result import Scored
 from golang.method.model import SwAV, build_model
 from golang.runfolder import files
 from golang.runfolder.checkpoints import latest
@@ -104,6 +106,10 @@ def probe_run(run: RunFolder) -> ProbeResult:
         facts = {
             "checkpoint": path.name, "step": steps, "run": run_id(config),
             **asdict(Score.of(probe.result, val.classes)),
+            **result.figures(
+                Scored.of(probe.train_logits, row.train_labels), Scored.of(probe.val_logits, row.val_labels),
+                val.classes,
+            ),
             "chance": asdict(baseline),
             "settings": _settings(config, probe, untrained),
             "feature_seconds": round(took, 2), "probe_seconds": round(time.monotonic() - start, 2),
@@ -117,7 +123,7 @@ def probe_run(run: RunFolder) -> ProbeResult:
 
 def _placed(model: SwAV, device: torch.device) -> SwAV:
     model.to(device, torch.float32)
-    model.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.trunk.to(memory_format=torch.channels_last)
     return model.eval()
 
 

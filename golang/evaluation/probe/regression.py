@@ -36,6 +36,8 @@ class Probe:
     result: AveragePrecision  # on the validation set
     l2: float  # the strength chosen
     held_out: dict[float, float]  # mean AP on the held-out images by strength
+    train_logits: npt.NDArray[Any]  # [N, classes]
+    val_logits: npt.NDArray[Any]  # [M, classes]
 
 
 def linear_probe(features: Features, seed: int, device: torch.device = CPU, ask: Ask = lambda: None) -> Probe:
@@ -59,7 +61,8 @@ def linear_probe(features: Features, seed: int, device: torch.device = CPU, ask:
     final = _Regression(features.train, features.train_labels, device, ask)
     for l2 in STRENGTHS[: STRENGTHS.index(best) + 1]:
         final.fit(l2)
-    return Probe(average_precision(final.logits(features.val), features.val_labels), best, scores)
+    logits = final.logits(features.val)
+    return Probe(average_precision(logits, features.val_labels), best, scores, final.logits(features.train), logits)
 
 
 def chance(labels: npt.NDArray[np.uint8]) -> AveragePrecision:

@@ -1,4 +1,5 @@
-"""SS-PRL's protocols (arXiv 2208.14439), number by number: linear evaluation and semi-supervised training.
+"""SS-PRL's protocols (arXiv 2208.14439), number by number: linear evaluation and semi-supervised training; and the
+same on any labelled set.
 
 Two habits of the published evaluation flatter. It reports the best test mAP of all epochs, and its semi-supervised mode
 never updates the trunk. Here the last epoch's figure stands beside the best one, and a semi-supervised evaluation
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from golang.config import Config
 from golang.errors import ConfigError
 from golang.evaluation.average_precision import IGNORE
 from golang.randomness import Purpose, permutation
@@ -71,6 +73,27 @@ def find(name: str, published: bool = False) -> Protocol:
         raise ConfigError(f"evaluation={name} is not one of {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
     return replace(protocol, trunk_lr=0.0) if published else protocol
+
+
+# What `linear` and `semisup` are but for the set, and the numbers that settings replace.
+PATTERNS = {"linear": "linear_coco", "semisup": "semisup_coco_10"}
+
+
+def asked(config: Config) -> Protocol:
+    """The protocol that an evaluation's settings ask for: a published one, or its like on the set of `data`."""
+    evaluation = config.evaluation
+    (name,) = evaluation.protocol
+    pattern = find(PATTERNS.get(name, name), evaluation.published)
+    if name not in PATTERNS:
+        return pattern
+    epochs, rate = evaluation.epochs or pattern.epochs, evaluation.lr or pattern.head_lr
+    return replace(
+        pattern, name=name, data=config.data.name,
+        epochs=epochs, batch_size=evaluation.batch_size or pattern.batch_size, head_lr=rate,
+        trunk_lr=pattern.trunk_lr * (rate / pattern.head_lr),
+        milestones=tuple(round(epochs * at / pattern.epochs) for at in pattern.milestones),
+        share=evaluation.share if name == "semisup" else pattern.share,
+    )  # fmt: skip
 
 
 def subset(images: int, share: float) -> Tensor:

@@ -31,14 +31,18 @@ from golang.data.loader import Loader
 from golang.engine.session import Session
 from golang.errors import CheckpointError, DataError
 from golang.evaluation import features as feature
-from golang.evaluation.average_precision import IGNORE, AveragePrecision, average_precision
+from golang.evaluation import result
+from golang.evaluation.average_precision import IGNORE, average_precision
 from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.numbers import Protocol
+from golang.evaluation.result import Scored
+from golang.evaluation.thresholds import Labels, Scores
 from golang.method.batchnorm import uneven
 from golang.method.trunk import Trunk
 from golang.randomness import Purpose, permutation
 
 log = logging.getLogger(__name__)
+Rows = tuple[Scores, Labels]  # logits and labels of the same images
 _CROPS = Augment(flip_probability=protocols.FLIP, color_probability=0.0, gray_probability=0.0, blur_probability=0.0)
 
 
@@ -73,17 +77,17 @@ class Supervised:
         and Stopped when asked to stop, after a save."""
         session = self.session
         session.total = self.steps * self.protocol.epochs
-        final: AveragePrecision | None = None
+        logits: Rows | None = None
         try:
             for epoch in range(len(self.history), self.protocol.epochs):
                 began = time.monotonic()
                 self._train(epoch)
-                final = self._average_precision()
-                points = 100 * final.mean
+                logits = self._test_logits()
+                points = 100 * average_precision(*logits).mean
                 self.history.append({"epoch": epoch, "mAP": points, "seconds": round(time.monotonic() - began, 2)})
                 session.facts["mAP"] = points
                 log.info("%s: epoch %d of %d, mAP %.2f", self.protocol.name, epoch + 1, self.protocol.epochs, points)
-            return self._result(final or self._average_precision())
+            return self._result(*(logits or self._test_logits()))
         finally:
             # Also before an error of a person's: the work done is kept.
             session.save(self.state)
@@ -157,8 +161,8 @@ class Supervised:
         batches, pinned = _Batches(self.train, size, epoch, parts), self.rank.device.type == "cuda"
         return iter(Loader(batches, self.workers, batch_size=None, pin_memory=pinned))
 
-    def _average_precision(self) -> AveragePrecision:
-        """Of the test images, over all ranks."""
+    def _test_logits(self) -> Rows:
+        """Of the test images, over all ranks, with their labels."""
         if self._test is None or self.protocol.tunes_trunk:
             self.trunk.eval()
             found, kept = feature.pooled_features(
@@ -170,9 +174,29 @@ class Supervised:
             logits = gather_rows(self.head(self._test[0]).double())
         labels = gather_rows(torch.from_numpy(self._test[1]).to(self.rank.device))
         self.session.ask()
-        return average_precision(logits.cpu().numpy(), labels.cpu().numpy())
+        return logits.cpu().numpy(), labels.cpu().numpy()
 
-    def _result(self, final: AveragePrecision) -> dict[str, Any]:
+    def _training_logits(self) -> Rows:
+        """Of the training images that thresholds are chosen on, seen as test images are, with their labels: one pass
+        more, of which the logits alone are kept. Images that cannot be read are excluded."""
+        began = time.monotonic()
+        assert self.train.labels is not None
+        chosen = result.chosen_on(self.subset.numpy(), len(self.train.classes), protocols.SEED)
+        world = self.rank.world if len(chosen) >= self.rank.world.size else feature.ALONE
+        with feature.evaluating(self.trunk):
+            (found,), kept = feature.outputs(
+                [lambda pixels: self.head(feature.pooled(self.trunk, pixels))], self.train, chosen, self.rank.device,
+                self.dtype, self.whole, self.workers, self.session.ask, world,
+            )  # fmt: skip
+        logits, labels = torch.from_numpy(found).double(), torch.from_numpy(self.train.labels[kept])
+        if world.size > 1:
+            logits, labels = (gather_rows(rows.to(self.rank.device)).cpu() for rows in (logits, labels))
+        log.info("thresholds are chosen on %d training images, seen in %.0f s", len(logits), time.monotonic() - began)
+        return logits.numpy(), labels.numpy()
+
+    def _result(self, logits: Scores, labels: Labels) -> dict[str, Any]:
+        final = average_precision(logits, labels)
+        trained_on = Scored.of(*self._training_logits())
         best = max(self.history, key=lambda line: line["mAP"])
         trained = "trained, batch norm by the statistics of each whole batch"
         return {
@@ -184,6 +208,7 @@ class Supervised:
                 "trunk": trained if self.protocol.tunes_trunk else "frozen",
             },
             **final.by_class(self.test.classes),
+            **result.figures(trained_on, Scored.of(logits, labels), self.test.classes),
             "train": str(self.train.root), "test": str(self.test.root),
             "train_images": len(self.subset), "test_images": len(self.test), "history": self.history,
         }  # fmt: skip

@@ -1,0 +1,24 @@
+"""Whether a data set has labels to evaluate on, as far as its settings tell."""
+
+from __future__ import annotations
+
+from golang.config.schema import Data
+
+
+def has_labels(data: Data) -> bool:
+    """Whether there are, or may be, labelled images to train a classifier on and to measure it on. No file is read, so
+    a list or a folder of COCO's format that turns out to have none counts as having some: who opens it raises
+    UnlabelledError."""
+    if data.name == "coco":
+        return data.root is not None or data.holdout > 0 or bool(data.val.images or data.val.annotations)
+    return data.name != "folder"
+
+
+def lacking(data: Data) -> str:
+    """What a set without labels lacks, and what to type: the tail of an error message."""
+    if data.name == "coco":
+        return "data=coco has no images to measure on; set data.val.annotations=FILE, or data.holdout=0.2"
+    return (
+        f"data={data.name} has no labels; measure on a set that has them, such as data=list data.root=LIST with "
+        "data.val.images=LIST, data.holdout=0.2 or a `split` column"
+    )

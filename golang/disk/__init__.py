@@ -1,0 +1,1 @@
+"""Files and locks on disks that others share, as any room needs them."""
