@@ -21,15 +21,16 @@ from .processes import command_name, state
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_without_namespaces_the_error_says_what_to_allow(cluster: Cluster, tmp_path: Path) -> None:
+def test_without_namespaces_the_error_says_what_to_allow(cluster: Cluster) -> None:
     # A user namespace in which the kernel grants no further ones.
     forbid = "for kind in user mnt uts; do echo 0 > /proc/sys/user/max_${kind}_namespaces; done"
-    up = f"{sys.executable} -m tests.slurm up --folder {tmp_path}/c"
+    folder = cluster.folder.with_name(f"{cluster.folder.name}-u")
+    up = f"{sys.executable} -m tests.slurm up --folder {folder}"
     unshare = ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", f"{forbid}; exec {up}"]
     done = subprocess.run(unshare, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert re.search(r"error: virtual nodes need mount and UTS namespaces, which .* Remedy: ", done.stderr)
-    assert not (tmp_path / "c").exists()
+    assert not folder.exists()
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
