@@ -1,0 +1,1 @@
+"""Fine-tuning on detection and segmentation, as an evaluation."""
