@@ -41,6 +41,12 @@ class Shapes:
         span = range(int(self.first[number]), int(self.last[number]))
         return [self.values[self.starts[part] : self.starts[part + 1]] for part in span]
 
+    def area(self, number: int) -> float:
+        """What an object's mask covers, in pixels; polygons by their corners, also where they overlap."""
+        if self.coded[number]:
+            return float(self.parts(number)[0][1::2].sum())
+        return sum(_area(part.reshape(-1, 2) / FIFTHS) for part in self.parts(number))
+
     def mask(self, number: int, height: int, width: int) -> npt.NDArray[np.bool_]:
         """An object's mask, bool [height, width]: for polygons the union of what COCO's rule fills. Raises DataError
         where polygons cannot be drawn."""
@@ -94,3 +100,9 @@ def drawn(polygons: list[npt.NDArray[np.int32]], height: int, width: int) -> npt
     coded = mask.merge(mask.frPyObjects(corners, height, width))
     found: npt.NDArray[np.uint8] = mask.decode(coded)
     return found.astype(np.bool_)
+
+
+def _area(corners: npt.NDArray[np.float64]) -> float:
+    """Of a polygon, by the shoelace formula."""
+    x, y = (corners - corners[0]).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
