@@ -113,7 +113,11 @@ class Draft:
             shapes, lengths = self.shapes, np.diff(self.shapes.starts)
             odd = np.concatenate([[0], np.cumsum((lengths < 6) | (lengths % 2 == 1))])
             rows = np.flatnonzero(~shapes.coded & (odd[shapes.last] > odd[shapes.first]))
-            yield _Wrong(rows, lambda row: f"a polygon of its mask has {_points(shapes, row)}, not three points or more", mild=True)
+            yield _Wrong(
+                rows,
+                lambda row: f"a polygon of its mask has {_points(shapes, row)}, not three points or more",
+                mild=True,
+            )
         yield _Wrong(np.array(sorted(self.flaws), dtype=np.int64), self.flaws.__getitem__)
 
     def _whole_shapes(self, good: npt.NDArray[np.bool_], notes: list[str]) -> Shapes | None:

@@ -61,13 +61,6 @@ def filled(counts: npt.NDArray[np.int32], height: int, width: int) -> npt.NDArra
     return np.repeat(inside, counts).reshape(width, height).T
 
 
-def run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
-    """The run lengths of a mask, bool [height, width], column by column, pixels outside first."""
-    flat = mask.T.reshape(-1)
-    ends = np.flatnonzero(np.diff(flat, prepend=np.False_, append=~flat[-1:]))
-    return [int(count) for count in np.diff(ends, prepend=0)]
-
-
 def compressed(text: str) -> npt.NDArray[np.int64]:
     """The run lengths, int64 [n], of COCO's compressed form: each number in characters from "0" on that hold five bits,
     the lowest first, and a sixth that says whether more follow; the last one's fifth bit is the sign. From the fourth
