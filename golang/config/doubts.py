@@ -9,7 +9,8 @@ from golang.config.schema import Config, Data
 
 # Training images of the sets whose number is published; the readers' own, which are not imported before a run trains.
 IMAGES = {
-    "coco2014": 82_783, "coco2017": 118_287, "voc2007": 5_011, "voc2012": 5_717, "imagenet": 1_281_167,
+    "coco2014": 82_783, "coco2017": 118_287, "voc2007": 5_011, "voc2012": 5_717, "voc0712": 16_551,
+    "voc_sbd": 10_582, "imagenet": 1_281_167,
 }  # fmt: skip
 
 

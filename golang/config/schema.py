@@ -41,7 +41,7 @@ class Part:
 @dataclass(frozen=True)
 class Data:
     name: Literal[
-        "coco", "coco2014", "coco2017", "folder", "imagenet", "list", "toy", "voc2007", "voc2012"
+        "coco", "coco2014", "coco2017", "folder", "imagenet", "list", "toy", "voc0712", "voc2007", "voc2012", "voc_sbd"
     ] = "coco2014"  # fmt: skip
     root: str | None = None  # folder that holds the images; for list: the list; for toy: where to write them
     train: Part = field(default_factory=Part)

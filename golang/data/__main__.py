@@ -112,12 +112,17 @@ def _show(report: check.SplitReport, most: int | None) -> None:
         print(f"    {line}")
     for line in report.wrong:
         print(f"    wrong: {line}: this is not the whole set as published")
-    for kind in ("missing", "empty", "unreadable"):
+    for kind in ("missing", "empty", "unreadable", "faulty"):
         files = getattr(report, kind)
         for file in files[:most]:
             print(f"    {kind}: {file}")
         if most is not None and len(files) > most:
             print(f"    {kind}: … and {len(files) - most:,} more (--all lists them)")
+    if report.faulty:
+        print(
+            f"    {len(report.faulty):,} boxes and masks are not what they should be: correct them, or annotate again; "
+            "detection and segmentation refuse them, training does not look at them"
+        )
     if bad := len(report.missing) + len(report.empty) + len(report.unreadable):
         print(f"    {bad:,} of {report.images:,} files cannot be used; {report.remedy}")
         few = 100 * bad <= report.images

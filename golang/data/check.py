@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from golang.config import Data
@@ -17,14 +19,16 @@ from golang.config.paths import expanded
 from golang.data import decode
 from golang.data.decode import UnreadableImageError
 from golang.data.images import ImageSet
+from golang.data.objects.measured import size_of
+from golang.data.objects.sets import marked, read_objects
 from golang.data.packed.index import Pack
 from golang.data.packed.shards import PackedSet
 from golang.data.pool import processors, spread
 from golang.data.progress import Advance
-from golang.data.readers.reader import Reader
+from golang.data.readers.reader import Reader, Split
 from golang.data.readers.table import READERS
 from golang.data.toy.write import MARK
-from golang.errors import DataError
+from golang.errors import DataError, UnlabelledError
 
 CHUNK = 256  # images a task
 OF_A_PACK = "mend them in the set that was packed, and pack it anew in another folder"
@@ -44,11 +48,12 @@ class SplitReport:
     missing: list[str] = field(default_factory=list)  # file names
     empty: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)  # file names with reasons
+    faulty: list[str] = field(default_factory=list)  # boxes and masks with reasons
     remedy: str = ""
 
     @property
     def good(self) -> bool:
-        return not (self.error or self.wrong or self.missing or self.empty or self.unreadable)
+        return not (self.error or self.wrong or self.missing or self.empty or self.unreadable or self.faulty)
 
 
 def recognise(root: Path) -> list[str]:
@@ -97,17 +102,18 @@ def examine(data: Data, quick: bool, progress: Advance, workers: int | None = No
         except DataError as error:
             report.error = str(error)
         before = images
+        sizes = _objects(report, data, split) if pack is None else None
         bare = replace(images, labels=None, classes=())  # labels need not travel
         number = min((len(images) - 1) // CHUNK, processors()) if workers is None else workers
         converted: Counter[str] = Counter()
-        for _, looks in spread(functools.partial(_look, bare, quick), len(images), CHUNK, number, progress):
+        for _, looks in spread(functools.partial(_look, bare, sizes, quick), len(images), CHUNK, number, progress):
             for index, kind, detail in looks:
                 file = images.path(index).relative_to(images.root).as_posix()
                 if kind == "converted":
                     converted[detail] += 1
                 else:
                     getattr(report, kind).append(f"{file}: {detail}" if detail else file)
-        for files in (report.missing, report.empty, report.unreadable):
+        for files in (report.missing, report.empty, report.unreadable):  # `faulty` is in the order of its file
             files.sort()
         report.notes += [f"{count:,} {what}" for what, count in sorted(converted.items())]
         yield report
@@ -145,22 +151,42 @@ def _asked_for(root: Path | None, split: str, published: int | None) -> int | No
         return None
 
 
+def _objects(report: SplitReport, data: Data, split: Split) -> npt.NDArray[np.int32] | None:
+    """Looks at the boxes and masks of a set that has any. Returns the sizes that they are relative to."""
+    if not marked(data):
+        return None
+    try:
+        objects, report.faulty = read_objects(data, split)
+    except UnlabelledError:
+        return None
+    except DataError as error:
+        report.faulty = [str(error).replace("\n", " ")]
+        return None
+    ignored = int(objects.ignored.sum())
+    what = "boxes" if objects.shapes is None else "boxes with masks"
+    report.notes.append(f"{len(objects.boxes):,} {what}" + (f" ({ignored:,} ignored)" if ignored else ""))
+    report.said += [note for note in objects.images.notes if note not in report.said]
+    return objects.sizes
+
+
 Fault = tuple[str, str]  # name of a list of SplitReport or "converted", detail
 Look = tuple[int, str, str]  # index, name of a list of SplitReport or "converted", detail
 
 
-def _look(images: ImageSet, quick: bool, start: int, stop: int) -> list[Look]:
+def _look(images: ImageSet, sizes: npt.NDArray[np.int32] | None, quick: bool, start: int, stop: int) -> list[Look]:
     """What is to be said of the files from `start` to before `stop`; nothing of a plain good one."""
-    of = _inspect_packed if isinstance(images, PackedSet) else _inspect_file
-    found = ((index, of(images, index, quick)) for index in range(start, stop))
-    return [(index, *said) for index, said in found if said]
+    found: list[Look] = []
+    for index in range(start, stop):
+        if isinstance(images, PackedSet):
+            said = _inspect_packed(images, index, quick)
+        else:
+            size = None if sizes is None else (int(sizes[index, 0]), int(sizes[index, 1]))
+            said = inspect(images.path(index), quick, images.upright, size)
+        found += [(index, *said)] if said else []
+    return found
 
 
-def _inspect_file(images: ImageSet, index: int, quick: bool) -> Fault | None:
-    return inspect(images.path(index), quick, images.upright)
-
-
-def _inspect_packed(images: ImageSet, index: int, quick: bool) -> Fault | None:
+def _inspect_packed(images: PackedSet, index: int, quick: bool) -> Fault | None:
     """As `inspect`, of an image in a shard."""
     try:
         data = images.content(index)
@@ -173,21 +199,29 @@ def _inspect_packed(images: ImageSet, index: int, quick: bool) -> Fault | None:
     return _judged(images.path(index), io.BytesIO(data), lambda: quick or decode.decode(data, images.upright))
 
 
-def inspect(path: Path, quick: bool = False, upright: bool = False) -> Fault | None:
-    """What is to be said of one file, as ("missing" | "empty" | "unreadable" | "converted", detail); None for a plain
-    RGB image."""
+def inspect(
+    path: Path, quick: bool = False, upright: bool = False, size: tuple[int, int] | None = None
+) -> Fault | None:
+    """What is to be said of one file, as ("missing" | "empty" | "unreadable" | "faulty" | "converted", detail); None
+    for a plain RGB image, of `size` if that is known."""
     if not path.is_file():
         return "missing", ""
     if path.stat().st_size == 0:
         return "empty", ""
-    return _judged(path, path, lambda: quick or decode.read(path, upright))
+    return _judged(path, path, lambda: quick or decode.read(path, upright), upright, size)
 
 
-def _judged(path: Path, source: Path | io.BytesIO, read: Callable[[], object]) -> Fault | None:
+def _judged(
+    path: Path, source: Path | io.BytesIO, read: Callable[[], object], upright: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Fault | None:  # fmt: skip
     """The same of the image in `source`, which `read` reads as far as was asked for."""
     try:
         read()
         with decode.opened(source) as image:
+            if size is not None and (own := size_of(image, upright)) != size:
+                marks = "its boxes and masks are of {} × {}".format(*size)
+                return "faulty", f"it has {own[0]} × {own[1]} pixels, and {marks}"
             return _oddity(path, image.mode, image.format or "")
     except UnreadableImageError as error:
         return "unreadable", str(error)

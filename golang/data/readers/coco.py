@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,37 @@ IMAGES = {2014: {"train": 82_783, "val": 40_504}, 2017: {"train": 118_287, "val"
 WITHOUT_OBJECTS = {2017: {"train": 1_021, "val": 48}}
 CHUNK = 2**24  # bytes read at a time
 KEY = b'"segmentation":'
+_ABSENT = KEY + b"0"
 # The corners of polygons by their key, which stands in front because the search for it is fast there. Looking back: a
 # quote inside a JSON string is told by the backslash before it.
-_POLYGONS = re.compile(KEY + rb'(?<!\\"segmentation":)\s*\[[\[\]0-9.,eE+\-\s]*\]')
+_POLYGONS = re.compile(KEY + rb'(?<!\\"segmentation":)\s*(\[[\[\]0-9.,eE+\-\s]*\])')
 
 Id = int | str
 _Numbered = tuple[dict[Id, int], list[str]]  # rows or columns by their ids, and their names
+
+
+class Collector(Protocol):
+    """Takes from a file, as it is being parsed, what labels do not need."""
+
+    def polygons(self, match: re.Match[bytes]) -> bytes:
+        """Takes a list of polygons, group 1 of KEY and its value; returns what is parsed in their place. All of the
+        file's are seen before anything else is. Raises ValueError for what is no JSON."""
+
+    def image(self, entry: dict[str, Any]) -> None:
+        """Takes an entry of the list of images, in order."""
+
+    def annotation(self, entry: dict[str, Any]) -> None:
+        """Takes an entry of the list of annotations, in order."""
+
+
+class Listing(NamedTuple):
+    """A file, and those of its images that are asked for."""
+
+    file: File
+    rows: Mapping[Id, int]  # positions in the file's list of images, by their ids
+    columns: Mapping[Id, int]  # and in that of categories
+    kept: npt.NDArray[np.int64]  # which of the file's images are asked for, in the order of `images`
+    images: ImageSet
 
 
 class Coco(Reader):
@@ -74,13 +99,17 @@ class Coco(Reader):
     def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
         """The images of one split in the order of the JSON. Labels are uint8 [N, classes]; columns follow the JSON's
         categories, whose ids have gaps. Crowd annotations count like any other; an image without any is a row of 0."""
+        return self.listing(root, split).images
+
+    def listing(self, root: Path, split: Split, collector: Collector | None = None) -> Listing:
+        """The same with the file they are of, from which `collector` takes more."""
         folder, annotations = self.check(root, split)
-        document = File(annotations)
+        document = File(annotations, collector)
         rows, names = _images(document)
         columns, classes = _categories(document)
         images = ImageSet.of(folder, names, document.labels(rows, columns), tuple(classes))
         refuse_absent(images, f"{annotations.name} names them\n{self.layout(root)}")
-        return images
+        return Listing(document, rows, columns, np.arange(len(rows)), images)
 
 
 class File:
@@ -90,11 +119,13 @@ class File:
     remedy = "this is not an intact COCO annotation file; unpack it again from its archive"
     required: Sequence[str] = ("images", "categories", "annotations")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, collector: Collector | None = None) -> None:
         """Raises DataError for a file that cannot be read, or has not the `required` lists."""
         self.path = path
+        self._collector = collector
         try:
-            document = json.loads(_without_shapes(path), object_hook=self._slim)
+            text = _without_shapes(path, _ABSENT if collector is None else collector.polygons)
+            document = json.loads(text, object_hook=self._slim)
         except (ValueError, RecursionError) as error:
             raise self.malformed(f"{type(error).__name__}: {error}") from error
         except OSError as error:
@@ -115,8 +146,12 @@ class File:
     def _slim(self, entry: dict[str, Any]) -> object:
         """Keeps of every image and annotation what labels need, while the file is being parsed."""
         if "image_id" in entry and "category_id" in entry:
+            if self._collector is not None:
+                self._collector.annotation(entry)
             return self.key(entry["image_id"]), self.key(entry["category_id"])
         if "file_name" in entry and "id" in entry:
+            if self._collector is not None:
+                self._collector.image(entry)
             return self.key(entry["id"]), entry["file_name"]
         return entry
 
@@ -147,8 +182,8 @@ class File:
         return DataError(f"{self.path}: {what}\n{self.remedy}")
 
 
-def _without_shapes(path: Path) -> str:
-    """The file's text with every list of polygon corners replaced by 0: two thirds of it are never parsed or held."""
+def _without_shapes(path: Path, instead: bytes | Callable[[re.Match[bytes]], bytes]) -> str:
+    """The file's text with every list of polygon corners replaced: two thirds of it are never parsed or held."""
     parts: list[bytes] = []
     rest = b""
     with path.open("rb") as file:
@@ -156,9 +191,9 @@ def _without_shapes(path: Path) -> str:
             rest += chunk
             cut = rest.rfind(KEY)  # all lists before the last key are complete
             if cut > 0:
-                parts.append(_POLYGONS.sub(KEY + b"0", rest[:cut]))
+                parts.append(_POLYGONS.sub(instead, rest[:cut]))
                 rest = rest[cut:]
-    parts.append(_POLYGONS.sub(KEY + b"0", rest))
+    parts.append(_POLYGONS.sub(instead, rest))
     return b"".join(parts).decode("utf-8-sig")
 
 

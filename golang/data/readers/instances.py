@@ -15,7 +15,7 @@ import numpy.typing as npt
 from golang.config import Data
 from golang.config.paths import absolute, expanded
 from golang.data.images import ImageSet
-from golang.data.readers.coco import File, Id, named, pairs_of
+from golang.data.readers.coco import Collector, File, Id, Listing, named, pairs_of
 from golang.data.readers.reader import NO_VAL, PROBE, Own, Split, drawn, placed, refuse_absent, rooted
 from golang.errors import DataError, UnlabelledError
 
@@ -72,8 +72,12 @@ class Instances(Own):
         """The images of a split in the order of the JSON. Labels are uint8 [N, classes], None where the file has no
         list of annotations; columns follow its categories. Crowds count like any other annotation, and an image without
         any is a row of 0. Raises DataError, naming file and entry, for what contradicts itself."""
+        return self.listing(data, split, labelled).images
+
+    def listing(self, data: Data, split: Split, labelled: bool = True, collector: Collector | None = None) -> Listing:
+        """The same with the file they are of, from which `collector` takes more."""
         where = self._look(data, split)
-        listed = _Listed(where)
+        listed = _Listed(where, collector)
         kept = np.arange(len(listed.paths))
         if data.holdout:
             if (val := self._where(data, "val")) is not None:
@@ -82,7 +86,7 @@ class Instances(Own):
             kept = held if split == "val" else np.setdiff1d(kept, held)
         if not len(kept):
             raise DataError(f"data=coco: {where.annotations} has too few labelled images to hold any out")
-        return listed.images(kept, labelled, split)
+        return Listing(listed.file, listed.rows, listed.columns, kept, listed.images(kept, labelled, split))
 
     def words(self, data: Data) -> str:
         if data.train.annotations is None:
@@ -161,9 +165,9 @@ class _File(File):
 class _Listed:
     """What one file lists."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, where: Where, collector: Collector | None = None) -> None:
         """Raises DataError for what contradicts itself."""
-        self.file = file = _File(where.annotations)
+        self.file = file = _File(where.annotations, collector)
         self.notes: list[str] = []
         keys, names = zip(*pairs_of(file), strict=True)
         folders = [absolute(folder) for folder in where.folders] or [_beside(where, names)]
@@ -176,13 +180,15 @@ class _Listed:
             path = places[0] if len(places) == 1 else next(filter(os.path.lexists, places), places[0])
             self.paths.append(path)
             self.names.append(path.removeprefix(f"{folders[places.index(path)]}/"))
-        rows = file.positions(keys, "image")
+        self.rows = file.positions(keys, "image")
         file.refuse_twice(self.paths, "file")
         self.labels: npt.NDArray[np.uint8] | None = None
+        self.columns: dict[Id, int] = {}
         self.classes: tuple[str, ...] = ()
         if file.annotations is not None and (file.categories or file.annotations):
             ids, classes = zip(*named(file), strict=True) if file.categories else ((), ())
-            self.labels = file.labels(rows, file.positions(ids, "category"))
+            self.columns = file.positions(ids, "category")
+            self.labels = file.labels(self.rows, self.columns)
             self.classes = self._numbered(ids, classes)
 
     def images(self, kept: npt.NDArray[np.int64], labelled: bool, split: Split) -> ImageSet:

@@ -11,7 +11,7 @@ from golang.data.readers.coco import Coco
 from golang.data.readers.reader import Reader, Split
 from golang.data.toy import write
 
-_COCO = Coco(2017)
+COCO = Coco(2017)
 
 
 class Toy(Reader):
@@ -21,13 +21,13 @@ class Toy(Reader):
     covers = ("coco2017", *Reader.covers)
 
     def is_at(self, root: Path) -> bool:
-        return (root / write.MARK).is_file() and _COCO.is_at(root)
+        return (root / write.MARK).is_file() and COCO.is_at(root)
 
     def check(self, root: Path, split: Split) -> None:
         """Nothing is missing: the set is written when it is opened."""
 
     def read(self, root: Path, split: Split, labelled: bool = True) -> ImageSet:
-        return _COCO.read(root, split)
+        return COCO.read(root, split)
 
     def remedy(self, root: Path, split: Split) -> str:
         return f"delete {root} and have it written anew: python -m golang.data.toy --root {root}"

@@ -1,0 +1,1 @@
+"""Where things are in images: boxes, masks, and the class of every pixel."""
