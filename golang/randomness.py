@@ -21,6 +21,9 @@ class Purpose(enum.IntEnum):
     SCENE = 4
     PROBE = 5
     SUBSET = 6
+    ANCHORS = 7
+    REGIONS = 8
+    DROPOUT = 9
 
 
 def generator(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
