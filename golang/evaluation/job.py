@@ -85,12 +85,15 @@ def _measure(session: Session, results: Path) -> LastWords:
     session.status("running")
     session.stage(("train", "val"))
     session.beat("reading the images")
-    rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
     trunk, trunk_name, origin = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
     log.info("%s of %s, %d × %s", name, origin, rank.world.size, rank.device.type)
     if name in TRANSFER:
-        one: FineTuning | Supervised = FineTuning(build_task(config, trunk, trunk_name, dtype), session)
+        def build() -> Task:
+            return build_task(config, trunk, trunk_name, dtype)
+
+        one: FineTuning | Supervised = FineTuning(rank.control.on_first_rank(build) or build(), session)
     else:
+        rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
         train, test = open_labelled(config.data)
         log.info("%d + %d images", len(train), len(test))
         if name != "knn":

@@ -25,7 +25,7 @@ from golang.runfolder.folder import RunFolder
 # What each is measured on but for ON_ANY_SET; nearest neighbours on what linear_coco is, unless `data` says otherwise.
 DATA: dict[Any, Any] = {
     "linear_coco": "coco2014", "linear_voc": "voc2007", "semisup_coco_1": "coco2014", "semisup_coco_10": "coco2014",
-    "knn": "coco2014", "detect_coco": "coco2017", "detect_voc": "voc2007", "segment_voc": "voc2012",
+    "knn": "coco2014", "detect_coco": "coco2017", "detect_voc": "voc0712", "segment_voc": "voc_sbd",
 }  # fmt: skip
 _COCO = ("coco2014", "coco2017", "folder", "toy")  # where `data` is one of these, knn is measured on COCO 2014
 

@@ -21,7 +21,7 @@ def of(name: str, **settings: object) -> Evaluation:
 def test_the_numbers_are_the_literatures() -> None:
     coco, voc, segments = (PROTOCOLS[name] for name in ("detect_coco", "detect_voc", "segment_voc"))
     assert {name: protocol.data for name, protocol in PROTOCOLS.items()} == {
-        "detect_coco": "coco2017", "detect_voc": "voc2007", "segment_voc": "voc2012",
+        "detect_coco": "coco2017", "detect_voc": "voc0712", "segment_voc": "voc_sbd",
     }  # fmt: skip
     assert all(DATA[name] == protocol.data for name, protocol in PROTOCOLS.items())
     assert (coco.network, coco.steps, coco.batch_size, coco.lr) == ("fpn", 90_000, 16, 0.02)
@@ -41,8 +41,8 @@ def test_the_numbers_are_the_literatures() -> None:
 
 
 def test_published_is_what_ss_prl_ran() -> None:
-    assert not asked(of("detect_coco"), 118_287, 427).bgr
-    assert asked(of("detect_coco", published=True), 118_287, 427).bgr
+    assert not asked(of("detect_coco"), 118_287, 427).published
+    assert asked(of("detect_coco", published=True), 118_287, 427).published
     assert asked(of("segment_voc", published=True), 10_582, 333).lr == 0.05
     assert asked(of("detect_voc", published=True), 16_551, 333) == PROTOCOLS["detect_voc"]
 

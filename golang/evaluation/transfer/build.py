@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from golang.config import Config
-from golang.data.objects.sets import open_objects, open_segments
+from golang.data.objects.sets import open_both, open_both_segments
 from golang.evaluation.transfer.detection import Detection
 from golang.evaluation.transfer.numbers import Protocol, asked
 from golang.evaluation.transfer.segmentation import Segmentation
@@ -25,18 +26,17 @@ def build_task(config: Config, trunk: Trunk, trunk_name: str, dtype: torch.dtype
     (name,) = evaluation.protocol
     workers = data.workers
     if name.startswith("detect"):
-        train, test = open_objects(data, "train"), open_objects(data, "val")
-        test = test.with_classes(train.images.classes)
+        train, test = open_both(data)
         protocol = asked(evaluation, len(train), median_side(train.sizes))
         _say(protocol, len(train), len(test))
         return Detection(protocol, trunk, trunk_name, dtype, train, test, workers)
-    maps, test_maps = open_segments(data, "train"), open_segments(data, "val")
+    maps, test_maps = open_both_segments(data)
     protocol = asked(evaluation, len(maps), median_side(maps.sizes))
     _say(protocol, len(maps), len(test_maps))
     return Segmentation(protocol, trunk, trunk_name, dtype, maps, test_maps, workers)
 
 
-def median_side(sizes: np.ndarray) -> int:
+def median_side(sizes: npt.NDArray[np.int32]) -> int:
     """Of the images' short sides, in pixels."""
     return int(np.median(sizes.min(1)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from golang.engine.session import Session
 from golang.errors import DataError
 from golang.evaluation.features import cut
 from golang.evaluation.transfer import numbers, views
-from golang.evaluation.transfer.networks.build import build_detector
-from golang.evaluation.transfer.networks.parts import Loss, Target
+from golang.evaluation.transfer.networks.c4 import faster_rcnn_c4
+from golang.evaluation.transfer.networks.detector import Detector, mask_rcnn
+from golang.evaluation.transfer.networks import types
+from golang.evaluation.transfer.networks.types import OWN, PUBLISHED, Loss, Target
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.coco import coco
 from golang.evaluation.transfer.scores.results import Results
@@ -33,6 +35,7 @@ from golang.randomness import Purpose
 
 log = logging.getLogger(__name__)
 ASK_EVERY = 8  # images between two questions whether to stop
+NARROW = 256  # channels of a trunk; heads on those of fewer, which are for trying things, are narrow, too
 
 
 class Detection(Task):
@@ -46,6 +49,7 @@ class Detection(Task):
         self.trunk_name = trunk_name
         self.masks = protocol.network == "fpn" and train.shapes is not None and test.shapes is not None
         self.network = build_detector(protocol, trunk, len(train.images.classes), self.masks).to(dtype)
+        self.pixels = PUBLISHED if protocol.published else OWN
         self.sizes = train.sizes
         self.learned = ~train.ignored | (protocol.network == "c4")  # VOC's difficult objects are learned, too
         counts = np.add.reduceat(np.append(self.learned, False), train.offsets[:-1]) * (np.diff(train.offsets) > 0)
@@ -118,7 +122,18 @@ class Detection(Task):
         return {"trunk": self.trunk_name, "classes": list(self.train.images.classes), "masks": self.masks}
 
     def _seen(self, pixels: Tensor) -> Tensor:
-        return views.normalised(pixels, self.protocol.bgr, self.dtype)
+        return self.pixels.normalise(pixels, self.dtype)
+
+
+def build_detector(protocol: Protocol, trunk: Trunk, classes: int, masks: bool) -> Detector:
+    """The protocol's network on `trunk`, its other weights drawn by the protocols' seed."""
+    widths = types.B if protocol.network == "c4" else types.A
+    if trunk.channels < NARROW:
+        widths = replace(widths, channels=32, features=128, regions_drawn=32)
+    widths = widths.at(protocol.side)
+    if protocol.network == "c4":
+        return faster_rcnn_c4(trunk, classes, numbers.SEED, widths, protocol.frozen, protocol.published)
+    return mask_rcnn(trunk, classes, numbers.SEED, widths, masks, protocol.frozen, protocol.published)
 
 
 @dataclass(frozen=True)

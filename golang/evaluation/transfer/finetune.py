@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -29,7 +29,8 @@ from golang.evaluation.features import cut
 from golang.evaluation.transfer import numbers
 from golang.evaluation.transfer.batches import plan
 from golang.evaluation.transfer.norms import PopulationStatistics
-from golang.evaluation.transfer.tasks import Task
+from golang.evaluation.transfer.networks.losses import over_ranks
+from golang.evaluation.transfer.tasks import Item, Task
 
 log = logging.getLogger(__name__)
 TRAINING, NORMS, SCORING = PARTS = ("training", "norms", "scoring")
@@ -101,22 +102,20 @@ class FineTuning:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.protocol.rate(number)
             self.optimizer.zero_grad()
-            names, parts = self._losses(batch)
-            parts.sum().backward()
+            total, losses = self._losses(batch)
+            total.backward()
             self._add_gradients()
             self.optimizer.step()
             done = number + 1
             if done % LOG_EVERY == 0 or done == session.total:
-                self._log(done, names, parts.detach())
+                self._log(done, losses)
             if session.step(done):
                 session.save(self.state)
 
-    def _losses(self, batch: Any) -> tuple[list[str], Tensor]:  # noqa: ANN401 - a task's own
-        """Names, and this rank's parts of the losses [n]: summed over ranks they are those of the whole batch."""
+    def _losses(self, batch: tuple[int, list[Item]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """This rank's part of the loss, and each loss of the whole batch by name."""
         epoch, items = batch
-        found = self.task.losses(items, epoch)
-        counts = sum_over_ranks(torch.stack([count for _, count in found.values()]))
-        return list(found), torch.stack([part for part, _ in found.values()]) / counts.clamp(min=1)
+        return over_ranks(self.task.losses(items, epoch))
 
     def _add_gradients(self) -> None:
         """Each rank's gradients become their sum, that of the whole batch."""
@@ -132,17 +131,16 @@ class FineTuning:
         for parameter, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = total.view_as(parameter)
 
-    def _log(self, done: int, names: Sequence[str], parts: Tensor) -> None:
+    def _log(self, done: int, losses: dict[str, Tensor]) -> None:
         """Of one step, so that lines do not depend on where a life began."""
-        losses = sum_over_ranks(parts.double()).tolist()
-        if not all(map(math.isfinite, losses)):
+        line = {name: float(value) for name, value in losses.items()}
+        if not all(map(math.isfinite, line.values())):
             raise NonFiniteError(
                 f"a loss of {self.protocol.name} became NaN or Inf by step {done}; {self.session.stands()}. Try a lower "
                 f"evaluation.lr (now {self.protocol.lr:g})"
             )
-        line = dict(zip(names, losses, strict=True))
         self.history.append({"step": done, **line})
-        self.session.facts["loss"] = sum(losses)
+        self.session.facts["loss"] = sum(line.values())
         said = ", ".join(f"{name} {value:.3f}" for name, value in line.items())
         log.info("%s: step %d of %d, %s", self.protocol.name, done, self.session.total, said)
 
@@ -159,7 +157,7 @@ class FineTuning:
                 self._losses(batch)
             population.settle()
 
-    def _batches(self, first: int, end: int) -> Iterator[tuple[int, Any]]:
+    def _batches(self, first: int, end: int) -> Iterator[tuple[int, tuple[int, list[Item]]]]:
         """The number of each step and this rank's part of its batch."""
         world = self.rank.world
         parts, epoch, order = list[tuple[int, list[int]]](), -1, list[list[int]]()

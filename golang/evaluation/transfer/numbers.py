@@ -44,7 +44,7 @@ class Protocol:
     warmup: int = 0  # steps
     final_lr: float = 0.0
     batch_size: int = 16
-    bgr: bool = False  # the input that detectron2's Caffe models have
+    published: bool = False  # input and strides as SS-PRL's, whatever the trunk was trained on
     frozen: bool = False  # the trunk stays as it is
 
     @property
@@ -78,7 +78,7 @@ PROTOCOLS = {
         ),
     )
 }  # fmt: skip
-PUBLISHED = {"detect_coco": {"bgr": True}, "segment_voc": {"lr": 0.05}}  # where SS-PRL's own runs differ
+PUBLISHED = {"detect_coco": {"published": True}, "segment_voc": {"lr": 0.05}}  # where SS-PRL's own runs differ
 PATTERNS = {"detect": "detect_coco", "segment": "segment_voc"}  # what is measured on any set, and what it is like
 
 

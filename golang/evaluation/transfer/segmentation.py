@@ -20,8 +20,8 @@ from golang.engine.session import Session
 from golang.errors import DataError
 from golang.evaluation.features import cut
 from golang.evaluation.transfer import numbers, views
-from golang.evaluation.transfer.networks.build import build_segmenter
-from golang.evaluation.transfer.networks.parts import Loss
+from golang.evaluation.transfer.networks.fcn import AUXILIARY_CHANNELS, CHANNELS, fcn
+from golang.evaluation.transfer.networks.types import OWN, Loss
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.segments import Confusion
 from golang.evaluation.transfer.tasks import Item, Task
@@ -41,7 +41,8 @@ class Segmentation(Task):
     ) -> None:  # fmt: skip
         self.protocol, self.train, self.test, self.workers, self.dtype = protocol, train, test, workers, dtype
         self.trunk_name = trunk_name
-        self.network = build_segmenter(protocol, trunk, len(train.classes)).to(dtype)
+        widths = [min(channels, trunk.channels) for channels in (CHANNELS, AUXILIARY_CHANNELS)]
+        self.network = fcn(trunk, len(train.classes), numbers.SEED, *widths, frozen=protocol.frozen).to(dtype)
         self.sizes = train.sizes
         self.chosen = np.arange(len(train.images))
 
@@ -54,7 +55,7 @@ class Segmentation(Task):
     def losses(self, batch: list[Item], epoch: int) -> dict[str, Loss]:
         device = next(self.network.parameters()).device
         indices, pixels, labels = zip(*batch, strict=True)
-        images = views.normalised(torch.stack(pixels).to(device, non_blocking=True), False, self.dtype)
+        images = OWN.normalise(torch.stack(pixels).to(device, non_blocking=True), self.dtype)
         maps = torch.stack(labels).to(device, non_blocking=True).long()
         keys = [(numbers.SEED, epoch, int(index)) for index in indices]
         found: dict[str, Loss] = self.network.losses(images, maps, keys)
@@ -72,7 +73,7 @@ class Segmentation(Task):
                 for _ in range(0, max(map(len, shares)), ASK_EVERY):
                     session.ask()
                     for pixels, labels in itertools.islice(batches, ASK_EVERY):
-                        seen = views.normalised(pixels.to(device, non_blocking=True), False, self.dtype)
+                        seen = OWN.normalise(pixels.to(device, non_blocking=True), self.dtype)
                         confusion.add(labels, self.network.segment(seen, tuple(labels.shape)))
         except DataError as error:
             raise own_words(error) from None

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from golang.data.images import ImageSet
 from golang.engine.session import Session
-from golang.evaluation.transfer.networks.losses import Loss
+from golang.evaluation.transfer.networks.types import Loss
 from golang.evaluation.transfer.numbers import Protocol
 
 Item = tuple[Any, ...]  # of one image: its position in the set, pixels and what is to be found in them
