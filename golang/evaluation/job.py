@@ -24,6 +24,7 @@ from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.supervised import Supervised
 from golang.evaluation.transfer.build import build_task
 from golang.evaluation.transfer.finetune import FineTuning
+from golang.evaluation.transfer.tasks import Task
 from golang.method.trunk import Trunk, build_trunk
 from golang.runfolder import checkpoints, evaluations, files, pinned
 from golang.runfolder.folder import RunFolder
@@ -91,7 +92,7 @@ def _measure(session: Session, results: Path) -> LastWords:
         def build() -> Task:
             return build_task(config, trunk, trunk_name, dtype)
 
-        one: FineTuning | Supervised = FineTuning(rank.control.on_first_rank(build) or build(), session)
+        one: FineTuning | Supervised = FineTuning(rank.control.on_first_rank(build) or build(), session, results)
     else:
         rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
         train, test = open_labelled(config.data)
@@ -104,8 +105,9 @@ def _measure(session: Session, results: Path) -> LastWords:
     else:
         if session.resume is not None:
             one.restore(sealed.read(session.resume))
-        if rank.first and isinstance(one, Supervised):
+        if rank.first:
             files.make_private(results)
+        if rank.first and isinstance(one, Supervised):
             names = [one.train.name(i) for i in one.subset.tolist()]
             files.write(results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
         found = one.run()

@@ -34,6 +34,7 @@ from golang.method.trunk import Trunk
 from golang.randomness import Purpose
 
 log = logging.getLogger(__name__)
+FOUND = "detections.pt"
 ASK_EVERY = 8  # images between two questions whether to stop
 NARROW = 256  # channels of a trunk; heads on those of fewer, which are for trying things, are narrow, too
 
@@ -78,12 +79,12 @@ class Detection(Task):
         found: dict[str, Loss] = self.network.losses(images, targets, keys)
         return found
 
-    def score(self, session: Session) -> dict[str, Any]:
+    def score(self, session: Session, folder: Path) -> dict[str, Any]:
         results = self.detect(session).over_ranks(session.rank.device)
         found: dict[str, Any] = {}
         with session.alone(f"scoring {len(self.test)} images") as stopped:
             if stopped is not None:
-                results.save(session.attempt.run.path / numbers.FOUND)
+                results.save(folder / FOUND)
                 score = voc11 if self.protocol.network == "c4" else coco
                 found = score(self.test, results)
         return {

@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,7 +41,9 @@ LOG_EVERY = 50  # steps
 class FineTuning:
     """One evaluation: a task, which has the network, the images and the protocol."""
 
-    def __init__(self, task: Task, session: Session) -> None:
+    def __init__(self, task: Task, session: Session, folder: Path) -> None:
+        """`folder`: where what was found is kept beside the result."""
+        self.folder = folder
         self.task, self.protocol, self.session, self.rank = task, task.protocol, session, session.rank
         world = self.rank.world
         if self.protocol.batch_size < world.size:
@@ -66,7 +69,7 @@ class FineTuning:
             if self.part == NORMS:
                 self._settle_norms()
                 self._begin(SCORING)
-            found = self.task.score(session)
+            found = self.task.score(session, self.folder)
         except Stopped:
             session.save(self.state)
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Segmentation(Task):
         found: dict[str, Loss] = self.network.losses(images, maps, keys)
         return found
 
-    def score(self, session: Session) -> dict[str, Any]:
+    def score(self, session: Session, folder: Path) -> dict[str, Any]:
         world, device = session.rank.world, session.rank.device
         shares = [np.arange(len(self.test.images))[cut(len(self.test.images), r, world.size)] for r in range(world.size)]
         views_ = _TestViews(self.test, shares[world.rank], self.protocol)

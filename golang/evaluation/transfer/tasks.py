@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class Task(ABC):
         """This rank's part of each loss of a batch, and the count it is divided by once all ranks' are summed."""
 
     @abstractmethod
-    def score(self, session: Session) -> dict[str, Any]:
-        """The figures on the test images, mAP first, on rank 0. Raises Stopped."""
+    def score(self, session: Session, folder: Path) -> dict[str, Any]:
+        """The figures on the test images, mAP first, on rank 0; what was found is kept in `folder`. Raises Stopped."""
 
     @abstractmethod
     def facts(self) -> list[Any]:
