@@ -14,12 +14,14 @@ TRUNK_CHANNELS = {
     "small": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048,
     "wide_resnet50_2": 2048, "wide_resnet101_2": 2048,
 }  # fmt: skip
-ON_ANY_SET = ("linear", "semisup")  # evaluations on the set of `data`, whichever it is
+ON_ANY_SET = ("linear", "semisup", "detect", "segment")  # evaluations on the set of `data`, whichever it is
+TRANSFER = ("detect_coco", "detect_voc", "segment_voc", "detect", "segment")  # which fine-tune on boxes or class maps
 NUMBERS = {
     "epochs": ON_ANY_SET,
     "batch_size": ON_ANY_SET,
     "lr": ON_ANY_SET,
     "share": ("semisup",),
+    "frozen": ("detect", "segment"),
 }  # of an evaluation's, and of which
 NO_OPENCV = (
     "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, or choose "
@@ -61,7 +63,8 @@ def check(config: Config) -> None:
     if evaluation.checkpoint is not None and not evaluation.protocol:
         raise ConfigError(
             f"checkpoint={evaluation.checkpoint} is to be evaluated; say how: evaluation=linear_coco, "
-            "linear_voc, semisup_coco_1, semisup_coco_10, or on any labelled set linear, semisup or knn (several as "
+            "linear_voc, semisup_coco_1, semisup_coco_10, detect_coco, detect_voc, segment_voc; on any labelled set "
+            "linear, semisup or knn; on any set with boxes or masks detect or segment (several as "
             "evaluation=[linear,knn])"
         )
     _check_numbers(evaluation)

@@ -76,6 +76,7 @@ def _evaluated(config: Config) -> dict[str, Any]:
         "evaluation.lr": evaluation.lr,
         "evaluation.share": evaluation.share if evaluation.share != Evaluation().share else None,
         "evaluation.published": evaluation.published,
+        "evaluation.frozen": evaluation.frozen,
         "evaluation.checkpoint_sha256": evaluation.checkpoint_sha256,
         "evaluation.run": evaluation.run,
     }

@@ -1,4 +1,4 @@
-"""Whether a data set has labels to evaluate on, as far as its settings tell."""
+"""Whether a data set has labels, or boxes and masks, to evaluate on, as far as its settings tell."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ def has_labels(data: Data) -> bool:
     if data.name == "coco":
         return data.root is not None or data.holdout > 0 or bool(data.val.images or data.val.annotations)
     return data.name != "folder"
+
+
+def has_objects(data: Data) -> bool:
+    """Whether there are, or may be, boxes or class maps to learn from and to measure on. No file is read."""
+    return data.name not in ("list", "imagenet") and has_labels(data)
+
+
+def lacking_objects(data: Data) -> str:
+    """What a set without boxes lacks, and what to type: the tail of an error message."""
+    if data.name == "coco":
+        return lacking(data)
+    return f"data={data.name} has none; measure on a set that has them, such as data=coco data.root=FOLDER"
 
 
 def lacking(data: Data) -> str:

@@ -144,16 +144,22 @@ class Checkpoint:
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
     probe_every_epochs: Annotated[int, NATURAL] = 0  # while training; 0: never
-    # Once trained, or of `checkpoint`: SS-PRL's protocols, the same on any labelled set, nearest neighbours; several.
+    # Once trained, or of `checkpoint`: SS-PRL's protocols, the same on any labelled set, nearest neighbours, and the same
+    # two kinds of detection and segmentation; several.
     protocol: tuple[
-        Literal["linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn", "linear", "semisup"], ...
+        Literal[
+            "linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn", "linear", "semisup",
+            "detect_coco", "detect_voc", "segment_voc", "detect", "segment",
+        ], ...
     ] = ()  # fmt: skip
-    # Of `linear` and `semisup`, which any labelled set is measured by; null: the published number.
+    # Of `linear`, `semisup`, `detect` and `segment`, which any set is measured by; null: the published number.
     epochs: Annotated[int | None, POSITIVE] = None
     batch_size: Annotated[int | None, POSITIVE] = None
     lr: Annotated[float | None, POSITIVE] = None  # the head's; semisup's trunk has a hundredth of it
     share: Annotated[float, Range(lambda share: 0 < share <= 1, "be above 0 and at most 1")] = 0.1  # semisup's labels
-    published: bool = False  # semi-supervised evaluation leaves the trunk as it is
+    frozen: bool = False  # detect and segment leave the trunk as it is
+    # Semi-supervised evaluation leaves the trunk as it is; detect_coco has BGR input, segment_voc five times the rate.
+    published: bool = False
     root: str | None = None  # where the protocol's images are, if they are not at data.root
     checkpoint: str | None = None  # train nothing, evaluate this: a file of any layout, or a run's folder
     checkpoint_sha256: str = ""  # of that file; filled in when the settings are read

@@ -4,6 +4,8 @@ python -m golang.evaluation RUN_DIR                                     the quic
 python -m golang.evaluation PROTOCOL CHECKPOINT|RUN --root ROOT [...]   linear_coco, linear_voc, semisup_coco_1,
                                                                         semisup_coco_10 (SS-PRL's), or knn; and on any
                                                                         labelled set, --data NAME: linear, semisup, knn
+                                                                        detect_coco, detect_voc, segment_voc; and on any
+                                                                        set with boxes or masks: detect, segment
 python -m golang.evaluation table FOLDER                                all results below it, as JSON and Markdown
 """
 
@@ -17,9 +19,9 @@ from typing import get_args, get_type_hints
 
 from golang import exits, logs
 from golang.config import Config, Data, Evaluation, Part
-from golang.config.checks import NUMBERS, ON_ANY_SET
+from golang.config.checks import NUMBERS, ON_ANY_SET, TRANSFER
 from golang.config.identity import run_id
-from golang.config.labels import has_labels, lacking
+from golang.config.labels import has_labels, has_objects, lacking, lacking_objects
 from golang.engine.doorway import prepare
 from golang.engine.rank import join
 from golang.engine.session import Outcome
@@ -81,6 +83,8 @@ def _asked(options: argparse.Namespace) -> Config:
         )
     else:
         data = Data(name=name, root=options.root, train=train, val=val, holdout=options.holdout)
+    if options.protocol in TRANSFER and not has_objects(data):
+        raise ConfigError(f"{options.protocol} needs boxes or masks: {lacking_objects(data)}")
     if not has_labels(data):
         raise ConfigError(f"{options.protocol} needs labels: {lacking(data)}")
     asked = Evaluation(
@@ -106,8 +110,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{split}-annotations", metavar="FILE", help="of --data coco: the instances in them")
     parser.add_argument("--holdout", type=float, default=0.0, help="share of the labelled images to measure on (0)")
     parser.add_argument("--out", type=Path, help="where the results go (a run's own evaluation folder)")
-    parser.add_argument("--published", action="store_true", help="semi-supervised with a frozen trunk, as published")
+    parser.add_argument("--published", action="store_true", help="a protocol as published, where ours differs")
     for number, whose in NUMBERS.items():
+        if number == "frozen":
+            parser.add_argument("--frozen", action="store_true", help="detect and segment leave the trunk as it is")
+            continue
         kind = int if number in ("epochs", "batch_size") else float
         parser.add_argument(f"--{number.replace('_', '-')}", type=kind, help=f"of {' and '.join(whose)}")
     parser.add_argument("--workers", type=int, default=8, help="processes that read images (8)")

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from golang.config import Config, Evaluation
+from golang.config.checks import TRANSFER
 from golang.data.sets import open_labelled, open_val
 from golang.engine import session
 from golang.engine.listeners import Listener
@@ -21,6 +22,9 @@ from golang.evaluation import result
 from golang.evaluation.protocols import knn
 from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.supervised import Supervised
+from golang.evaluation.transfer.build import build_task
+from golang.evaluation.transfer.finetune import FineTuning
+from golang.evaluation.transfer.tasks import Task
 from golang.method.trunk import Trunk, build_trunk
 from golang.runfolder import checkpoints, evaluations, files, pinned
 from golang.runfolder.folder import RunFolder
@@ -82,22 +86,29 @@ def _measure(session: Session, results: Path) -> LastWords:
     session.status("running")
     session.stage(("train", "val"))
     session.beat("reading the images")
-    rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
-    train, test = open_labelled(config.data)
-    trunk, origin = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
-    log.info("%s of %s: %d + %d images, %d × %s", name, origin, len(train), len(test), rank.world.size,
-             rank.device.type)  # fmt: skip
+    trunk, trunk_name, origin = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
+    log.info("%s of %s, %d × %s", name, origin, rank.world.size, rank.device.type)
+    if name in TRANSFER:
+        def build() -> Task:
+            return build_task(config, trunk, trunk_name, dtype)
+
+        one: FineTuning | Supervised = FineTuning(rank.control.on_first_rank(build) or build(), session, results)
+    else:
+        rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
+        train, test = open_labelled(config.data)
+        log.info("%d + %d images", len(train), len(test))
+        if name != "knn":
+            one = Supervised(protocols.asked(config), trunk, dtype, train, test, session)
     session.beat("measuring")
     if name == "knn":
         found = knn.evaluate(trunk.to(rank.device, dtype), train, test, session)
     else:
-        protocol = protocols.asked(config)
-        one = Supervised(protocol, trunk, dtype, train, test, session)
         if session.resume is not None:
             one.restore(sealed.read(session.resume))
         if rank.first:
             files.make_private(results)
-            names = [train.name(i) for i in one.subset.tolist()]
+        if rank.first and isinstance(one, Supervised):
+            names = [one.train.name(i) for i in one.subset.tolist()]
             files.write(results / "subset.json", json.dumps({"seed": protocols.SEED, "images": names}))
         found = one.run()
 
@@ -112,8 +123,8 @@ def _measure(session: Session, results: Path) -> LastWords:
     return keep
 
 
-def _trunk(asked: Evaluation) -> tuple[Trunk, str]:
-    """The trunk to measure, and where it is from."""
+def _trunk(asked: Evaluation) -> tuple[Trunk, str, str]:
+    """The trunk to measure, its name, and where it is from."""
     if not asked.run:
         return load_trunk(pinned.unchanged("checkpoint", asked.checkpoint or "", asked.checkpoint_sha256))
     parent = RunFolder(asked.checkpoint or "")
@@ -122,12 +133,13 @@ def _trunk(asked: Evaluation) -> tuple[Trunk, str]:
     return load_trunk(checkpoints.find(parent.path))
 
 
-def load_trunk(file: Path) -> tuple[Trunk, str]:
-    """The trunk of a checkpoint of any layout, and the file it is from. Raises CheckpointError when it is not whole."""
+def load_trunk(file: Path) -> tuple[Trunk, str, str]:
+    """The trunk of a checkpoint of any layout, its name, and the file it is from. Raises CheckpointError when it is not
+    whole."""
     found = layouts.read(file)
     trunk = build_trunk(found.trunk)
     if lacking := found.missing("trunk"):
         raise CheckpointError(f"{file} lacks {len(lacking)} tensors of a {found.trunk}, such as {lacking[0]}")
     own = {name.removeprefix("trunk."): value for name, value in found.tensors.items() if name.startswith("trunk.")}
     trunk.load_state_dict(own)
-    return trunk, str(file)
+    return trunk, found.trunk, str(file)

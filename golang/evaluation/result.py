@@ -17,6 +17,7 @@ from golang.randomness import Purpose, permutation
 
 MOST = 2**26  # scores of training images that thresholds are chosen on
 SHOWN = 5  # best classes in a table, and as many of the worst; all, where they are hardly more
+BY_CLASS = {"AP": "per_class", "F1": "f1_per_class"}  # columns of a table, and where a result has them
 SCORES = "scores in 0–1, chosen on {} training images; who reaches it has the class"
 
 
@@ -63,20 +64,30 @@ def figures(train: Scored, test: Scored, classes: Sequence[str]) -> dict[str, An
 def show(name: str, facts: Mapping[str, Any], out: IO[str]) -> None:
     """Writes the classes of a result as a table, the best first; of many the best and the worst alone."""
     ranked = sorted(facts["per_class"].items(), key=lambda pair: -pair[1])
-    rows = [(label, f"{points:5.1f}", f"{facts['f1_per_class'][label]:5.1f}") for label, points in ranked]
+    columns = {key: facts[part] for key, part in BY_CLASS.items() if part in facts}
+    if "mask" in facts:
+        columns["mask AP"] = facts["mask"]["per_class"]
+    rows = [(label, *(f"{column.get(label, 0):5.1f}" for column in columns.values())) for label, _ in ranked]
     if len(rows) > 2 * SHOWN + 1:
-        rows = [*rows[:SHOWN], (f"… {len(rows) - 2 * SHOWN} more", "", ""), *rows[-SHOWN:]]
-    tables.show(("class", "AP", "F1"), rows, lambda row: False, out, f"{name}: {headline(facts)}; by class, AP and F1")
+        rows = [*rows[:SHOWN], (f"… {len(rows) - 2 * SHOWN} more", *[""] * len(columns)), *rows[-SHOWN:]]
+    title = f"{name}: {headline(facts)}; by class, {' and '.join(columns)}"
+    tables.show(("class", *columns), rows, lambda row: False, out, title)
 
 
 def headline(facts: Mapping[str, Any]) -> str:
     """A result in a line."""
-    shares = [f"P@{k} {share:.1f}" for k, share in facts["precision_at"].items() if share is not None]
-    parts = [f"mAP {facts['mAP']:.2f}", f"F1 {facts['f1_micro']:.1f} micro, {facts['f1_macro']:.1f} macro", *shares]
+    parts = [f"{facts.get('measure', 'mAP')} {facts['mAP']:.2f}"]
+    parts += [f"{name} {facts[name]:.1f}" for name in ("AP50", "AP75") if name in facts]
+    if "mask" in facts:
+        parts.append(f"masks: AP {facts['mask']['mAP']:.2f}, AP50 {facts['mask']['AP50']:.1f}")
+    if "f1_micro" in facts:
+        shares = [f"P@{k} {share:.1f}" for k, share in facts["precision_at"].items() if share is not None]
+        parts += [f"F1 {facts['f1_micro']:.1f} micro, {facts['f1_macro']:.1f} macro", *shares]
     if "accuracy" in facts:
         parts.insert(1, f"accuracy {facts['accuracy']:.1f}")
     if empty := len(facts["classes_without_positives"]):
-        parts.append(f"{empty} classes without a positive, which count 0")
+        count = ", which count 0" if "f1_micro" in facts else ""
+        parts.append(f"{empty} classes without a positive{count}")
     return ", ".join(parts)
 
 

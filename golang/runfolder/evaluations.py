@@ -1,7 +1,7 @@
 """Which evaluations settings ask for, each as the settings of a run of its own, and where their results lie.
 
-The published protocols are measured on their own sets, DATA. `linear` and `semisup` are measured on the set of `data`,
-whichever it is, and so is `knn`, but for what it has always been measured on: COCO 2014, where the settings train on
+The published protocols are measured on their own sets, DATA. ON_ANY_SET are measured on the set of `data`, whichever it
+is, and so is `knn`, but for what it has always been measured on: COCO 2014, where the settings train on
 COCO, on a folder without labels, or name `evaluation.root`.
 """
 
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from golang.config import Config, Data, Evaluation, Part
-from golang.config.checks import NUMBERS, ON_ANY_SET
+from golang.config.checks import NUMBERS, ON_ANY_SET, TRANSFER
 from golang.config.identity import run_id, set_digits
-from golang.config.labels import has_labels, lacking
+from golang.config.labels import has_labels, has_objects, lacking, lacking_objects
 from golang.errors import ConfigError
 from golang.runfolder import files
 from golang.runfolder.checkpoints import entries
@@ -25,7 +25,7 @@ from golang.runfolder.folder import RunFolder
 # What each is measured on but for ON_ANY_SET; nearest neighbours on what linear_coco is, unless `data` says otherwise.
 DATA: dict[Any, Any] = {
     "linear_coco": "coco2014", "linear_voc": "voc2007", "semisup_coco_1": "coco2014", "semisup_coco_10": "coco2014",
-    "knn": "coco2014",
+    "knn": "coco2014", "detect_coco": "coco2017", "detect_voc": "voc0712", "segment_voc": "voc_sbd",
 }  # fmt: skip
 _COCO = ("coco2014", "coco2017", "folder", "toy")  # where `data` is one of these, knn is measured on COCO 2014
 
@@ -43,6 +43,8 @@ def data_of(config: Config, name: str) -> Data:
     if name in ON_ANY_SET or (name == "knn" and evaluation.root is None and data.name not in _COCO):
         if evaluation.root is not None:
             data = replace(data, root=evaluation.root, train=Part(), val=Part())
+        if name in TRANSFER and not has_objects(data):
+            raise ConfigError(f"evaluation={name} needs boxes or masks: {lacking_objects(data)}")
         if not has_labels(data):
             raise ConfigError(f"evaluation={name} needs labels: {lacking(data)}")
         return data
@@ -123,5 +125,9 @@ def result_name(config: Config) -> str:
     if name in ON_ANY_SET or (name == "knn" and data.name not in _COCO):
         parts += filter(None, [data.name, set_digits(data)])
     changed = {number: getattr(evaluation, number) for number in NUMBERS}
-    parts += [f"{key}={value:g}" for key, value in changed.items() if value != getattr(Evaluation(), key)]
+    parts += [f"{key}={_plain(value)}" for key, value in changed.items() if value != getattr(Evaluation(), key)]
     return "-".join([*parts, *(["published"] if evaluation.published else [])])
+
+
+def _plain(value: bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

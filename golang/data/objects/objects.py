@@ -30,6 +30,18 @@ class Found(NamedTuple):
     areas: npt.NDArray[np.float32]
 
 
+def of_size(image: Image.Image, images: ImageSet, sizes: npt.NDArray[np.int32], index: int) -> Image.Image:
+    """`image`, which is number `index` of the set. Raises DataError when it is not of the size that its objects are
+    marked in."""
+    if image.size != tuple(sizes[index]):
+        width, height = sizes[index]
+        raise DataError(
+            f"{images.path(index)} has {image.width} × {image.height} pixels, and its objects are marked in "
+            f"{width} × {height}; restore the image that was marked, or mark this one"
+        )
+    return image
+
+
 @dataclass(frozen=True, eq=False)
 class Objects:
     """M objects in N images, in flat arrays that loader processes share: those of image i are offsets[i] to before
@@ -80,16 +92,13 @@ class Objects:
         return found
 
     def load(self, index: int) -> Image.Image:
-        """Image `index` as RGB. Raises as `ImageSet.load`, and DataError when it is not of the size that boxes are
-        relative to."""
-        image = self.images.load(index)
-        if image.size != tuple(self.sizes[index]):
-            width, height = self.sizes[index]
-            raise DataError(
-                f"{self.images.path(index)} has {image.width} × {image.height} pixels, and its objects are marked in "
-                f"{width} × {height}; restore the image that was marked, or mark this one"
-            )
-        return image
+        """Image `index` as RGB. Raises as `ImageSet.load` and `of_size`."""
+        return of_size(self.images.load(index), self.images, self.sizes, index)
+
+    def load_nearest(self, index: int) -> tuple[Image.Image, int]:
+        """Image `index`, or the next readable one, and its index. Raises as `ImageSet.nearest` and `of_size`."""
+        image, nearest = self.images.load_nearest(index)
+        return of_size(image, self.images, self.sizes, nearest), nearest
 
     def subset(self, kept: npt.NDArray[np.int64], images: ImageSet) -> Objects:
         """The objects of the images `kept`, int64 [n], which `images` holds in that order."""

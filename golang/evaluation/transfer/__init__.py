@@ -1,1 +1,1 @@
-"""Fine-tuning on detection and segmentation, as an evaluation."""
+"""Fine-tuning on detection and segmentation: what a trunk is worth where things have to be found, not only named."""

@@ -1,0 +1,152 @@
+"""Finding things: boxes, and masks where the set has them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from golang import randomness
+from golang.data.loader import Loader, close, own_words
+from golang.data.objects.objects import Objects
+from golang.engine.session import Session
+from golang.errors import DataError
+from golang.evaluation.features import cut
+from golang.evaluation.transfer import numbers, views
+from golang.evaluation.transfer.networks.c4 import faster_rcnn_c4
+from golang.evaluation.transfer.networks.detector import Detector, mask_rcnn
+from golang.evaluation.transfer.networks import types
+from golang.evaluation.transfer.networks.types import OWN, PUBLISHED, Loss, Target
+from golang.evaluation.transfer.numbers import Protocol
+from golang.evaluation.transfer.scores.coco import coco
+from golang.evaluation.transfer.scores.results import Results
+from golang.evaluation.transfer.scores.voc import voc11
+from golang.evaluation.transfer.tasks import Item, Task
+from golang.method.trunk import Trunk
+from golang.randomness import Purpose
+
+log = logging.getLogger(__name__)
+FOUND = "detections.pt"
+ASK_EVERY = 8  # images between two questions whether to stop
+NARROW = 256  # channels of a trunk; heads on those of fewer, which are for trying things, are narrow, too
+
+
+class Detection(Task):
+    """Mask R-CNN or Faster R-CNN on a trunk."""
+
+    def __init__(
+        self, protocol: Protocol, trunk: Trunk, trunk_name: str, dtype: torch.dtype, train: Objects, test: Objects,
+        workers: int,
+    ) -> None:  # fmt: skip
+        self.protocol, self.train, self.test, self.workers, self.dtype = protocol, train, test, workers, dtype
+        self.trunk_name = trunk_name
+        self.masks = protocol.network == "fpn" and train.shapes is not None and test.shapes is not None
+        self.network = build_detector(protocol, trunk, len(train.images.classes), self.masks).to(dtype)
+        self.pixels = PUBLISHED if protocol.published else OWN
+        self.sizes = train.sizes
+        self.learned = ~train.ignored | (protocol.network == "c4")  # VOC's difficult objects are learned, too
+        counts = np.add.reduceat(np.append(self.learned, False), train.offsets[:-1]) * (np.diff(train.offsets) > 0)
+        self.chosen = np.flatnonzero(counts)
+        if not len(self.chosen):
+            raise DataError(f"{train.images.root}: no training image has a box to learn from; check the annotations")
+
+    def item(self, epoch: int, index: int) -> Item:
+        image, nearest = self.train.load_nearest(index)
+        rng = randomness.generator(numbers.SEED, Purpose.VIEW, epoch, index)
+        masks = self.train.masks(nearest) if self.masks else None
+        pixels, target = views.detection_view(
+            rng, image, self.train.of(nearest), masks, self.protocol.sides, self.protocol.longest,
+            ignored=self.protocol.network == "c4",
+        )  # fmt: skip
+        return index, pixels, *target
+
+    def losses(self, batch: list[Item], epoch: int) -> dict[str, Loss]:
+        device = next(self.network.parameters()).device
+        images, targets, keys = list[Tensor](), list[Target](), list[tuple[int, ...]]()
+        for index, pixels, boxes, classes, masks in batch:
+            images.append(self._seen(pixels.to(device, non_blocking=True)))
+            own = None if masks is None else masks.to(device, non_blocking=True)
+            targets.append(Target(boxes.to(device, self.dtype), classes.to(device), own))
+            keys.append((numbers.SEED, epoch, int(index)))
+        found: dict[str, Loss] = self.network.losses(images, targets, keys)
+        return found
+
+    def score(self, session: Session, folder: Path) -> dict[str, Any]:
+        results = self.detect(session).over_ranks(session.rank.device)
+        found: dict[str, Any] = {}
+        with session.alone(f"scoring {len(self.test)} images") as stopped:
+            if stopped is not None:
+                results.save(folder / FOUND)
+                score = voc11 if self.protocol.network == "c4" else coco
+                found = score(self.test, results)
+        return {
+            **found, "train": str(self.train.images.root), "test": str(self.test.images.root),
+            "train_images": len(self.chosen), "test_images": len(self.test),
+        }  # fmt: skip
+
+    def detect(self, session: Session) -> Results:
+        """What this rank finds in its part of the test images."""
+        world, device = session.rank.world, session.rank.device
+        shares = [np.arange(len(self.test))[cut(len(self.test), rank, world.size)] for rank in range(world.size)]
+        views_ = _TestViews(self.test, shares[world.rank], self.protocol)
+        batches = iter(Loader(views_, self.workers, batch_size=None, pin_memory=device.type == "cuda"))
+        pieces = list[Results]()
+        self.network.eval()
+        try:
+            with torch.inference_mode():
+                for _ in range(0, max(map(len, shares)), ASK_EVERY):
+                    session.ask()
+                    for index, pixels in itertools.islice(batches, ASK_EVERY):
+                        width, height = self.test.sizes[index].tolist()
+                        seen = self._seen(pixels.to(device, non_blocking=True))
+                        (one,) = self.network.detect([seen], [(height, width)])
+                        pieces.append(Results.of(index, one))
+        except DataError as error:
+            raise own_words(error) from None
+        finally:
+            close(batches)
+        return Results.joined(pieces, self.masks)
+
+    def facts(self) -> list[Any]:
+        sets = [[len(one), len(one.boxes), float(one.boxes.sum())] for one in (self.train, self.test)]
+        return [*sets, list(self.train.images.classes), self.masks, str(self.dtype)]
+
+    def description(self) -> dict[str, Any]:
+        return {"trunk": self.trunk_name, "classes": list(self.train.images.classes), "masks": self.masks}
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        return self.pixels.normalise(pixels, self.dtype)
+
+
+def build_detector(protocol: Protocol, trunk: Trunk, classes: int, masks: bool) -> Detector:
+    """The protocol's network on `trunk`, its other weights drawn by the protocols' seed."""
+    widths = types.B if protocol.network == "c4" else types.A
+    if trunk.channels < NARROW:
+        widths = replace(widths, channels=32, features=128, regions_drawn=32)
+    widths = widths.at(protocol.side)
+    if protocol.network == "c4":
+        return faster_rcnn_c4(trunk, classes, numbers.SEED, widths, protocol.frozen, protocol.published)
+    return mask_rcnn(trunk, classes, numbers.SEED, widths, masks, protocol.frozen, protocol.published)
+
+
+@dataclass(frozen=True)
+class _TestViews(Dataset[tuple[int, Tensor]]):
+    objects: Objects
+    share: npt.NDArray[np.int64]
+    protocol: Protocol
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __getitem__(self, row: int) -> tuple[int, Tensor]:
+        index = int(self.share[row])
+        image = self.objects.load(index)
+        return index, views.whole_view(image, self.protocol.side, self.protocol.longest)

@@ -1,0 +1,131 @@
+"""Detection and segmentation go on to the same bits, wherever they were stopped, and ranks do what one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from golang.config import Config
+from golang.data.toy.write import write
+from golang.engine.session import Session
+from golang.evaluation.transfer.detection import Detection
+from golang.evaluation.transfer.finetune import FineTuning
+from golang.evaluation.transfer.segmentation import Segmentation
+from golang.method.trunk import build_trunk
+from golang.runfolder.evaluations import result_name
+from golang.runfolder.files import read_json
+from golang.runfolder.pinned import pinned
+from tests.resume.harness import differences, final_state, here, launch, settings
+from tests.resume.test_own_evaluation import tell
+
+pytest.importorskip("faster_coco_eval")
+TOY = {"classes": 5, "size": 64, "train": 13, "val": 5, "seed": 1}
+NUMBERS = {"detect": {"epochs": 2, "batch_size": 3}, "segment": {"epochs": 3, "batch_size": 4}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("transfer")
+    torch.manual_seed(3)
+    torch.save(build_trunk("small").state_dict(), folder / "trunk.pt")
+    write(folder / "toy", asked(folder, "detect").data.toy, workers=1)
+    return folder
+
+
+def asked(folder: Path, protocol: str, **changes: object) -> Config:
+    evaluation = {"protocol": protocol, "checkpoint": str(folder / "trunk.pt"), **NUMBERS[protocol]}
+    return pinned(settings(folder / "toy", data={"workers": 0, "toy": TOY}, evaluation=evaluation, **changes))
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Callable[[str], Path]:
+    """The undisturbed evaluation by a protocol."""
+
+    def of(protocol: str) -> Path:
+        run = folder / f"whole-{protocol}"
+        if not run.exists():
+            assert here(asked(folder, protocol), run) == 0
+        return run
+
+    return of
+
+
+def result(run: Path, config: Config) -> dict:
+    found = read_json(run / "evaluation" / result_name(config) / "result.json")
+    assert found is not None
+    return found
+
+
+def in_a_step(patch: pytest.MonkeyPatch) -> None:
+    go_on = Session.step
+
+    def stopping(self: Session, done: int) -> bool:
+        if done == 3:
+            tell(self)
+        return go_on(self, done)
+
+    patch.setattr(Session, "step", stopping)
+
+
+def while_norms_settle(patch: pytest.MonkeyPatch) -> None:
+    losses, calls = FineTuning._losses, []
+
+    def stopping(self: FineTuning, batch: object) -> object:
+        calls.append(self.part)
+        if calls.count("norms") == 2:
+            tell(self.session)
+        return losses(self, batch)
+
+    patch.setattr(FineTuning, "_losses", stopping)
+
+
+def while_scoring(patch: pytest.MonkeyPatch) -> None:
+    for task in (Detection, Segmentation):
+        score = task.score
+
+        def stopping(self: object, session: Session, folder: Path, score: Callable = score) -> object:
+            tell(session)
+            return score(self, session, folder)
+
+        patch.setattr(task, "score", stopping)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "stop"),
+    [
+        ("detect", in_a_step), ("detect", while_norms_settle), ("detect", while_scoring), ("segment", in_a_step),
+        ("segment", while_scoring),
+    ],
+)  # fmt: skip
+def test_it_goes_on_to_the_same_bits(
+    folder: Path, whole: Callable[[str], Path], tmp_path: Path, protocol: str, stop: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    config = asked(folder, protocol)
+    with pytest.MonkeyPatch.context() as patch:
+        stop(patch)
+        assert here(config, tmp_path / "run") == 75
+    assert final_state(tmp_path / "run")["part"] == {
+        in_a_step: "training", while_norms_settle: "norms", while_scoring: "scoring",
+    }[stop]  # fmt: skip
+    assert here(config, tmp_path / "run") == 0
+    assert differences(final_state(whole(protocol)), final_state(tmp_path / "run")) == []
+    assert result(tmp_path / "run", config) == result(whole(protocol), config)
+
+
+@pytest.mark.parametrize("protocol", ["detect", "segment"])
+def test_two_ranks_agree_with_one(folder: Path, tmp_path: Path, protocol: str) -> None:
+    """In fp64, over ten steps; batches of three images leave the ranks with unlike shares."""
+    config = asked(folder, protocol, precision="fp64")
+    config = replace(config, evaluation=replace(config.evaluation, batch_size=3, epochs=3))
+    for ranks in (1, 2):
+        assert launch(config, tmp_path / str(ranks), ranks) == [0] * ranks
+    one, two = (final_state(tmp_path / ranks) for ranks in "12")
+    assert one["done"] == two["done"] >= 10
+    for name, value in one["network"].items():
+        assert torch.allclose(value.double(), two["network"][name].double(), rtol=1e-10, atol=1e-10), name
+    found = [result(tmp_path / ranks, config) for ranks in "12"]
+    assert found[0]["mAP"] == pytest.approx(found[1]["mAP"], abs=1e-6)
