@@ -7,14 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from golang.config import Config
 from golang.data.images import ImageSet
 from golang.data.objects.segments import Segments
+from golang.data.toy.write import write
+from golang.evaluation.pictures import __main__ as show
 from golang.evaluation.pictures import detections, segments
 from golang.evaluation.pictures.extremes import extremes
+from golang.evaluation.transfer.build import build_task
 from golang.evaluation.transfer.networks.types import Detections
 from golang.evaluation.transfer.scores.results import Results
+from golang.evaluation.transfer.tuned import load_network
+from golang.method.trunk import build_trunk
+from golang.weights import sealed
 from tests.unit.scenes import CLASSES, generated, picture
 
 pytest.importorskip("matplotlib")
@@ -79,3 +87,49 @@ def test_maps_beside_the_truth(tmp_path: Path) -> None:
     alone = segments.draw(maps.images.load(0), found[0][1], maps.classes, tmp_path / "one.png")
     assert {(0xE6, 0x9F, 0x00), (0x56, 0xB4, 0xE9)} <= colours(alone), "the legend's"
     assert segments.draw(maps.images.load(0), np.zeros((60, 80), np.int64), maps.classes, tmp_path / "no.png").is_file()
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints as evaluations on a generated set keep them, of networks that have learned nothing."""
+    folder = tmp_path_factory.mktemp("tuned")
+    values = {"name": "toy", "root": str(folder / "toy"),
+              "toy": {"classes": 5, "size": 64, "train": 6, "val": 3, "seed": 1}}  # fmt: skip
+    write(folder / "toy", Config.from_dict({"data": values}).data.toy, workers=1)
+    for name in ("detect", "segment"):
+        config = Config.from_dict({"data": values, "evaluation": {"protocol": name, "checkpoint": "trunk.pt"}})
+        task = build_task(config, build_trunk("small"), "small", torch.float32)
+        if name == "detect":  # all but sure of something everywhere
+            torch.nn.init.normal_(task.network.roi_heads.box_predictor.cls_score.weight, std=2.0)
+        state = {"task": task.description(), "network": task.network.state_dict()}
+        sealed.write(folder / f"{name}.pt", state)
+    return folder
+
+
+@pytest.mark.parametrize(("what", "name"), [("detections", "detect"), ("segments", "segment")])
+def test_images_of_ones_own(
+    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, name: str
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a $ in its name.png")
+    images, out = [str(tmp_path / "a $ in its name.png")], str(tmp_path / "out")
+    assert show.main([what, str(tuned / f"{name}.pt"), *images, "--out", out]) == 0
+    assert capsys.readouterr().out.split("\n")[0] == f"{out}/a $ in its name-{what}.png"
+    with Image.open(f"{out}/a $ in its name-{what}.png") as drawn:
+        assert drawn.width == 960
+    network = load_network(tuned / f"{name}.pt")
+    state = sealed.read(tuned / f"{name}.pt")["network"]
+    assert all(torch.equal(value, state[key]) for key, value in network.network.state_dict().items())
+    assert not network.network.training and len(network.classes) == (5 if name == "detect" else 6)
+
+
+def test_what_cannot_be_drawn(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sealed.write(tmp_path / "other.pt", {"model": {}})
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    for command, message in (
+        (["detections", str(tuned / "segment.pt"), str(tmp_path / "a.png")], "finds segments; `golang show segments"),
+        (["segments", str(tmp_path / "other.pt"), str(tmp_path / "a.png")], "is of no network for detection or"),
+        (["segments", str(tuned / "segment.pt"), str(tmp_path / "b.png")], "b.png cannot be shown"),
+    ):
+        assert show.main([*command, "--out", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().out

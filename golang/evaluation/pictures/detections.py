@@ -64,7 +64,7 @@ def draw(image: Image.Image, found: Detections, classes: Sequence[str], path: Pa
     figure = drawing.figure(6.4, 6.4 * image.height / image.width)
     axes = figure.add_subplot()
     axes.set_axis_off()
-    _draw(np.asarray(image), drawn, colors(columns), axes)
+    _draw(np.asarray(image), drawn, colors(columns), axes, points=9)
     return save(figure, path)
 
 
@@ -91,8 +91,11 @@ def _pair(objects: Objects, results: Results, image: int, points: float, judged:
     return Pair(title, *(functools.partial(_draw, pixels, drawn, palette) for drawn in (on_truth, on_found)))
 
 
-def _draw(pixels: npt.NDArray[np.uint8], drawn: Drawn, palette: Mapping[int, str], axes: Any) -> None:  # noqa: ANN401
-    """On matplotlib's axes; the first boxes lie on top."""
+def _draw(
+    pixels: npt.NDArray[np.uint8], drawn: Drawn, palette: Mapping[int, str],
+    axes: Any, points: float = 6,  # noqa: ANN401 - matplotlib has no types here
+) -> None:  # fmt: skip
+    """On matplotlib's axes, words in letters of `points`; the first boxes lie on top."""
     rectangle, rgb = drawing.matplotlib("patches").Rectangle, drawing.matplotlib("colors").to_rgb
     shown = pixels.astype(np.float32) / 255
     for mask, column in zip(() if drawn.masks is None else drawn.masks[::-1], drawn.columns[::-1], strict=False):
@@ -106,7 +109,8 @@ def _draw(pixels: npt.NDArray[np.uint8], drawn: Drawn, palette: Mapping[int, str
         axes.add_patch(rectangle((left, top), *size, fill=False, edgecolor=color, linewidth=1.5, linestyle=dashes))
         label = {"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
         ink = "white" if _dark(rgb(color)) else INK
-        axes.text(left, top, drawn.words[row], fontsize=6, color=ink, va="top", bbox=label, clip_on=True)
+        word = {"fontsize": points, "color": ink, "va": "top", "clip_on": True, "parse_math": False}
+        axes.text(left, top, drawn.words[row], bbox=label, **word)
 
 
 def _dark(color: Sequence[float]) -> bool:

@@ -49,7 +49,7 @@ def sheet(pairs: Sequence[Pair], title: str, path: Path) -> Path:
         row, column = place // _PAIRS, 2 * (place % _PAIRS)
         for axes, draw in ((grid[row, column], pair.truth), (grid[row, column + 1], pair.found)):
             draw(axes)
-        grid[row, column].set_title(short(pair.title, 44), fontsize=8, color=INK, loc="left")
+        grid[row, column].set_title(short(pair.title, 44), fontsize=8, color=INK, loc="left", parse_math=False)
     figure.suptitle(title, fontsize=10, color=INK)
     return save(figure, path)
 

@@ -32,7 +32,7 @@ def write(segments: Segments, worst: Mapping[int, tuple[float, Map]], best: Mapp
             pairs = [_pair(segments, image, points, found) for image, (points, found) in images.items()]
             title = (
                 f"The {len(pairs)} images with the {'lowest' if name == 'worst' else 'highest'} mean IoU.\n"
-                "Left the truth (grey: ignored), right what was found."
+                "Left the truth (white: ignored), right what was found."
             )
             written.append(sheet(pairs, title, folder / f"segments-{name}.png"))
     return written
@@ -64,18 +64,22 @@ def _classes(one: Map) -> list[int]:
 
 
 def _draw(pixels: npt.NDArray[np.uint8], one: Map, palette: Mapping[int, str], names: Sequence[str], axes: Any) -> None:  # noqa: ANN401
-    """On matplotlib's axes, with the names of the classes below."""
+    """On matplotlib's axes, the image in grey so that all colours are classes, with their names below."""
     rgb, patch = drawing.matplotlib("colors").to_rgb, drawing.matplotlib("patches").Patch
-    shown = pixels.astype(np.float32) / 255
+    gray = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
+    shown = np.repeat(gray[..., None], 3, axis=-1)
     present = _classes(one)
     for column in present:
         inside = one == column
         shown[inside] = 0.35 * shown[inside] + 0.65 * np.array(rgb(palette[column]), dtype=np.float32)
-    shown[one == IGNORED] = 0.2 * shown[one == IGNORED] + 0.8 * 0.6
+    shown[one == IGNORED] = 1.0
     axes.imshow(shown)
     if present:
-        entries = [patch(color=palette[column], label=names[column]) for column in present[:NAMED]]
-        axes.legend(
+        named = present[:NAMED]
+        entries = [patch(color=palette[column], label=f" {names[column]}") for column in named]  # none begins with "_"
+        legend = axes.legend(
             handles=entries, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(3, len(entries)), fontsize=6,
             frameon=False, handlelength=1.0, columnspacing=0.8, borderpad=0.1,
         )  # fmt: skip
+        for text in legend.get_texts():
+            text.set_parse_math(False)

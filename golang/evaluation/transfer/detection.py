@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,8 @@ class Detection(Task):
         return [*sets, list(self.train.images.classes), self.masks, str(self.dtype)]
 
     def description(self) -> dict[str, Any]:
-        return {"trunk": self.trunk_name, "classes": list(self.train.images.classes), "masks": self.masks}
+        classes, protocol = list(self.train.images.classes), asdict(self.protocol)
+        return {"protocol": protocol, "trunk": self.trunk_name, "classes": classes, "masks": self.masks}
 
     def _seen(self, pixels: Tensor) -> Tensor:
         return self.pixels.normalise(pixels, self.dtype)

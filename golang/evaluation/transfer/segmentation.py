@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from golang.engine.session import Session
 from golang.errors import DataError
 from golang.evaluation.features import cut
 from golang.evaluation.transfer import numbers, views
-from golang.evaluation.transfer.networks.fcn import AUXILIARY_CHANNELS, CHANNELS, fcn
+from golang.evaluation.transfer.networks.fcn import AUXILIARY_CHANNELS, CHANNELS, Segmenter, fcn
 from golang.evaluation.transfer.networks.types import OWN, Loss
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.segments import Confusion
@@ -42,8 +42,7 @@ class Segmentation(Task):
     ) -> None:  # fmt: skip
         self.protocol, self.train, self.test, self.workers, self.dtype = protocol, train, test, workers, dtype
         self.trunk_name = trunk_name
-        widths = [min(channels, trunk.channels) for channels in (CHANNELS, AUXILIARY_CHANNELS)]
-        self.network = fcn(trunk, len(train.classes), numbers.SEED, *widths, frozen=protocol.frozen).to(dtype)
+        self.network = build_segmenter(protocol, trunk, len(train.classes)).to(dtype)
         self.sizes = train.sizes
         self.chosen = np.arange(len(train.images))
 
@@ -90,7 +89,13 @@ class Segmentation(Task):
         return [len(self.train.images), len(self.test.images), list(self.train.classes), str(self.dtype)]
 
     def description(self) -> dict[str, Any]:
-        return {"trunk": self.trunk_name, "classes": list(self.train.classes)}
+        return {"protocol": asdict(self.protocol), "trunk": self.trunk_name, "classes": list(self.train.classes)}
+
+
+def build_segmenter(protocol: Protocol, trunk: Trunk, classes: int) -> Segmenter:
+    """The protocol's network on `trunk`, its other weights drawn by the protocols' seed; on a narrow trunk no wider."""
+    channels, auxiliary = min(CHANNELS, trunk.channels), min(AUXILIARY_CHANNELS, trunk.channels)
+    return fcn(trunk, classes, numbers.SEED, channels, auxiliary, frozen=protocol.frozen)
 
 
 @dataclass(frozen=True)
