@@ -57,6 +57,7 @@ python -c "import timm; timm.create_model('local-dir:golang-timm', pretrained=Tr
 golang convert runs/photos golang-hf --to huggingface
 python -c "import transformers; transformers.ResNetModel.from_pretrained('golang-hf')"
 golang convert runs/photos golang-d2 --to detectron2
+golang convert runs/photos golang-mm --to mmdet
 """: "takes long; tests/unit loads each export with its library",
     """\
 make bench-gpu                         # the same from a plain checkout, on the GPU if there is one
