@@ -11,7 +11,7 @@ def has_labels(data: Data) -> bool:
     UnlabelledError."""
     if data.name == "coco":
         return data.root is not None or data.holdout > 0 or bool(data.val.images or data.val.annotations)
-    return data.name != "folder"
+    return data.name not in ("folder", "voc_sbd")
 
 
 def has_objects(data: Data) -> bool:

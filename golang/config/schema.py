@@ -144,8 +144,8 @@ class Checkpoint:
 class Evaluation:
     probe: bool = False  # once trained: a linear probe of the frozen features, beside that of a random trunk
     probe_every_epochs: Annotated[int, NATURAL] = 0  # while training; 0: never
-    # Once trained, or of `checkpoint`: SS-PRL's protocols, the same on any labelled set, nearest neighbours, and the same
-    # two kinds of detection and segmentation; several.
+    # Once trained, or of `checkpoint`: SS-PRL's protocols, the same on any labelled set, nearest neighbours; detection
+    # and segmentation, published and on any set; several.
     protocol: tuple[
         Literal[
             "linear_coco", "linear_voc", "semisup_coco_1", "semisup_coco_10", "knn", "linear", "semisup",

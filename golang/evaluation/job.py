@@ -86,7 +86,8 @@ def _measure(session: Session, results: Path) -> LastWords:
     session.status("running")
     session.stage(("train", "val"))
     session.beat("reading the images")
-    trunk, trunk_name, origin = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
+    found_trunk = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
+    trunk, trunk_name, origin = found_trunk
     log.info("%s of %s, %d × %s", name, origin, rank.world.size, rank.device.type)
     if name in TRANSFER:
         def build() -> Task:

@@ -24,6 +24,7 @@ from tests.resume.test_own_evaluation import tell
 
 pytest.importorskip("faster_coco_eval")
 TOY = {"classes": 5, "size": 64, "train": 13, "val": 5, "seed": 1}
+Stop = Callable[[pytest.MonkeyPatch], None]
 NUMBERS = {"detect": {"epochs": 2, "batch_size": 3}, "segment": {"epochs": 3, "batch_size": 4}}
 
 
@@ -102,7 +103,7 @@ def while_scoring(patch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_it_goes_on_to_the_same_bits(
-    folder: Path, whole: Callable[[str], Path], tmp_path: Path, protocol: str, stop: Callable[[pytest.MonkeyPatch], None]
+    folder: Path, whole: Callable[[str], Path], tmp_path: Path, protocol: str, stop: Stop
 ) -> None:
     config = asked(folder, protocol)
     with pytest.MonkeyPatch.context() as patch:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from golang.config import Data, Toy
 from golang.data import check
@@ -59,7 +60,7 @@ def test_damage_is_listed_with_its_remedy(tmp_path: Path, capsys: pytest.Capture
     files[0].unlink()
     files[1].write_bytes(b"")
     cut(files[2])
-    save(files[3], 0, "L")
+    Image.new("L", (32, 32)).save(files[3])
     files[4].write_bytes(files[5].read_bytes()[:-60])
     assert main(["check", str(root), "--workers", "2"]) == 1
     out = capsys.readouterr().out

@@ -38,6 +38,12 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def pixels(counts: list[int]) -> list[list[bool]]:
+    """The mask of run lengths that go down one column after the other, outside first."""
+    flat = [bool(n % 2) for n, count in enumerate(counts) for _ in range(count)]
+    return [flat[row::64] for row in range(64)]
+
+
 def read(root: Path, split: scene.Split) -> dict[str, Any]:
     data: dict[str, Any] = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
     return data
@@ -76,7 +82,7 @@ def test_layout_is_that_of_coco(root: Path) -> None:
                 assert (opened.format, opened.mode, opened.size) == ("JPEG", "RGB", (image["width"], image["height"]))
         for annotation in data["annotations"]:
             assert annotation["image_id"] in own and annotation["category_id"] in categories
-            assert annotation["iscrowd"] == 0 and annotation["segmentation"] == []
+            assert annotation["iscrowd"] == 0 and annotation["segmentation"]["size"] == [64, 64]
         images += [image["id"] for image in data["images"]]
         annotations += [annotation["id"] for annotation in data["annotations"]]
     assert images[0] == 1
@@ -100,8 +106,9 @@ def test_labels_are_those_of_the_visible_pixels(root: Path) -> None:
                 continue
             category = data["categories"][thing.category]["id"]
             left, top, right, bottom = Image.fromarray(mask).getbbox() or (0, 0, 0, 0)
-            expected.append((category, [left, top, right - left, bottom - top], int(mask.sum())))
-        found = [(a["category_id"], a["bbox"], a["area"]) for a in data["annotations"] if a["image_id"] == image["id"]]
+            expected.append((category, [left, top, right - left, bottom - top], int(mask.sum()), mask.tolist()))
+        own = [one for one in data["annotations"] if one["image_id"] == image["id"]]
+        found = [(a["category_id"], a["bbox"], a["area"], pixels(a["segmentation"]["counts"])) for a in own]
         assert found == expected
         assert image["scene"] == drawn.number
     assert hidden > 5, "some objects are too hidden to be labelled"

@@ -47,6 +47,8 @@ def _read(listing: Callable[[Collector], Listing], published: bool) -> Read:
     classes = np.fromiter((columns[kind] for _, kind in file.annotations), np.int64, len(file.annotations))
     file.annotations = None  # a million tuples
     boxes = collected.boxes
+    if np.isnan(boxes).all():
+        raise UnlabelledError(f"{file.path} has no boxes (bbox); name a file that has them")
     boxes[:, 2:] += boxes[:, :2]
     widths, heights = sizes[np.maximum(owners, 0)].T.astype(np.int64)
     draft = Draft(

@@ -58,8 +58,8 @@ class Collected:
         self._flush()
         values = np.concatenate(self._values) if self._values else np.zeros(0, dtype=np.int32)
         self._values = [values]
-        whole = (np.array(numbers, dtype=np.int64) for numbers in (self._first, self._last, self._starts))
-        return Shapes(np.frombuffer(bytes(self._coded), dtype=np.bool_), *whole, values)
+        first, last, starts = (np.array(rows, dtype=np.int64) for rows in (self._first, self._last, self._starts))
+        return Shapes(np.frombuffer(bytes(self._coded), dtype=np.bool_), first, last, starts, values)
 
     def misfits(self, heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -> dict[int, str]:
         """What is wrong with run lengths, by row, given the sizes of the images, int64 [annotations]."""

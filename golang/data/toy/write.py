@@ -180,7 +180,7 @@ def _documents(folder: Path | None, spec: Toy, workers: int, progress: Advance) 
     drawn = dict(spread(functools.partial(_draw, folder, spec), images, CHUNK, workers, progress))
     entries = [entry for start in sorted(drawn) for entry in drawn[start]]
     number = itertools.count()
-    documents = {}
+    documents: dict[str, Any] = {}
     for split, own in zip(scene.SPLITS, (entries[: spec.train], entries[spec.train :]), strict=True):
         documents[split] = {
             "info": {"description": "generated scenes", "recipe": RECIPE, "toy": dataclasses.asdict(spec), **MASKED},

@@ -1,4 +1,4 @@
-"""What the pictures share: how they are kept, and how long a name on them may be."""
+"""What the pictures share: colours, how they are kept, and how long a name on them may be."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 from golang.disk import whole
 from golang.drawing import png
 from golang.runfolder import files
+
+# Okabe and Ito's palette: told apart with any colour vision.
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
 def save(figure: Any, path: Path) -> Path:  # noqa: ANN401 - matplotlib has no types here

@@ -8,8 +8,11 @@ import numpy.typing as npt
 from golang.randomness import Purpose, generator, permutation
 
 
-def plan(sizes: npt.NDArray[np.int32], chosen: npt.NDArray[np.int64], batch: int, seed: int, epoch: int) -> list[list[int]]:
-    """The images of each step of an epoch, over all ranks: `chosen` ones [n] of a set of `sizes` (width, height) [N, 2].
+def plan(
+    sizes: npt.NDArray[np.int32], chosen: npt.NDArray[np.int64], batch: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """The images of each step of an epoch, over all ranks: of the `chosen` ones [n] of a set whose images' widths and
+    heights are `sizes` [N, 2].
 
     In the epoch's order, wide images and others fill batches of their own; what either leaves is mixed, and what does
     not fill a last batch is excluded. The batches' order is drawn too. A function of its arguments alone.

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from golang import randomness
-from golang.data.loader import Loader, close, own_words
 from golang.data.objects.objects import Objects
 from golang.engine.session import Session
 from golang.errors import DataError
-from golang.evaluation.features import cut
 from golang.evaluation.transfer import numbers, views
+from golang.evaluation.transfer.networks import types
 from golang.evaluation.transfer.networks.c4 import faster_rcnn_c4
 from golang.evaluation.transfer.networks.detector import Detector, mask_rcnn
-from golang.evaluation.transfer.networks import types
 from golang.evaluation.transfer.networks.types import OWN, PUBLISHED, Loss, Target
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.coco import coco
@@ -35,12 +30,13 @@ from golang.randomness import Purpose
 
 log = logging.getLogger(__name__)
 FOUND = "detections.pt"
-ASK_EVERY = 8  # images between two questions whether to stop
 NARROW = 256  # channels of a trunk; heads on those of fewer, which are for trying things, are narrow, too
 
 
 class Detection(Task):
     """Mask R-CNN or Faster R-CNN on a trunk."""
+
+    network: Detector
 
     def __init__(
         self, protocol: Protocol, trunk: Trunk, trunk_name: str, dtype: torch.dtype, train: Objects, test: Objects,
@@ -76,8 +72,7 @@ class Detection(Task):
             own = None if masks is None else masks.to(device, non_blocking=True)
             targets.append(Target(boxes.to(device, self.dtype), classes.to(device), own))
             keys.append((numbers.SEED, epoch, int(index)))
-        found: dict[str, Loss] = self.network.losses(images, targets, keys)
-        return found
+        return self.network.losses(images, targets, keys)
 
     def score(self, session: Session, folder: Path) -> dict[str, Any]:
         results = self.detect(session).over_ranks(session.rank.device)
@@ -94,33 +89,26 @@ class Detection(Task):
 
     def detect(self, session: Session) -> Results:
         """What this rank finds in its part of the test images."""
-        world, device = session.rank.world, session.rank.device
-        shares = [np.arange(len(self.test))[cut(len(self.test), rank, world.size)] for rank in range(world.size)]
-        views_ = _TestViews(self.test, shares[world.rank], self.protocol)
-        batches = iter(Loader(views_, self.workers, batch_size=None, pin_memory=device.type == "cuda"))
         pieces = list[Results]()
         self.network.eval()
-        try:
-            with torch.inference_mode():
-                for _ in range(0, max(map(len, shares)), ASK_EVERY):
-                    session.ask()
-                    for index, pixels in itertools.islice(batches, ASK_EVERY):
-                        width, height = self.test.sizes[index].tolist()
-                        seen = self._seen(pixels.to(device, non_blocking=True))
-                        (one,) = self.network.detect([seen], [(height, width)])
-                        pieces.append(Results.of(index, one))
-        except DataError as error:
-            raise own_words(error) from None
-        finally:
-            close(batches)
+        with torch.inference_mode():
+            for index, pixels in self.tests(session, len(self.test), self._test_view):
+                width, height = self.test.sizes[index].tolist()
+                seen = self._seen(pixels.to(session.rank.device, non_blocking=True))
+                (one,) = self.network.detect([seen], [(height, width)])
+                pieces.append(Results.of(index, one))
         return Results.joined(pieces, self.masks)
+
+    def _test_view(self, index: int) -> tuple[int, Tensor]:
+        return index, views.whole_view(self.test.load(index), self.protocol.side, self.protocol.longest)
 
     def facts(self) -> list[Any]:
         sets = [[len(one), len(one.boxes), float(one.boxes.sum())] for one in (self.train, self.test)]
         return [*sets, list(self.train.images.classes), self.masks, str(self.dtype)]
 
     def description(self) -> dict[str, Any]:
-        return {"trunk": self.trunk_name, "classes": list(self.train.images.classes), "masks": self.masks}
+        classes, protocol = list(self.train.images.classes), asdict(self.protocol)
+        return {"protocol": protocol, "trunk": self.trunk_name, "classes": classes, "masks": self.masks}
 
     def _seen(self, pixels: Tensor) -> Tensor:
         return self.pixels.normalise(pixels, self.dtype)
@@ -135,18 +123,3 @@ def build_detector(protocol: Protocol, trunk: Trunk, classes: int, masks: bool) 
     if protocol.network == "c4":
         return faster_rcnn_c4(trunk, classes, numbers.SEED, widths, protocol.frozen, protocol.published)
     return mask_rcnn(trunk, classes, numbers.SEED, widths, masks, protocol.frozen, protocol.published)
-
-
-@dataclass(frozen=True)
-class _TestViews(Dataset[tuple[int, Tensor]]):
-    objects: Objects
-    share: npt.NDArray[np.int64]
-    protocol: Protocol
-
-    def __len__(self) -> int:
-        return len(self.share)
-
-    def __getitem__(self, row: int) -> tuple[int, Tensor]:
-        index = int(self.share[row])
-        image = self.objects.load(index)
-        return index, views.whole_view(image, self.protocol.side, self.protocol.longest)

@@ -29,8 +29,8 @@ from golang.errors import CheckpointError, ConfigError, DataError, NonFiniteErro
 from golang.evaluation.features import cut
 from golang.evaluation.transfer import numbers
 from golang.evaluation.transfer.batches import plan
-from golang.evaluation.transfer.norms import PopulationStatistics
 from golang.evaluation.transfer.networks.losses import over_ranks
+from golang.evaluation.transfer.norms import PopulationStatistics
 from golang.evaluation.transfer.tasks import Item, Task
 
 log = logging.getLogger(__name__)
@@ -139,8 +139,8 @@ class FineTuning:
         line = {name: float(value) for name, value in losses.items()}
         if not all(map(math.isfinite, line.values())):
             raise NonFiniteError(
-                f"a loss of {self.protocol.name} became NaN or Inf by step {done}; {self.session.stands()}. Try a lower "
-                f"evaluation.lr (now {self.protocol.lr:g})"
+                f"a loss of {self.protocol.name} became NaN or Inf by step {done}; {self.session.stands()}. Try a "
+                f"lower evaluation.lr (now {self.protocol.lr:g})"
             )
         self.history.append({"step": done, **line})
         self.session.facts["loss"] = sum(line.values())
@@ -151,7 +151,8 @@ class FineTuning:
         """The statistics of batch norm that the scoring uses: the mean over the next batches of training."""
         count, network = self.protocol.precise, self.task.network
         network.train()
-        if not count or not (norms := [one for one in network.modules() if isinstance(one, _BatchNorm) and one.training]):
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+        if not count or not norms:
             return
         log.info("%s: batch norm's statistics of %d batches", self.protocol.name, count)
         with PopulationStatistics(norms) as population, torch.no_grad():

@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class PopulationStatistics:
-    """While entered, passes in training leave the running statistics of `norms` as they are in the end, and are counted;
-    `settle` replaces them by those of all rows that were seen. A norm that one pass uses several times, as heads on a
+    """While entered, the statistics of passes in training are counted, and the running ones of `norms` are as before in
+    the end; but `settle` replaces them by those of all rows that were seen. A norm that one pass uses several times, as heads on a
     feature pyramid do, counts each time alike."""
 
     def __init__(self, norms: Sequence[_BatchNorm]) -> None:

@@ -8,10 +8,9 @@ SBD → VOC 2012 (Wang et al., arXiv 2011.09157). SS-PRL (arXiv 2208.14439) meas
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from golang.config import Evaluation
-from golang.errors import ConfigError
 from golang.runfolder.evaluations import DATA
 
 SEED = 777
@@ -55,7 +54,8 @@ class Protocol:
     def rate(self, step: int) -> float:
         """The learning rate of `step`, counted from 0."""
         if not self.milestones:
-            return (self.lr - self.final_lr) * (1 - step / self.steps) ** POWER + self.final_lr
+            left: float = (1 - step / self.steps) ** POWER
+            return (self.lr - self.final_lr) * left + self.final_lr
         part = min(1.0, step / self.warmup) if self.warmup else 1.0
         warm = WARMUP_FROM + (1 - WARMUP_FROM) * part
         return self.lr * warm * 0.1 ** sum(step >= at for at in self.milestones)
@@ -78,7 +78,10 @@ PROTOCOLS = {
         ),
     )
 }  # fmt: skip
-PUBLISHED = {"detect_coco": {"published": True}, "segment_voc": {"lr": 0.05}}  # where SS-PRL's own runs differ
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "detect_coco": {"published": True},
+    "segment_voc": {"lr": 0.05},
+}  # where SS-PRL's own runs differ
 PATTERNS = {"detect": "detect_coco", "segment": "segment_voc"}  # what is measured on any set, and what it is like
 
 
@@ -93,7 +96,7 @@ def asked(evaluation: Evaluation, images: int, side: int) -> Protocol:
     if evaluation.published:
         pattern = replace(pattern, **PUBLISHED.get(pattern.name, {}))
     if name not in PATTERNS:
-        return replace(pattern, frozen=evaluation.frozen)
+        return pattern
     batch = min(evaluation.batch_size or pattern.batch_size, images)
     epochs = evaluation.epochs or pattern.steps * pattern.batch_size / pattern.images
     steps = max(1, round(epochs * images / batch))
@@ -114,9 +117,3 @@ def at_side(protocol: Protocol, side: int) -> Protocol:
         protocol, side=side, longest=round(protocol.longest * part),
         sides=tuple(sorted({round(one * part) for one in protocol.sides})),
     )  # fmt: skip
-
-
-def check(evaluation: Evaluation, name: str) -> None:
-    """Raises ConfigError for numbers that a published protocol has of its own."""
-    if evaluation.frozen and name not in PATTERNS:
-        raise ConfigError(f"evaluation.frozen=true is for evaluation={' and '.join(PATTERNS)}; {name} tunes the trunk")

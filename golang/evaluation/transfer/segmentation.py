@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from golang import randomness
-from golang.data.loader import Loader, close, own_words
 from golang.data.objects.segments import Segments
 from golang.engine.session import Session
-from golang.errors import DataError
-from golang.evaluation.features import cut
 from golang.evaluation.transfer import numbers, views
-from golang.evaluation.transfer.networks.fcn import AUXILIARY_CHANNELS, CHANNELS, fcn
+from golang.evaluation.transfer.networks.fcn import AUXILIARY_CHANNELS, CHANNELS, Segmenter, fcn
 from golang.evaluation.transfer.networks.types import OWN, Loss
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.segments import Confusion
@@ -30,11 +24,12 @@ from golang.method.trunk import Trunk
 from golang.randomness import Purpose
 
 log = logging.getLogger(__name__)
-ASK_EVERY = 8  # images between two questions whether to stop
 
 
 class Segmentation(Task):
     """A dilated FCN on a trunk."""
+
+    network: Segmenter
 
     def __init__(
         self, protocol: Protocol, trunk: Trunk, trunk_name: str, dtype: torch.dtype, train: Segments, test: Segments,
@@ -42,8 +37,7 @@ class Segmentation(Task):
     ) -> None:  # fmt: skip
         self.protocol, self.train, self.test, self.workers, self.dtype = protocol, train, test, workers, dtype
         self.trunk_name = trunk_name
-        widths = [min(channels, trunk.channels) for channels in (CHANNELS, AUXILIARY_CHANNELS)]
-        self.network = fcn(trunk, len(train.classes), numbers.SEED, *widths, frozen=protocol.frozen).to(dtype)
+        self.network = build_segmenter(protocol, trunk, len(train.classes)).to(dtype)
         self.sizes = train.sizes
         self.chosen = np.arange(len(train.images))
 
@@ -59,51 +53,33 @@ class Segmentation(Task):
         images = OWN.normalise(torch.stack(pixels).to(device, non_blocking=True), self.dtype)
         maps = torch.stack(labels).to(device, non_blocking=True).long()
         keys = [(numbers.SEED, epoch, int(index)) for index in indices]
-        found: dict[str, Loss] = self.network.losses(images, maps, keys)
-        return found
+        return self.network.losses(images, maps, keys)
 
     def score(self, session: Session, folder: Path) -> dict[str, Any]:
-        world, device = session.rank.world, session.rank.device
-        shares = [np.arange(len(self.test.images))[cut(len(self.test.images), r, world.size)] for r in range(world.size)]
-        views_ = _TestViews(self.test, shares[world.rank], self.protocol)
-        batches = iter(Loader(views_, self.workers, batch_size=None, pin_memory=device.type == "cuda"))
-        confusion = Confusion(self.test.classes)
+        confusion, device = Confusion(self.test.classes), session.rank.device
         self.network.eval()
-        try:
-            with torch.inference_mode():
-                for _ in range(0, max(map(len, shares)), ASK_EVERY):
-                    session.ask()
-                    for pixels, labels in itertools.islice(batches, ASK_EVERY):
-                        seen = OWN.normalise(pixels.to(device, non_blocking=True), self.dtype)
-                        confusion.add(labels, self.network.segment(seen, tuple(labels.shape)))
-        except DataError as error:
-            raise own_words(error) from None
-        finally:
-            close(batches)
+        with torch.inference_mode():
+            for pixels, labels in self.tests(session, len(self.test), self._test_view):
+                seen = OWN.normalise(pixels.to(device, non_blocking=True), self.dtype)
+                confusion.add(labels, self.network.segment(seen, (labels.shape[0], labels.shape[1])))
         return {
-            **confusion.over_ranks(device).figures(),
+            "measure": "mIoU", **confusion.over_ranks(device).figures(),
             "train": str(self.train.images.root), "test": str(self.test.images.root),
             "train_images": len(self.chosen), "test_images": len(self.test.images),
         }  # fmt: skip
+
+    def _test_view(self, index: int) -> tuple[Tensor, Tensor]:
+        view = views.whole_view(self.test.load(index), self.protocol.side, self.protocol.longest)
+        return view, torch.from_numpy(self.test.of(index))
 
     def facts(self) -> list[Any]:
         return [len(self.train.images), len(self.test.images), list(self.train.classes), str(self.dtype)]
 
     def description(self) -> dict[str, Any]:
-        return {"trunk": self.trunk_name, "classes": list(self.train.classes)}
+        return {"protocol": asdict(self.protocol), "trunk": self.trunk_name, "classes": list(self.train.classes)}
 
 
-@dataclass(frozen=True)
-class _TestViews(Dataset[tuple[Tensor, Tensor]]):
-    segments: Segments
-    share: npt.NDArray[np.int64]
-    protocol: Protocol
-
-    def __len__(self) -> int:
-        return len(self.share)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-        index = int(self.share[row])
-        image = self.segments.load(index)
-        view = views.whole_view(image, self.protocol.side, self.protocol.longest)
-        return view, torch.from_numpy(self.segments.of(index))
+def build_segmenter(protocol: Protocol, trunk: Trunk, classes: int) -> Segmenter:
+    """The protocol's network on `trunk`, its other weights drawn by the protocols' seed; on a narrow trunk no wider."""
+    channels, auxiliary = min(CHANNELS, trunk.channels), min(AUXILIARY_CHANNELS, trunk.channels)
+    return fcn(trunk, classes, numbers.SEED, channels, auxiliary, frozen=protocol.frozen)

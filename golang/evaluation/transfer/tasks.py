@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from golang.data.images import ImageSet
+from golang.data.loader import Loader, close, own_words
 from golang.engine.session import Session
+from golang.errors import DataError
+from golang.evaluation.features import cut
 from golang.evaluation.transfer.networks.types import Loss
 from golang.evaluation.transfer.numbers import Protocol
 
+T = TypeVar("T")
+ASK_EVERY = 8  # test images between two questions whether to stop
 Item = tuple[Any, ...]  # of one image: its position in the set, pixels and what is to be found in them
 
 
@@ -51,9 +55,36 @@ class Task(ABC):
     def description(self) -> dict[str, Any]:
         """What `network` can be built from again, as plain data."""
 
+    def tests(self, session: Session, total: int, view: Callable[[int], T]) -> Iterator[T]:
+        """`view`, in a loader's process, of each of this rank's part of `total` test images. All ranks ask equally often
+        whether to stop. Raises Stopped, and DataError for an image that cannot be read."""
+        world, pinned = session.rank.world, session.rank.device.type == "cuda"
+        shares = [range(total)[cut(total, rank, world.size)] for rank in range(world.size)]
+        views = iter(Loader(_Each(view, shares[world.rank]), self.workers, batch_size=None, pin_memory=pinned))
+        try:
+            for _ in range(0, max(map(len, shares)), ASK_EVERY):
+                session.ask()
+                yield from itertools.islice(views, ASK_EVERY)
+        except DataError as error:
+            raise own_words(error) from None
+        finally:
+            close(views)
+
     def batches(self, parts: list[tuple[int, list[int]]]) -> Dataset[tuple[int, list[Item]]]:
         """The items of each (epoch, images)."""
         return _Batches(self.item, parts)
+
+
+@dataclass(frozen=True)
+class _Each(Dataset[T]):
+    view: Callable[[int], T]
+    images: range
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> T:
+        return self.view(self.images[row])
 
 
 @dataclass(frozen=True)

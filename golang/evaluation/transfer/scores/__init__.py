@@ -1,0 +1,1 @@
+"""What was found, kept while a set is scored, and the figures of it: COCO's, VOC 2007's, and mIoU."""
