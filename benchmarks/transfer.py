@@ -18,15 +18,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import timing
 from golang.config.checks import TRUNK_CHANNELS
 from golang.evaluation.transfer import numbers
 from golang.evaluation.transfer.detection import build_detector
-from golang.evaluation.transfer.networks import fcn
 from golang.evaluation.transfer.networks.losses import over_ranks
 from golang.evaluation.transfer.networks.types import Loss, Target
 from golang.evaluation.transfer.numbers import PROTOCOLS, Protocol
+from golang.evaluation.transfer.segmentation import build_segmenter
 from golang.memory.allocator import replay
 from golang.memory.trace import CUBLAS, Storages
 from golang.method.trunk import build_trunk
@@ -42,6 +43,7 @@ BATCHES = (2, 16)  # images a GPU that are told: of a batch of 16 on 8 GPUs, and
 class Step:
     images: int
     seconds: float  # of the processor's, forward, backward and update
+    operations: float  # 10¹² floating-point ones, of convolutions and products
     lasting: int  # bytes of weights, momentum and cuBLAS' workspace
     peak: int  # bytes that the allocator has given out at most
 
@@ -61,7 +63,7 @@ def measure(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) ->
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=numbers.MOMENTUM)
     for parameter in network.parameters():  # as from the second step on
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    with Storages() as storages:
+    with FlopCounterMode(display=False) as counter, Storages() as storages:
         lasting = storages.note((*network.parameters(), *network.buffers()))
         lasting += storages.note(state["momentum_buffer"] for state in optimizer.state.values())
         workspace = torch.empty(CUBLAS, dtype=torch.uint8)
@@ -71,7 +73,8 @@ def measure(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) ->
         optimizer.step()
         seconds = time.process_time() - begun
         events = list(storages.events)
-    return Step(len(sizes), seconds, lasting + workspace.nbytes, replay(events).allocated)
+    operations = counter.get_total_flops() / 1e12
+    return Step(len(sizes), seconds, operations, lasting + workspace.nbytes, replay(events).allocated)
 
 
 def _detector(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) -> tuple[Any, Callable[[], Any]]:
@@ -93,8 +96,7 @@ def _detector(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) 
 
 
 def _segmenter(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) -> tuple[Any, Callable[[], Any]]:
-    channels = [min(width, TRUNK_CHANNELS[trunk]) for width in (fcn.CHANNELS, fcn.AUXILIARY_CHANNELS)]
-    network = fcn.fcn(build_trunk(trunk), CLASSES[protocol.name], numbers.SEED, *channels)
+    network = build_segmenter(protocol, build_trunk(trunk), CLASSES[protocol.name])
 
     def losses() -> dict[str, Loss]:
         images, maps = torch.randn(len(sizes), 3, *sizes[0]), torch.zeros(len(sizes), *sizes[0], dtype=torch.int64)
@@ -142,16 +144,20 @@ def main() -> None:
         )
         told = {f"peak_gib_{images}": round(first.peak_of(second, images), 2) for images in BATCHES}
         for step in (first, second):
-            rows.append((name, step.images, f"{size[0]} × {size[1]}", step.seconds, step.lasting / GIB, step.peak / GIB))
-        found[name] = {"seconds": second.seconds, "images": second.images, **told}
+            shown = (step.seconds, step.operations, step.lasting / GIB, step.peak / GIB)
+            rows.append((name, step.images, f"{size[0]} × {size[1]}", *shown))
+        own = {"seconds": round(second.seconds, 2), "tflop": round(second.operations, 3), "images": second.images}
+        found[name] = own | told
     title = f"{options.trunk}, fp32, one step on {timing.device_name(torch.device('cpu'))}, torch {torch.__version__}"
-    timing.table(title, ["protocol", "images", "pixels", "CPU s", "GiB lasting", "GiB at the peak"], rows)
+    timing.table(title, ["protocol", "images", "pixels", "CPU s", "TFLOP", "GiB lasting", "GiB at the peak"], rows)
     timing.table(
         "GiB at the peak, by the line through both steps",
         ["protocol", *(f"{images} images a GPU" for images in BATCHES)],
         [(name, *(found[name][f"peak_gib_{images}"] for images in BATCHES)) for name in found],
     )
-    print(json.dumps({"bench": "transfer", "trunk": options.trunk, "side": options.side, "mixed": options.mixed, **found}))
+    print(
+        json.dumps({"bench": "transfer", "trunk": options.trunk, "side": options.side, "mixed": options.mixed, **found})
+    )
 
 
 if __name__ == "__main__":

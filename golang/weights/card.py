@@ -53,8 +53,8 @@ _DETECTRON2 = """\
 
 Pixels are RGB, not detectron2's usual BGR, and the stride is in the 3×3 convolution, as in torchvision's ResNets."""
 _MMDET = """\
-`model.pth` is the ResNet of mmdet and mmseg, under `backbone.`. A configuration of these lines that inherits by `_base_` from
-any whose backbone is one starts from it:
+`model.pth` is the ResNet of mmdet and mmseg, under `backbone.`. A configuration of these lines that inherits by
+`_base_` from any whose backbone is one starts from it:
 
 ```python
 {settings}

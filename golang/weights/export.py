@@ -1,4 +1,4 @@
-"""Folders of a trunk that timm, Hugging Face's transformers, detectron2, mmdet and mmseg load, each with a card of what it is.
+"""Folders of a trunk that timm, Hugging Face's transformers, detectron2, mmdet and mmseg load, each with a card.
 
 Pixels are RGB from 0 to 1, normalised by the numbers that training used (`golang.data.crops.device`), and an image is
 seen as evaluations see it: the shorter side resized, bilinear, to 256 for a middle of 224.

@@ -35,7 +35,7 @@ Layout = Literal[
 LAYOUTS: tuple[Layout, ...] = (
     "own", "published", "swav", "torchvision", "trunk", "safetensors", "timm", "huggingface", "detectron2", "mmdet"
 )  # fmt: skip
-TRUNK_ALONE = ("safetensors", "timm", "huggingface", "detectron2", "mmdet")  # with no place for a head, and never in part
+TRUNK_ALONE = ("safetensors", "timm", "huggingface", "detectron2", "mmdet")  # no place for a head; never in part
 PREFIX = "module."  # what DistributedDataParallel puts before every name
 _HEAD = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked",
          "3.weight", "3.bias")  # fmt: skip
