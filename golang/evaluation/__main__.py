@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
                 track(path, config)
             found = read_json(folder / RESULT)
             best = f", best of all epochs {found['mAP_best']:.2f} (as published)" if "mAP_best" in found else ""
-            print(f"{options.protocol}: mAP {found['mAP']:.2f}{best}; {folder}")
+            print(f"{options.protocol}: {found.get('measure', 'mAP')} {found['mAP']:.2f}{best}; {folder}")
     except GolangError as error:
         print(error)
         return error.exit_status

@@ -8,7 +8,7 @@ from typing import Any
 
 from golang.errors import DataError
 from golang.runfolder import files
-from golang.runfolder.results import PROBE, RESULT, results_in
+from golang.runfolder.results import PROBE, RESULT, beside, results_in
 
 QUICK = "quick linear probe"
 LEGEND = (
@@ -21,6 +21,11 @@ DECISIONS_LEGEND = (
     "In points, on the test images. Accuracy, where each image has one class. F1 at the thresholds that suit the "
     "training images best: micro at one for all classes, macro the mean over classes, each at its own. P@k: the share "
     "of right ones among an image's k highest scores."
+)
+OBJECTS = ("AP50", "AP75", "mask AP", "mask AP50", "mask AP75")
+OBJECTS_LEGEND = (
+    "In points, on the test images. mAP is of a detection the AP of its boxes over IoU .5 to .95, of a segmentation "
+    "the mean IoU of classes. The trunk is tuned, or frozen."
 )
 
 
@@ -58,9 +63,18 @@ def write(folder: Path) -> tuple[Path, Path]:
         for name, figures in row["evaluations"].items()
         if "f1_micro" in figures
     ]
+    objects = [
+        [row["run"], row["checkpoint"], name, figures["trunk"], *_objects(figures)]
+        for row in found
+        for name, figures in row["evaluations"].items()
+        if "measure" in figures
+    ]
     lines = [*_markdown(["run", "checkpoint", *names], table), "", LEGEND]
     if decided:
         lines += ["", *_markdown(["run", "checkpoint", "evaluation", *DECISIONS], decided), "", DECISIONS_LEGEND]
+    if objects:
+        columns = ["run", "checkpoint", "evaluation", "trunk", "mAP", "measure", *OBJECTS]
+        lines += ["", *_markdown(columns, objects), "", OBJECTS_LEGEND]
     data, text = folder / "evaluations.json", folder / "evaluations.md"
     files.write(data, json.dumps(found, indent=1) + "\n")
     files.write(text, "\n".join(lines) + "\n")
@@ -74,6 +88,10 @@ def _markdown(columns: list[str], table: list[list[str]]) -> list[str]:
 
 def _figures(facts: dict[str, Any]) -> dict[str, Any]:
     settings = facts.get("settings", {})
+    transfer = {}
+    if {"measure", "AP50"} & facts.keys():  # of segmentation, of detection
+        trunk = "frozen" if facts["protocol"]["frozen"] else "tuned"
+        transfer = {"trunk": trunk, "measure": facts.get("measure", "AP"), **beside(facts)}
     return {
         "mAP": float(facts["mAP"]),
         "mAP_best": facts.get("mAP_best"),
@@ -81,6 +99,7 @@ def _figures(facts: dict[str, Any]) -> dict[str, Any]:
         "train_images": facts.get("train_images", settings.get("train_images")),
         "test_images": facts.get("test_images", settings.get("val_images")),
         **{key: facts[key] for key in ("accuracy", "f1_micro", "f1_macro", "precision_at") if key in facts},
+        **transfer,
     }
 
 
@@ -88,6 +107,12 @@ def _decisions(figures: dict[str, Any]) -> list[str]:
     precisions = [figures["precision_at"].get(name.removeprefix("P@")) for name in DECISIONS[3:]]
     values = (figures.get("accuracy"), figures["f1_micro"], figures["f1_macro"], *precisions)
     return ["" if value is None else f"{value:.2f}" for value in values]
+
+
+def _objects(figures: dict[str, Any]) -> list[str]:
+    values = (figures.get(name) for name in OBJECTS)
+    shown = ["" if value is None else f"{value:.2f}" for value in values]
+    return [f"{figures['mAP']:.2f}", figures["measure"], *shown]
 
 
 def _cell(figures: dict[str, Any] | None) -> str:

@@ -37,7 +37,7 @@ class Trace:
     lasting: dict[str, int] = field(default_factory=dict)  # bytes, by what they are for
 
 
-class _Storages(TorchDispatchMode):
+class Storages(TorchDispatchMode):
     """While entered, notes when memory is asked for and when it is given back."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ def trace(config: Config, ranks: int) -> Trace:
         step.make_queues(ranks)
         queues = [queue for queue in step.queues.values() if queue is not None]
         numbers = sum(parameter.numel() for parameter in model.parameters())
-        with _Storages() as storages:
+        with Storages() as storages:
             lasting["weights and running statistics"] = storages.note((*model.parameters(), *model.buffers()))
             updates = torch.empty(numbers, dtype=dtype)
             lasting["LARC's momentum and updates"] = 2 * updates.nbytes

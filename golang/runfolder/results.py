@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from golang.runfolder.files import read_json
+from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import RunFolder
 
 PROBE = "linear"  # the quick probe, by the name of its file
@@ -30,3 +30,13 @@ def results_in(folder: Path) -> dict[str, dict[str, Any]]:
     """The same of any folder that holds one for each evaluation."""
     files = {path.parent.name: path for path in sorted(folder.glob(f"*/{RESULT}"))} | {PROBE: folder / f"{PROBE}.json"}
     return {name: facts for name, path in files.items() if (facts := read_json(path))}
+
+
+def beside(facts: dict[str, Any]) -> dict[str, float]:
+    """What a detection found beside its mAP, in points: AP50 and AP75 of boxes; AP, AP50 and AP75 of masks. Of other
+    results nothing."""
+    mask = facts.get("mask")
+    names = {name: facts.get(name) for name in ("AP50", "AP75")}
+    if isinstance(mask, dict):
+        names |= {"mask AP": mask.get("mAP"), "mask AP50": mask.get("AP50"), "mask AP75": mask.get("AP75")}
+    return {name: points for name, value in names.items() if (points := as_number(value)) is not None}

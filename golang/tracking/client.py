@@ -28,6 +28,7 @@ from golang.tracking.ticket import Ticket
 PROJECT = "golang"
 Mode = Literal["online", "offline"]
 JobType = Literal["pretrain", "eval"]
+PRECISIONS = ("mAP", "AP50", "AP75")  # of a result, and of the masks in it
 PROBED = ("step", "mAP", "l2", "seconds")  # of a probe while training, as probe/…
 
 
@@ -210,7 +211,7 @@ def mode_of(config: Config) -> Mode | None:
 
 
 def summary(run: RunFolder) -> dict[str, Any]:
-    """For W&B's summary: each mean average precision that an evaluation wrote, and the pictures."""
+    """For W&B's summary: the mean average precisions that evaluations wrote, those at one overlap, and the pictures."""
     import wandb
 
     found: dict[str, Any] = {}
@@ -229,7 +230,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
 
 
 def _precisions(facts: dict[str, Any], name: str) -> dict[str, float]:
-    found = {f"{name}/mAP": float(facts["mAP"])} if isinstance(facts.get("mAP"), (int, float)) else {}
+    found = {f"{name}/{key}": float(facts[key]) for key in PRECISIONS if isinstance(facts.get(key), (int, float))}
     for key, value in facts.items():
         if isinstance(value, dict):
             found |= _precisions(value, f"{name}/{key}")

@@ -24,7 +24,7 @@ from golang.weights import export, sealed
 if TYPE_CHECKING:
     from golang.weights.layouts import Layout, Weights
 
-_LIBRARIES = {"timm": "timm", "huggingface": "transformers", "detectron2": "detectron2"}
+_LIBRARIES = {"timm": "timm", "huggingface": "transformers", "detectron2": "detectron2", "mmdet": "mmdet"}
 _TIMM = """\
 ```python
 import timm
@@ -52,6 +52,16 @@ _DETECTRON2 = """\
 ```
 
 Pixels are RGB, not detectron2's usual BGR, and the stride is in the 3×3 convolution, as in torchvision's ResNets."""
+_MMDET = """\
+`model.pth` is the ResNet of mmdet and mmseg, under `backbone.`. A configuration of these lines that inherits by
+`_base_` from any whose backbone is one starts from it:
+
+```python
+{settings}
+```
+
+Pixels are RGB. In mmseg the backbone is a plain ResNet, not the ResNetV1c that its configurations start from, and
+`pretrained=None` takes their weights away."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,8 @@ def _results(file: Path) -> Iterator[tuple[str, str]]:
 def _usage(layout: Layout, trunk: str, folder: str) -> str:
     if layout == "detectron2":
         return _DETECTRON2.format(settings=_yaml(export.detectron2_settings(trunk, f"{folder}/model.pkl")))
+    if layout == "mmdet":
+        return _MMDET.format(settings=_python({"model": export.mmdet_settings(trunk, f"{folder}/model.pth")}))
     text = _TIMM if layout == "timm" else _HUGGINGFACE
     return text.format(folder=folder, channels=TRUNK_CHANNELS[trunk])
 
@@ -171,4 +183,14 @@ def _yaml(values: dict[str, Any], indent: str = "") -> str:
     for key, value in values.items():
         inner = f"\n{_yaml(value, indent + '  ')}" if isinstance(value, dict) else f" {json.dumps(value)}"
         lines.append(f"{indent}{key}:{inner}")
+    return "\n".join(lines)
+
+
+def _python(values: dict[str, Any], indent: str = "") -> str:
+    """Settings as assignments of Python, mappings as dict(…)."""
+    inner = indent + "    "
+    lines = []
+    for key, value in values.items():
+        said = f"dict(\n{_python(value, inner)}\n{indent})" if isinstance(value, dict) else repr(value)
+        lines.append(f"{indent}{key}={said}," if indent else f"{key} = {said}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Folders of a trunk that timm, Hugging Face's transformers and detectron2 load, each with a card of what it is.
+"""Folders of a trunk that timm, Hugging Face's transformers, detectron2, mmdet and mmseg load, each with a card.
 
 Pixels are RGB from 0 to 1, normalised by the numbers that training used (`golang.data.crops.device`), and an image is
 seen as evaluations see it: the shorter side resized, bilinear, to 256 for a middle of 224.
@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+import torch
 
 from golang.config.checks import TRUNK_CHANNELS
 from golang.data.crops.device import MEAN, STD
@@ -38,6 +40,7 @@ _ABLE = {
     "timm": tuple(_DEPTHS),
     "huggingface": tuple(t for t in _DEPTHS if t not in _WIDE),
     "detectron2": tuple(_DEPTHS),
+    "mmdet": tuple(t for t in _DEPTHS if t not in _WIDE),
 }
 FOLDERS = tuple(_ABLE)
 
@@ -57,6 +60,8 @@ def write(path: Path, weights: Weights, layout: Layout, facts: Facts) -> None:
     if layout == "detectron2":
         content = {"model": tensors, "__author__": "GOLANG", "matching_heuristics": True}
         parts["model.pkl"] = lambda file: arrays.write(content, file)
+    elif layout == "mmdet":
+        parts["model.pth"] = lambda file: torch.save(tensors, file)
     else:
         parts["model.safetensors"] = lambda file: formats.put_safetensors(tensors, file)
         parts["config.json"] = _text(
@@ -72,8 +77,7 @@ def write(path: Path, weights: Weights, layout: Layout, facts: Facts) -> None:
 
 def detectron2_settings(trunk: str, file: str) -> dict[str, Any]:
     """The settings that make detectron2's ResNet this trunk, and its pixels those that this trunk knows."""
-    layers = sum(_DEPTHS[trunk]) * (2 if trunk in _BASIC else 3) + 2
-    resnet: dict[str, Any] = {"DEPTH": layers, "STRIDE_IN_1X1": False}
+    resnet: dict[str, Any] = {"DEPTH": _layers(trunk), "STRIDE_IN_1X1": False}
     if trunk in _BASIC:
         resnet["RES2_OUT_CHANNELS"] = 64
     if trunk in _WIDE:
@@ -81,12 +85,33 @@ def detectron2_settings(trunk: str, file: str) -> dict[str, Any]:
     return {
         "MODEL": {
             "WEIGHTS": file,
-            "PIXEL_MEAN": [round(255 * value, 3) for value in MEAN],
-            "PIXEL_STD": [round(255 * value, 3) for value in STD],
+            "PIXEL_MEAN": _levels(MEAN),
+            "PIXEL_STD": _levels(STD),
             "RESNETS": resnet,
         },
         "INPUT": {"FORMAT": "RGB"},
     }
+
+
+def mmdet_settings(trunk: str, file: str) -> dict[str, Any]:
+    """The parts of a model's settings that make mmdet's or mmseg's ResNet this trunk, and its pixels those that this
+    trunk knows; both read images as BGR."""
+    return {
+        "data_preprocessor": {"mean": _levels(MEAN), "std": _levels(STD), "bgr_to_rgb": True},
+        "backbone": {
+            "type": "ResNet", "depth": _layers(trunk), "style": "pytorch",
+            "init_cfg": {"type": "Pretrained", "checkpoint": file, "prefix": "backbone."},
+        },
+    }  # fmt: skip
+
+
+def _layers(trunk: str) -> int:
+    return sum(_DEPTHS[trunk]) * (2 if trunk in _BASIC else 3) + 2
+
+
+def _levels(shares: Sequence[float]) -> list[float]:
+    """Of pixels from 0 to 255."""
+    return [round(255 * value, 3) for value in shares]
 
 
 def _timm(trunk: str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from golang.errors import CheckpointError
 from golang.runfolder import checkpoints
 from golang.weights import arrays, sealed
 
-FILES = ("model.safetensors", "pytorch_model.bin", "model.pkl")  # what a folder of a network is looked through for
+# What a folder of a network is looked through for.
+FILES = ("model.safetensors", "pytorch_model.bin", "model.pkl", "model.pth")
 NO_SAFETENSORS = "needs safetensors, which cannot be imported here; `pip install safetensors`"
 _STRIP = (
     "import torch; plain = lambda x: plain(x.state_dict()) if hasattr(x, 'state_dict') else torch.as_tensor(x) "

@@ -30,12 +30,12 @@ from golang.weights.projects import Network
 from golang.weights.spellings import DETECTRON2, HUGGINGFACE, TORCHVISION
 
 Layout = Literal[
-    "own", "published", "swav", "torchvision", "trunk", "safetensors", "timm", "huggingface", "detectron2"
+    "own", "published", "swav", "torchvision", "trunk", "safetensors", "timm", "huggingface", "detectron2", "mmdet"
 ]  # fmt: skip
 LAYOUTS: tuple[Layout, ...] = (
-    "own", "published", "swav", "torchvision", "trunk", "safetensors", "timm", "huggingface", "detectron2"
+    "own", "published", "swav", "torchvision", "trunk", "safetensors", "timm", "huggingface", "detectron2", "mmdet"
 )  # fmt: skip
-TRUNK_ALONE = ("safetensors", "timm", "huggingface", "detectron2")  # with no place for a head, and never in part
+TRUNK_ALONE = ("safetensors", "timm", "huggingface", "detectron2", "mmdet")  # no place for a head; never in part
 PREFIX = "module."  # what DistributedDataParallel puts before every name
 _HEAD = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked",
          "3.weight", "3.bias")  # fmt: skip
@@ -46,7 +46,7 @@ HEADS = {
 _SWAV = ("projection_head", "prototypes")
 _GOLANG = (*_SWAV, "local_projection_head", "local_prototypes", "l2g_prototypes")
 _PARTS = {"published": _GOLANG, "swav": _SWAV, "torchvision": ("fc",)}  # beside the trunk
-_PREFIXED = ("published", "swav")
+_PREFIXES = {"published": PREFIX, "swav": PREFIX, "mmdet": "backbone."}  # of files that hold a `state_dict`
 _SPELLINGS = {"huggingface": HUGGINGFACE, "detectron2": DETECTRON2}
 COUNTER = "num_batches_tracked"
 
@@ -87,7 +87,7 @@ class Weights:
         kept = {name_in(layout, name): value for name, value in self.tensors.items() if name not in surplus}
         if layout == "own":
             return {"layout": "own", "trunk": self.trunk, "model": kept}
-        return {"state_dict": kept} if layout in _PREFIXED else kept
+        return {"state_dict": kept} if layout in _PREFIXES else kept
 
 
 def name_in(layout: Layout, name: str) -> str:
@@ -95,7 +95,7 @@ def name_in(layout: Layout, name: str) -> str:
     if layout == "own":
         return name
     spelling = _SPELLINGS.get(layout, TORCHVISION)
-    return (PREFIX if layout in _PREFIXED else "") + spelling.of(name.removeprefix("trunk."))
+    return _PREFIXES.get(layout, "") + spelling.of(name.removeprefix("trunk."))
 
 
 def read(path: Path, take: str | None = None) -> Weights:

@@ -17,7 +17,7 @@ from golang.runfolder.evaluations import measured
 from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import Attempt, RunFolder
 from golang.runfolder.metrics import read_metrics
-from golang.runfolder.results import results
+from golang.runfolder.results import beside, results
 from launch.sweep import ledger
 from launch.sweep.find import Run, runs_in
 
@@ -52,6 +52,7 @@ class RunOutcome:
     settings: dict[str, str]  # dotted, as text
     typed: tuple[str, ...]  # the keys of its own overrides
     scores: dict[str, float]  # mAP in percent by what measured it
+    beside: dict[str, float]  # a detection's other figures in percent, by what measured it and their names
     loss: float | None
     step: int
     total: int
@@ -94,13 +95,15 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> RunOutcome:
     words = read_json(folder.overrides_file).get("overrides")
     pairs = [str(word).lstrip("+~").partition("=") for word in (words if isinstance(words, list) else [])]
     typed = {key: value for key, _, value in pairs if not is_below(key, (*LAUNCHERS, *OUTSIDE))}
-    found = {name: as_number(facts.get("mAP")) for name, facts in results(folder).items()}
+    measured = results(folder)
+    found = {name: as_number(facts.get("mAP")) for name, facts in measured.items()}
     return RunOutcome(
         name=run.path.name,
         state="finished" if folder.done else attempts[-1].cause if attempts else "not started",
         settings=typed | settings,
         typed=tuple(typed),
         scores={name: score for name, score in found.items() if score is not None},
+        beside={f"{name} {what}": score for name, facts in measured.items() for what, score in beside(facts).items()},
         loss=as_number(metrics[-1].get("loss")) if metrics else None,
         step=max([metrics[-1]["step"] if metrics else 0, *(attempt.reached for attempt in attempts[-1:])]),
         total=attempts[-1].total if attempts else 0,

@@ -65,11 +65,11 @@ def _lines(sweep: Path, runs: Sequence[RunOutcome], picture: str) -> Iterator[st
 
 def _table_of_runs(runs: Sequence[RunOutcome]) -> Iterator[str]:
     name = measure(runs)
-    others = sorted({key for run in runs for key in run.scores} - {name})
+    others = sorted({key for run in runs for key in (*run.scores, *run.beside)} - {name})
     keys = axes(runs)
     rows = [
         [number, *(run.settings.get(key, "–") for key in keys),
-         *(_figure(run.scores.get(key), 2) for key in (name, *others)), _figure(run.loss, 4),
+         *(_figure((run.scores | run.beside).get(key), 2) for key in (name, *others)), _figure(run.loss, 4),
          f"{run.step}/{run.total}" if run.total else run.step, run.state, run.name]
         for number, run in enumerate(runs, start=1)
     ]  # fmt: skip

@@ -16,7 +16,7 @@ ALWAYS = {
 UNTYPED = {"model.trunk": "small", "tracking.name": "none"}  # where nothing typed says otherwise
 OTHERS = "resnet18"  # the trunk for one's own images: other libraries know it
 OF_EVALUATIONS = {"device": "cpu", "data.workers": 0}
-_TAUGHT = re.compile(r"\b(linear|semisup)\b")  # evaluations on any set that take epochs
+_TAUGHT = re.compile(r"\b(linear|semisup|detect|segment)\b")  # evaluations on any set that take epochs
 _ASKED = ("--cfg", "-c", "--help", "-h", "--hydra-help", "--version", "-sc", "--shell-completion")
 
 

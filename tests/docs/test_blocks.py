@@ -57,7 +57,14 @@ python -c "import timm; timm.create_model('local-dir:golang-timm', pretrained=Tr
 golang convert runs/photos golang-hf --to huggingface
 python -c "import transformers; transformers.ResNetModel.from_pretrained('golang-hf')"
 golang convert runs/photos golang-d2 --to detectron2
+golang convert runs/photos golang-mm --to mmdet
 """: "takes long; tests/unit loads each export with its library",
+    """\
+pip install faster-coco-eval
+python run.py data=coco2017 data.root=datasets/coco checkpoint=RUN evaluation=detect_coco    # Mask R-CNN on COCO 2017
+python run.py data=voc2007 data.root=datasets/voc checkpoint=RUN evaluation=detect_voc       # Faster R-CNN on VOC
+python run.py data=voc2012 data.root=datasets/voc checkpoint=RUN evaluation=segment_voc      # FCN on VOC 2012 + SBD
+""": "takes a GPU hours, and installs from an index; detect and segment of the same page are run",
     """\
 make bench-gpu                         # the same from a plain checkout, on the GPU if there is one
 """: "takes minutes; the benchmarks are asked for --help",

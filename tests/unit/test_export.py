@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import safetensors.torch
 import timm
 import torch
+import torchvision
 import transformers
 import yaml
 from PIL import Image
@@ -36,6 +37,7 @@ PARTS = {
     "timm": {"README.md", "config.json", "model.safetensors"},
     "huggingface": {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"},
     "detectron2": {"README.md", "model.pkl"},
+    "mmdet": {"README.md", "model.pth"},
 }
 
 
@@ -159,6 +161,34 @@ def test_detectron2_has_its_names_and_numbers(tmp_path: Path, name: str) -> None
     assert same(layouts.read(tmp_path / "back.pt"), state)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_mmdet_has_its_names_and_numbers(tmp_path: Path, name: str) -> None:
+    folder, state = exported(tmp_path, name, "mmdet")
+    assert {path.name for path in folder.iterdir()} == PARTS["mmdet"]
+    content = torch.load(folder / "model.pth", weights_only=True)
+    with torch.device("meta"):
+        wanted = {key: value.shape for key, value in torchvision.models.get_model(name).state_dict().items()}
+    del wanted["fc.weight"], wanted["fc.bias"]
+    assert set(content) == {"state_dict"}
+    assert {key: value.shape for key, value in content["state_dict"].items()} == {
+        f"backbone.{key}": shape for key, shape in wanted.items()
+    }
+    assert all(torch.equal(content["state_dict"][f"backbone.{key}"], value) for key, value in state.items())
+    found: dict[str, Any] = {}
+    exec((folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0], found)
+    assert found["model"] == {
+        "data_preprocessor": {
+            "mean": [123.675, 116.28, 103.53], "std": [58.14, 57.12, 57.375], "bgr_to_rgb": True,
+        },
+        "backbone": {
+            "type": "ResNet", "depth": int(name.removeprefix("resnet")), "style": "pytorch",
+            "init_cfg": {"type": "Pretrained", "checkpoint": "out/model.pth", "prefix": "backbone."},
+        },
+    }  # fmt: skip
+    convert(folder, tmp_path / "back.pt", "trunk", allow=False)
+    assert same(layouts.read(tmp_path / "back.pt"), state)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_trunk_has_the_names_and_sizes_of_the_libraries(name: str) -> None:
     shapes = trunk_shapes(name)
@@ -250,6 +280,7 @@ def test_nothing_is_overwritten_nor_left_in_part(tmp_path: Path, monkeypatch: py
     for layout, message in (
         ("timm", "timm has no small, but resnet18, .*wide_resnet101_2; --to trunk"),
         ("huggingface", "huggingface has no small"), ("detectron2", "detectron2 has no small"),
+        ("mmdet", "mmdet has no small, but resnet18, resnet34, resnet50, resnet101; --to trunk"),
     ):  # fmt: skip
         with pytest.raises(CheckpointError, match=message):
             convert(tmp_path / "in.pt", tmp_path / "out", layout, allow=True)
