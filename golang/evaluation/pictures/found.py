@@ -7,7 +7,6 @@ from pathlib import Path
 
 from golang.drawing import MissingMatplotlibError
 from golang.evaluation.pictures import detections, segments
-from golang.evaluation.pictures.extremes import extremes
 from golang.evaluation.transfer.detection import Detection
 from golang.evaluation.transfer.segmentation import Segmentation
 from golang.evaluation.transfer.tasks import Task
@@ -23,12 +22,7 @@ def draw_found(task: Task, folder: Path) -> None:
         if isinstance(task, Detection) and task.results is not None:
             written = detections.write(task.test, task.results, folder)
         elif isinstance(task, Segmentation) and task.points is not None:
-            points = task.points
-            sides = (
-                {image: (float(points[image]), task.map_of(image)) for image in images} for images in extremes(points)
-            )
-            worst, best = sides
-            written = segments.write(task.test, worst, best, folder)
+            written = segments.write(task.test, task.points, task.map_of, folder)
         for path in written:
             log.info("picture: %s", path)
     except MissingMatplotlibError as error:
