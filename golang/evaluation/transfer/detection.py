@@ -22,7 +22,7 @@ from golang.evaluation.transfer.networks.detector import Detector, mask_rcnn
 from golang.evaluation.transfer.networks.types import OWN, PUBLISHED, Loss, Target
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.coco import coco
-from golang.evaluation.transfer.scores.results import Results
+from golang.evaluation.transfer.scores.results import Results, library
 from golang.evaluation.transfer.scores.voc import voc11
 from golang.evaluation.transfer.tasks import Item, Task
 from golang.method.trunk import Trunk
@@ -45,6 +45,8 @@ class Detection(Task):
     ) -> None:  # fmt: skip
         self.protocol, self.train, self.test, self.workers, self.dtype = protocol, train, test, workers, dtype
         self.trunk_name = trunk_name
+        if protocol.network != "c4":
+            library("faster_eval_api")  # missing, it is missed before the training
         self.masks = protocol.network == "fpn" and train.shapes is not None and test.shapes is not None
         self.network = build_detector(protocol, trunk, len(train.images.classes), self.masks).to(dtype)
         self.pixels = PUBLISHED if protocol.published else OWN
