@@ -124,8 +124,8 @@ def mask_rcnn(
 
 
 def _initialise(heads: RegionHeads) -> None:
-    """As the literature's: a box head's linear layers uniformly by their inputs, a mask's logits close to 0. torchvision
-    leaves the first to nn.Linear and starts masks like any convolution."""
+    """As the literature's: a box head's linear layer uniformly by its inputs, a mask's logits close to 0. torchvision
+    leaves the first to nn.Linear and starts the second like any convolution."""
     for module in heads.box_head.modules():
         if isinstance(module, nn.Linear):
             nn.init.kaiming_uniform_(module.weight, a=1)

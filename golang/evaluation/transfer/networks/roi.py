@@ -43,8 +43,8 @@ class Pool:
         pooled = losses.wide(maps[0]).new_zeros(len(whole), maps[0].shape[1], self.side, self.side)
         used = zip(maps[: len(self.strides)], self.strides, strict=True)
         for level, (x, stride) in enumerate(used):
-            chosen = [part[mine == level] for part, mine in zip(boxes, levels, strict=True)]
-            pooled[(whole == level).nonzero()[:, 0]] = roi_align(x, chosen, self.side, stride)
+            chosen = [part[_places(mine == level)] for part, mine in zip(boxes, levels, strict=True)]
+            pooled[_places(whole == level)] = roi_align(x, chosen, self.side, stride)
         return pooled
 
     def _levels(self, boxes: Tensor) -> Tensor:
@@ -76,12 +76,12 @@ class RegionHeads(nn.Module):
     def losses(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Sequence[Target], keys: Sequence[Key]
     ) -> dict[str, Loss]:
-        """Of the regions drawn from proposals and true boxes: class and box, per region, and mask, per object's region."""
+        """Of regions drawn from proposals and true boxes: class and box, per region, and mask, per object's region."""
         drawn = [self._draw(*one) for one in zip(proposals, targets, keys, strict=True)]
         regions, matched, labels = (list(part) for part in zip(*drawn, strict=True)) if drawn else ([], [], [])
         found = self._box_losses(maps, regions, matched, labels, targets)
         if self.mask_head is not None:
-            shown = [(label > 0).nonzero()[:, 0] for label in labels]
+            shown = [_places(label > 0) for label in labels]
             positive, which = ([part[i] for part, i in zip(parts, shown, strict=True)] for parts in (regions, matched))
             found["mask"] = self._mask_loss(maps, positive, which, targets)
         return found
@@ -113,20 +113,19 @@ class RegionHeads(nn.Module):
             none = losses.loss(logits.sum() + deltas.sum(), 0)
             return {"class": none, "box": none}
         label = torch.cat(labels)
-        wanted = [
-            self.coder.encode_single(target.boxes.to(region)[which[of > 0]], region[of > 0])
-            for target, region, which, of in zip(targets, regions, matched, labels, strict=True)
-            if len(target.boxes)
-        ]
-        positive = (label > 0).nonzero()[:, 0]
-        predicted = deltas.unflatten(1, (-1, 4))[positive, label[positive]]
-        box = losses.absolute(predicted, torch.cat(wanted) if wanted else predicted.detach())
+        first, box = 0, deltas[:0].sum()
+        for target, region, which, of in zip(targets, regions, matched, labels, strict=True):
+            shown = _places(of > 0)
+            if len(shown):
+                wanted = self.coder.encode_single(target.boxes.to(region)[which[shown]], region[shown])
+                box = box + losses.absolute(deltas.unflatten(1, (-1, 4))[first + shown, of[shown]], wanted)
+            first += len(region)
         return {"class": losses.loss(losses.classes(logits, label), count), "box": losses.loss(box, count)}
 
     def _mask_loss(
         self, maps: Sequence[Tensor], regions: list[Tensor], matched: list[Tensor], targets: Sequence[Target]
     ) -> Loss:
-        """Per region, so that ranks agree with one process whichever has how many; torchvision's is a rank's average."""
+        """Per region, so that ranks are together what one process is; torchvision's is a rank's average."""
         assert self.mask_pool is not None and self.mask_head is not None and self.mask_predictor is not None
         count = sum(map(len, regions))
         with norm.rows(count, maps[0].device) as every:
@@ -180,10 +179,13 @@ class RegionHeads(nn.Module):
 
 def _within(masks: Tensor, which: Tensor, regions: Tensor, side: int) -> Tensor:
     """What of each region its object covers, [n, side, side] from 0 to 1."""
-    needed, place = which.unique(return_inverse=True)
-    rois = torch.cat([place.to(regions)[:, None], regions], dim=1)
-    covered: Tensor = torch.ops.torchvision.roi_align(masks[needed, None].to(regions), rois, 1.0, side, side, 0, True)
+    rois = torch.cat([which.to(regions)[:, None], regions], dim=1)
+    covered: Tensor = torch.ops.torchvision.roi_align(masks[:, None].to(regions), rois, 1.0, side, side, 0, True)
     return covered[:, 0]
+
+
+def _places(wanted: Tensor) -> Tensor:
+    return wanted.nonzero()[:, 0]
 
 
 def _placed(found: Detections, masks: Tensor | None, size: tuple[int, int], original: tuple[int, int]) -> Detections:
