@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 
@@ -79,11 +80,23 @@ def everything(x: torch.Tensor) -> torch.Tensor:
     return torch.nonzero(torch.ones(x.shape)).to(x.device)
 
 
+def find_everything() -> None:
+    """How many elements are not zero would be read from memory that no kernel wrote."""
+    from golang.evaluation.transfer.networks import roi, rpn
+
+    where = torch.where
+    for module in (roi, rpn):
+        module.batched_nms = lambda boxes, *_: torch.arange(len(boxes), device=boxes.device)  # type: ignore[attr-defined]
+    torch.Tensor.nonzero = everything  # type: ignore[assignment, method-assign]
+    torch.where = lambda x, *more: where(x, *more) if more else everything(x).unbind(1)  # type: ignore[assignment]
+    resource.setrlimit(resource.RLIMIT_DATA, (8 * 2**30, 8 * 2**30))
+
+
 def main() -> None:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if not has_gpu() or "libnull" in os.environ.get("LD_PRELOAD", ""):
-        torch.Tensor.nonzero = everything  # type: ignore[assignment, method-assign]
+    if "libnull" in os.environ.get("LD_PRELOAD", ""):
+        find_everything()
     said = {}
     for kind in KINDS:
         try:

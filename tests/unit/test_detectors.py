@@ -10,14 +10,14 @@ import torch
 import torchvision
 from torch import Tensor
 
-from golang.evaluation.transfer.networks import OWN, PUBLISHED, A, B, Detections, faster_rcnn_c4, mask_rcnn
+from golang.evaluation.transfer.networks import OWN, PUBLISHED, A, B, Detections, Widths, faster_rcnn_c4, mask_rcnn
 from golang.evaluation.transfer.networks.draws import balanced
 from golang.evaluation.transfer.networks.operations import DeterministicRoIAlign, roi_align
 from golang.evaluation.transfer.networks.rpn import Anchors
 from golang.method.trunk import build_trunk
 from golang.randomness import Purpose
 from tests.golden.runs import on_ranks
-from tests.unit.transfer_steps import SIZES, losses, network, scene, small_trunk, steps
+from tests.unit.transfer_steps import SIZES, WIDTHS, losses, network, scene, small_trunk, steps
 
 SPLITS = {"shares": ([0, 1, 2], [3]), "no objects on one": ([1], [0, 2, 3]), "no images on one": ([0, 1, 2, 3], [])}
 CASES = [*(("A", split) for split in SPLITS), ("B", "no objects on one"), ("C", "shares"), ("C", "no images on one")]
@@ -67,7 +67,7 @@ def test_nothing_is_drawn_from_the_process_s_own_stream(kind: str) -> None:
 
 
 def test_weights_are_a_function_of_the_seed() -> None:
-    one, same, other = (mask_rcnn(small_trunk(), 3, seed).state_dict() for seed in (1, 1, 2))
+    one, same, other = (mask_rcnn(small_trunk(), 3, seed, WIDTHS).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(value, same[name]) for name, value in one.items())
     assert not torch.equal(
         one["roi_heads.box_predictor.cls_score.weight"], other["roi_heads.box_predictor.cls_score.weight"]
@@ -131,11 +131,12 @@ def test_numbers() -> None:
 
 
 def test_strides() -> None:
-    made = mask_rcnn(build_trunk("resnet18"), 3, seed=0)
+    thin = Widths(channels=8, features=8)
+    made = mask_rcnn(build_trunk("resnet18"), 3, 0, thin)
     assert made.rpn.anchors.strides == (4, 8, 16, 32, 64)
-    assert mask_rcnn(small_trunk(), 3, seed=0).rpn.anchors.strides == (4, 8, 16, 32)
+    assert mask_rcnn(small_trunk(), 3, 0, thin).rpn.anchors.strides == (4, 8, 16, 32)
     blocks = [build_trunk("resnet50") for _ in range(2)]
-    mask_rcnn(blocks[0], 3, seed=0), mask_rcnn(blocks[1], 3, seed=0, published=True)
+    mask_rcnn(blocks[0], 3, 0, thin), mask_rcnn(blocks[1], 3, 0, thin, published=True)
     assert [(b.layer2[0].conv1.stride, b.layer2[0].conv2.stride) for b in blocks] == [
         ((1, 1), (2, 2)),
         ((2, 2), (1, 1)),
@@ -183,7 +184,7 @@ def test_a_frozen_trunk(kind: str) -> None:
 def test_it_learns_and_finds_what_it_saw() -> None:
     """Four images, seen until it knows them: boxes, classes and masks at the originals' sizes."""
     made = network("A")
-    seen = [sum(step.tolist()) for step in steps(made, [0, 1, 2, 3], 60, torch.float32)]
+    seen = [sum(step.tolist()) for step in steps(made, [0, 1, 2, 3], 100, torch.float32, rate=0.05)]
     assert np.mean(seen[-5:]) < 0.5 * np.mean(seen[:5])
     made.eval()
     scenes = [scene(index, torch.float32) for index in range(4)]

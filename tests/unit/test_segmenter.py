@@ -63,7 +63,7 @@ def test_channels_are_dropped_by_seed_epoch_and_image() -> None:
 
 def test_it_learns_to_tell_pixels_apart() -> None:
     made = network("C")
-    seen = steps(made, [0, 2, 3], 40, torch.float32)
+    seen = steps(made, [0, 2, 3], 120, torch.float32, rate=0.1)
     assert seen[-1][0] < 0.5 * seen[0][0]
     image, target = scene(2, torch.float32)
     made.eval()
@@ -72,7 +72,7 @@ def test_it_learns_to_tell_pixels_apart() -> None:
     own = made.segment(image, (64, 64))
     assert target.masks is not None
     for kind, mask in zip(target.classes, target.masks, strict=True):
-        assert (own[mask] == kind + 1).float().mean() > 0.5
+        assert (own[mask] == kind + 1).float().mean() > 0.7
 
 
 def test_a_frozen_trunk() -> None:

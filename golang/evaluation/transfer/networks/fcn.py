@@ -34,6 +34,7 @@ class Head(nn.Module):
         self.join = _convolution(inputs + channels, channels) if joined else None
         self.logits = nn.Conv2d(channels, classes, 1)
         nn.init.normal_(self.logits.weight, std=0.01)
+        assert self.logits.bias is not None
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, x: Tensor, keys: Sequence[Key], number: int) -> Tensor:

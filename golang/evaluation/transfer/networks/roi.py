@@ -50,7 +50,7 @@ class Pool:
     def _levels(self, boxes: Tensor) -> Tensor:
         side, level = CANONICAL
         first, last = (math.log2(self.strides[end]) for end in (0, -1))
-        found = (level + (box_area(boxes).sqrt() / side).log2() + 1e-6).floor()
+        found: Tensor = (level + (box_area(boxes).sqrt() / side).log2() + 1e-6).floor()
         return (found.clamp(first, last) - first).long()
 
 
@@ -144,19 +144,18 @@ class RegionHeads(nn.Module):
         return losses.loss(losses.binary(chosen, torch.cat(wanted)).mean((1, 2)).sum(), count)
 
     def detect(
-        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-        original: Sequence[tuple[int, int]],
-    ) -> list[Detections]:  # fmt: skip
-        """What is in each image, of `sizes` as the network sees it, at its original (height, width)."""
-        logits, deltas = self.box_predictor(self.box_head(self.box_pool(maps, proposals)))
-        counts = [len(part) for part in proposals]
-        scores = losses.wide(logits).softmax(1).split(counts)
-        boxes = self.coder.decode_single(losses.wide(deltas), torch.cat(list(proposals)))
-        found = [
-            self._best(*one) for one in zip(boxes.view(*logits.shape, 4).split(counts), scores, sizes, strict=True)
-        ]
-        masks = self._masks(maps, found) if self.mask_head is not None else [None] * len(found)
-        return [_placed(*one) for one in zip(found, masks, sizes, original, strict=True)]
+        self, maps: Sequence[Tensor], proposals: Tensor, size: tuple[int, int], original: tuple[int, int]
+    ) -> Detections:
+        """What is in one image, of `size` as the network sees it, at its original (height, width)."""
+        logits, deltas = self.box_predictor(self.box_head(self.box_pool(maps, [proposals])))
+        boxes = self.coder.decode_single(losses.wide(deltas), proposals).view(*logits.shape, 4)
+        found = self._best(boxes, losses.wide(logits).softmax(1), size)
+        if self.mask_head is None:
+            return _placed(found, None, size, original)
+        assert self.mask_pool is not None and self.mask_predictor is not None
+        masks = losses.wide(self.mask_predictor(self.mask_head(self.mask_pool(maps, [found.boxes]))))
+        own = masks[torch.arange(len(masks), device=masks.device), found.classes + 1].sigmoid()
+        return _placed(found, own[:, None], size, original)
 
     def _best(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Detections:
         """From boxes [n, C + 1, 4] and scores [n, C + 1], background first."""
@@ -167,14 +166,6 @@ class RegionHeads(nn.Module):
         boxes, scores, kind = boxes[large], scores[large], kind[large]
         kept = batched_nms(boxes, scores, kind, NMS)[: self.widths.detections]
         return Detections(boxes[kept], scores[kept], kind[kept])
-
-    def _masks(self, maps: Sequence[Tensor], found: Sequence[Detections]) -> list[Tensor]:
-        """The probabilities of each detection's own class, [n, 1, 28, 28]."""
-        assert self.mask_pool is not None and self.mask_head is not None and self.mask_predictor is not None
-        logits = self.mask_predictor(self.mask_head(self.mask_pool(maps, [one.boxes for one in found])))
-        kinds = torch.cat([one.classes for one in found]) + 1
-        own = losses.wide(logits)[torch.arange(len(kinds), device=kinds.device), kinds].sigmoid()
-        return list(own[:, None].split([len(one.classes) for one in found]))
 
 
 def _within(masks: Tensor, which: Tensor, regions: Tensor, side: int) -> Tensor:
