@@ -16,6 +16,7 @@ from golang.data.readers.coco import KEY
 
 _ENOUGH = 2**20  # corners that are held as floats
 _FAR = 2**20  # pixels; nothing that is further off is drawn any nearer
+_DECODE = json.JSONDecoder().raw_decode  # json.loads asks of each of a million texts in which encoding it is
 _NONE = (float("nan"),) * 4
 
 
@@ -73,7 +74,10 @@ class Collected:
         return found
 
     def polygons(self, match: re.Match[bytes]) -> bytes:
-        lists = json.loads(match[1])
+        text = match[1].decode("ascii")
+        lists, end = _DECODE(text)
+        if end < len(text):
+            raise ValueError(f"a list of polygons with more brackets closed than opened: {text[-80:]}")
         self._lists.append(self._parts(lists))
         return KEY + b"%d" % (len(self._lists) - 1)
 
