@@ -42,6 +42,7 @@ def polygon(rng: np.random.Generator, decimals: int) -> list[float]:
     return corners.ravel().tolist()
 
 
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools, with NumPy 2
 def test_polygons_are_filled_as_cocos_tools_do(tmp_path: Path) -> None:
     pytest.importorskip("faster_coco_eval")
     mask = pytest.importorskip("pycocotools.mask")

@@ -25,6 +25,7 @@ class Collected:
 
     def __init__(self) -> None:
         self.ids: list[object] = []  # of annotations, as the file has them
+        self.boxed = False  # whether any annotation has a box, whatever is in it
         self.flaws: dict[int, str] = {}  # what is wrong with an annotation's mask, by its row
         self._sizes, self._boxes, self._areas = array("q"), array("d"), array("d")
         self._ignored, self._coded, self._drawn = bytearray(), bytearray(), 0
@@ -92,9 +93,11 @@ class Collected:
         try:
             x, y, width, height = entry["bbox"]
             self._boxes.extend((x, y, width, height))
+            self.boxed = True
         except (KeyError, TypeError, ValueError, OverflowError):
             del self._boxes[4 * row :]
             self._boxes.extend(_NONE)
+            self.boxed |= bool(entry.get("bbox"))
         area = entry.get("area")
         self._areas.append(area if isinstance(area, (int, float)) and 0 <= area < 2**60 else np.nan)
         self._ignored.append(entry.get("iscrowd") in (1, "1"))
