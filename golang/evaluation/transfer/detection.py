@@ -30,7 +30,7 @@ from golang.randomness import Purpose
 
 log = logging.getLogger(__name__)
 FOUND = "detections.pt"
-NARROW = 256  # channels of a trunk; heads on those of fewer, which are for trying things, are narrow, too
+NARROW = 256  # channels of a trunk; what stands on one of fewer, which is for trying things, is narrow, too
 
 
 class Detection(Task):
@@ -121,7 +121,10 @@ def build_detector(protocol: Protocol, trunk: Trunk, classes: int, masks: bool) 
     """The protocol's network on `trunk`, its other weights drawn by the protocols' seed."""
     widths = types.B if protocol.network == "c4" else types.A
     if trunk.channels < NARROW:
-        widths = replace(widths, channels=32, features=128, regions_drawn=32)
+        widths = replace(
+            widths, channels=32, convolutions=1, features=128, before_nms=(256, 64), after_nms=(256, 64),
+            regions_drawn=32,
+        )  # fmt: skip
     widths = widths.at(protocol.side)
     if protocol.network == "c4":
         return faster_rcnn_c4(trunk, classes, numbers.SEED, widths, protocol.frozen, protocol.published)

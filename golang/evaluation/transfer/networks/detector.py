@@ -20,7 +20,6 @@ from golang.method.trunk import Trunk
 
 MULTIPLE = 32  # pixels that a padded side is a multiple of
 BOX_SIDE, MASK_SIDE = 7, 14  # of a region's map, for the box and the mask head
-CONVOLUTIONS = 4  # of each head
 
 
 class Detector(nn.Module):
@@ -112,11 +111,11 @@ def mask_rcnn(
         strides = [stage.stride for stage in backbone.stages[:-1]]
         widths = widths.last(len(backbone.stages))
         box_head = FastRCNNConvFCHead(
-            (channels, BOX_SIDE, BOX_SIDE), [channels] * CONVOLUTIONS, [widths.features], norm_layer=BatchNorm
+            (channels, BOX_SIDE, BOX_SIDE), [channels] * widths.convolutions, [widths.features], norm_layer=BatchNorm
         )
         parts: tuple[Pool, nn.Module, nn.Module] | tuple[()] = ()
         if masks:
-            mask_head = MaskRCNNHeads(channels, [channels] * CONVOLUTIONS, 1, norm_layer=BatchNorm)
+            mask_head = MaskRCNNHeads(channels, [channels] * widths.convolutions, 1, norm_layer=BatchNorm)
             parts = Pool(MASK_SIDE, strides), mask_head, MaskRCNNPredictor(channels, channels, classes + 1)
         heads = RegionHeads(
             widths, Pool(BOX_SIDE, strides), box_head, FastRCNNPredictor(widths.features, classes + 1), *parts
