@@ -37,8 +37,8 @@ demo: setup  ## train, evaluate and show the small generated set, here, in minut
 demo-check: setup  ## three seeds of the demo against its baselines (half an hour and more)
 	$(BIN)/python -m tests.learning.check
 
-test: setup  ## the suite; the parts that need Slurm say what to install
-	$(BIN)/python -m pytest --numprocesses=2
+test: setup  ## the suite; one of its three processes waits for Slurm most of the time
+	$(BIN)/python -m pytest --numprocesses=3
 
 test-docs: setup  ## every block of the README and the docs, as a reader types it (three minutes)
 	$(BIN)/python -m pytest tests/docs -m "long or not long"

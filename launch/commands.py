@@ -18,7 +18,7 @@ COMMANDS = {  # the module whose `main` it is, and what it does
     TRAIN: ("launch.planning.app", "train here, or on a cluster: experiment=coco2014 optim.epochs=100 cluster=slurm"),
     "launch": ("launch.__main__", "look after runs: status, watch, logs, cancel, resume, doctor, report, sync"),
     "evaluate": ("golang.evaluation.__main__", "what features are worth: a run's probe and pictures, or a protocol"),
-    "show": ("golang.evaluation.pictures.__main__", "pictures: attention on images, classes of two runs"),
+    "show": ("golang.evaluation.pictures.__main__", "pictures: attention, detections, segments; classes of two runs"),
     "data": ("golang.data.__main__", "check a set of images"),
     "convert": ("golang.weights.__main__", "a checkpoint in another layout"),
     "memory": ("golang.memory.__main__", "what a training needs of a GPU, asked without one"),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 LOGGERS = ("", "golang")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup every process of a test would ignore it, too
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,11 @@ NO_OPENCV = (
 )
 
 
+NO_SCORER = (
+    "evaluation={} is scored by faster-coco-eval, which cannot be imported here; `pip install 'faster-coco-eval>=1.8'`"
+)
+
+
 def check(config: Config) -> None:
     """Raises ConfigError for the first setting that is wrong by itself or with the others."""
     check_sweep(config.sweep)
@@ -68,6 +73,9 @@ def check(config: Config) -> None:
             "evaluation=[linear,knn])"
         )
     _check_numbers(evaluation)
+    by_coco = [name for name in evaluation.protocol if name in ("detect", "detect_coco")]
+    if by_coco and importlib.util.find_spec("faster_coco_eval") is None:
+        raise ConfigError(NO_SCORER.format(by_coco[0]))
 
 
 def check_data(data: Data) -> None:

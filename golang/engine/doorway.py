@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from golang.config import Config, recipe
-from golang.config.checks import check, check_world
+from golang.config.checks import TRANSFER, check, check_world
 from golang.data.loader import SHM, shared_memory
+from golang.data.objects.sets import look
 from golang.data.sets import check_root, open_labelled
 from golang.runfolder.evaluations import data_of
 from golang.settled import identified, settled
@@ -36,6 +37,9 @@ def prepare(config: Config, world: World, run_dir: Path | None = None) -> Config
         check_world(config, world.size)
         check_root(config.data)
         measured = [data_of(config, name) for name in config.evaluation.protocol]
+        for name, data in zip(config.evaluation.protocol, measured, strict=True):
+            if name in TRANSFER:
+                look(data, maps=name.startswith("segment"))
         for data in dict.fromkeys([*measured, *([config.data] if config.evaluation.probe_every_epochs else [])]):
             check_root(data, ("train", "val"))
             if data.name in ("coco", "list"):

@@ -19,6 +19,7 @@ from golang.engine.rank import Rank
 from golang.engine.session import LastWords, Outcome, Session
 from golang.errors import CheckpointError, ConfigError
 from golang.evaluation import result
+from golang.evaluation.pictures.found import draw_found
 from golang.evaluation.protocols import knn
 from golang.evaluation.protocols import numbers as protocols
 from golang.evaluation.protocols.supervised import Supervised
@@ -89,11 +90,14 @@ def _measure(session: Session, results: Path) -> LastWords:
     found_trunk = rank.control.on_first_rank(lambda: _trunk(config.evaluation)) or _trunk(config.evaluation)
     trunk, trunk_name, origin = found_trunk
     log.info("%s of %s, %d × %s", name, origin, rank.world.size, rank.device.type)
+    task: Task | None = None
     if name in TRANSFER:
+
         def build() -> Task:
             return build_task(config, trunk, trunk_name, dtype)
 
-        one: FineTuning | Supervised = FineTuning(rank.control.on_first_rank(build) or build(), session, results)
+        task = rank.control.on_first_rank(build) or build()
+        one: FineTuning | Supervised = FineTuning(task, session, results)
     else:
         rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
         train, test = open_labelled(config.data)
@@ -119,6 +123,8 @@ def _measure(session: Session, results: Path) -> LastWords:
         session.facts["mAP"] = found["mAP"]
         log.info("%s: mAP %.2f; %s", name, found["mAP"], results / RESULT)
         result.show(name, found, sys.stdout)
+        if task is not None:
+            draw_found(task, results)
         return f"mAP {found['mAP']:.4f}"
 
     return keep

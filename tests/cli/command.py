@@ -29,6 +29,10 @@ QUICK = [
 ]
 
 
+# Steps enough for any machine to be stopped in, none of which is saved by itself.
+ENDLESS = ("optim.epochs=6000", "checkpoint.keep_every_epochs=0")
+
+
 def command(data_root: Path, *overrides: str) -> list[str]:
     return [str(ROOT / "run.py"), *QUICK, f"data.root={data_root}", *overrides]
 

@@ -16,7 +16,7 @@ from golang.data.toy.write import write
 from golang.runfolder.checkpoints import lineage
 from golang.runfolder.folder import RunFolder
 from golang.weights.sealed import read
-from tests.cli.command import ROOT, command, finish, run, started, status, wait_for_step
+from tests.cli.command import ENDLESS, ROOT, command, finish, run, started, status, wait_for_step
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def alive(pid: int) -> bool:
 
 
 def test_two_ranks_stopped_refused_and_continued(data_root: Path, tmp_path: Path) -> None:
-    typed = command(data_root, "cluster.tasks_per_node=2", "optim.epochs=60", "run_dir=here")
+    typed = command(data_root, "cluster.tasks_per_node=2", *ENDLESS, "run_dir=here")
     with started(tmp_path, typed) as first:
         wait_for_step(tmp_path / "here", 3)
         with started(tmp_path, typed) as second:
@@ -77,13 +77,13 @@ def test_one_process_to_the_end(data_root: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_once_and_twice(data_root: Path, tmp_path: Path) -> None:
-    typed = command(data_root, "optim.epochs=60", "run_dir=here")
+    typed = command(data_root, *ENDLESS, "run_dir=here")
     with started(tmp_path, typed) as process:
         wait_for_step(tmp_path / "here", 3)
         process.send_signal(signal.SIGINT)
         code, output = finish(process)
     assert code == 75 and "stopped (interrupted) at step" in output and "Traceback" not in output
-    two = command(data_root, "optim.epochs=60", "run_dir=there", "cluster.tasks_per_node=2")
+    two = command(data_root, *ENDLESS, "run_dir=there", "cluster.tasks_per_node=2")
     with started(tmp_path, two) as process:
         wait_for_step(tmp_path / "there", 3)
         os.kill(status(tmp_path / "there")["pid"], signal.SIGSTOP)  # a rank that can't save
@@ -108,7 +108,7 @@ def test_under_torchrun(data_root: Path, tmp_path: Path) -> None:
     """One rank alone is asked to stop. Torchrun ends the other, which is slower to leave, as soon as the first is gone:
     it still ends as the first did."""
     (tmp_path / "late.py").write_text(LATE)
-    typed = ["late.py", *command(data_root, "optim.epochs=60", "run_dir=here")]
+    typed = ["late.py", *command(data_root, *ENDLESS, "run_dir=here")]
     with started(tmp_path, typed, ("-m", "torch.distributed.run", "--nproc-per-node=2")) as process:
         wait_for_step(tmp_path / "here", 3)
         os.kill(status(tmp_path / "here")["pid"], signal.SIGUSR2)

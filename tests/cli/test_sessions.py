@@ -16,7 +16,7 @@ from golang.config import Config, Toy
 from golang.data.toy.write import write
 from golang.runfolder.checkpoints import lineage
 from golang.runfolder.folder import RunFolder
-from tests.cli.command import command, finish, started, status, wait_for_step
+from tests.cli.command import ENDLESS, command, finish, started, status, wait_for_step
 
 AGENT = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--signals-to-handle=SIGTERM,SIGHUP,SIGUSR1")
 TAKE = (
@@ -40,7 +40,7 @@ def ended(run_dir: Path) -> str:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_terminal_that_is_gone(ranks: int, data_root: Path, tmp_path: Path) -> None:
     """As when the network of an SSH session drops: every write to it fails from then on."""
-    typed = command(data_root, "optim.epochs=60", "run_dir=here", f"cluster.tasks_per_node={ranks}")
+    typed = command(data_root, *ENDLESS, "run_dir=here", f"cluster.tasks_per_node={ranks}")
     own, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", TAKE, *typed], cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -60,7 +60,7 @@ def test_a_terminal_that_is_gone(ranks: int, data_root: Path, tmp_path: Path) ->
 
 def test_nohup(data_root: Path, tmp_path: Path) -> None:
     """It goes on, with its loader processes, until it is asked in earnest; here by a scheduler's warning."""
-    typed = command(data_root, "optim.epochs=60", "run_dir=here")
+    typed = command(data_root, *ENDLESS, "run_dir=here")
     ignoring = ("-c", "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
                 "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])")  # fmt: skip
     with started(tmp_path, typed, ignoring) as process:
@@ -75,7 +75,7 @@ def test_nohup(data_root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "cause"), [(signal.SIGHUP, "session lost"), (signal.SIGUSR1, "time limit")])
 def test_under_torchrun(number: signal.Signals, cause: str, data_root: Path, tmp_path: Path) -> None:
-    typed = command(data_root, "optim.epochs=60", "run_dir=here")
+    typed = command(data_root, *ENDLESS, "run_dir=here")
     with started(tmp_path, typed, AGENT) as process:
         wait_for_step(tmp_path / "here", 3)
         process.send_signal(number)

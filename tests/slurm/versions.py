@@ -8,12 +8,14 @@ machine's interpreter, environment, checkout, /proc, /sys, /dev and /tmp.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .processes import ClusterError
@@ -44,12 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a module in every root folder; 0 if it ended with 0 in each, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.slurm.versions", description=__doc__)
     parser.add_argument("--only", choices=SUITES, help="in that release's root folder alone")
+    parser.add_argument(
+        "--together", action="store_true", help="at the same time; each says what it did once it is done"
+    )
     parser.add_argument("module", help="as python -m takes it")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="…", help="its arguments")
     arguments = parser.parse_args(argv)
     command = [arguments.module, *arguments.words]
+    suites = [suite for suite in SUITES if arguments.only in (None, suite)]
     try:
-        ended = {suite: _python(suite, command) for suite in SUITES if arguments.only in (None, suite)}
+        with ThreadPoolExecutor(len(suites) if arguments.together else 1) as pool:
+            run = functools.partial(_python, words=command, aside=arguments.together)
+            ended = dict(zip(suites, pool.map(run, suites), strict=True))
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -58,11 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(any(ended.values()))
 
 
-def _python(suite: str, words: Sequence[str]) -> int:
+def _python(suite: str, words: Sequence[str], aside: bool) -> int:
     root = root_folder(suite)
     version = subprocess.run(entered(root, ["slurmctld", "-V"]), capture_output=True, text=True, check=True).stdout
-    print(f"-- {version.strip()} ({suite}, {root})", flush=True)
-    return subprocess.run(entered(root, [sys.executable, "-m", *words]), check=False).returncode
+    title, command = f"-- {version.strip()} ({suite}, {root})", entered(root, [sys.executable, "-m", *words])
+    if not aside:
+        print(title, flush=True)
+        return subprocess.run(command, check=False).returncode
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    print(f"{title}\n{done.stdout}", flush=True)
+    return done.returncode
 
 
 def root_folder(suite: str) -> Path:

@@ -101,8 +101,9 @@ def _detected(rng: np.random.Generator, truths: list[tuple[str, Box, bool]], wid
     boxes, columns = list[Box](), list[int]()
     for name, box, _ in truths:
         for _ in range(rng.integers(0, 4)):
-            x0, y0, x1, y1 = (int(edge) for edge in box + rng.integers(-4, 5, 4))
-            boxes.append((max(0, x0), max(0, y0), min(width, max(x1, x0 + 5)), min(height, max(y1, y0 + 5))))
+            x0, y0, x1, y1 = (box + rng.integers(-16, 17, 4) / 4).tolist()
+            x0, y0 = max(0.0, x0), max(0.0, y0)
+            boxes.append((x0, y0, min(width, max(x1, x0 + 5)), min(height, max(y1, y0 + 5))))
             columns.append(CLASSES.index(name) if rng.random() < 0.8 else int(rng.integers(5)))
     for _ in range(rng.integers(0, 3)):
         boxes.append(_box(rng, width, height))

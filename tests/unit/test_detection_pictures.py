@@ -81,10 +81,10 @@ def test_maps_beside_the_truth(tmp_path: Path) -> None:
     images = ImageSet.of(tmp_path, [f"{number}.png" for number in range(3)])
     maps = Maps(images, np.tile(np.array([80, 60], np.int32), (3, 1)), ("background", "cat", "dog", "bus"))
     object.__setattr__(maps, "maps", truths)
-    found = {number: (10.0 * number, np.roll(truth % 4, 7, 1).astype(np.int64)) for number, truth in enumerate(truths)}
-    written = segments.write(maps, {0: found[0], 1: found[1]}, {2: found[2]}, tmp_path / "out")
+    found = [np.roll(truth % 4, 7, 1).astype(np.int64) for truth in truths]
+    written = segments.write(maps, np.array([30.0, 10.0, 60.0]), found.__getitem__, tmp_path / "out")
     assert [path.name for path in written] == ["segments-worst.png", "segments-best.png"]
-    alone = segments.draw(maps.images.load(0), found[0][1], maps.classes, tmp_path / "one.png")
+    alone = segments.draw(maps.images.load(0), found[0], maps.classes, tmp_path / "one.png")
     assert {(0xE6, 0x9F, 0x00), (0x56, 0xB4, 0xE9)} <= colours(alone), "the legend's"
     assert segments.draw(maps.images.load(0), np.zeros((60, 80), np.int64), maps.classes, tmp_path / "no.png").is_file()
 

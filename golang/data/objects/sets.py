@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from golang.config import Data
 from golang.config.paths import expanded
 from golang.data.objects import coco, voc
@@ -63,6 +65,20 @@ def open_both_segments(data: Data) -> tuple[Segments, Segments]:
     return train, val
 
 
+def look(data: Data, maps: bool) -> None:
+    """A glance at the objects, or at the `maps` of classes, of the smaller split; at the generated set only if it is
+    there. Raises as `open_objects` and `open_segments`."""
+    reader = READERS[data.name]
+    if isinstance(reader, Toy):
+        _refuse_pack(data)
+        if reader.is_at(reader.root(data)):
+            _refuse_unmasked(reader.root(data), data)
+    elif maps:
+        open_segments(data, "val")
+    else:
+        open_objects(data, "val")
+
+
 def marked(data: Data) -> bool:
     """Whether the loose files of `data` have boxes or masks, as far as a glance tells. Nothing is written."""
     reader = READERS[data.name]
@@ -96,7 +112,10 @@ def _refuse_pack(data: Data) -> None:
 def _write_toy(data: Data) -> None:
     """Writes the generated set if it is not there. Raises DataError for one without masks."""
     _refuse_pack(data)
-    root = write.write(READERS["toy"].root(data), data.toy)
+    _refuse_unmasked(write.write(READERS["toy"].root(data), data.toy), data)
+
+
+def _refuse_unmasked(root: Path, data: Data) -> None:
     if not write.has_masks(root):
         raise DataError(
             f"{root} was written before the generated set had masks; `{write.command(root, data.toy)}` adds them, and "

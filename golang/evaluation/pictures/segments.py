@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from golang import drawing
 from golang.data.objects.segments import IGNORED, Segments
-from golang.evaluation.pictures.extremes import Pair, colors, sheet
+from golang.evaluation.pictures.extremes import Pair, colors, extremes, sheet
 from golang.evaluation.pictures.shared import save
 
 Map = npt.NDArray[np.uint8] | npt.NDArray[np.int64]
@@ -21,15 +21,16 @@ NAMED = 5  # classes in a picture's legend, the largest first
 _BACKGROUND = 0
 
 
-def write(segments: Segments, worst: Mapping[int, tuple[float, Map]], best: Mapping[int, tuple[float, Map]],
-          folder: Path) -> list[Path]:  # fmt: skip
-    """Draws to `folder` segments-worst.png and segments-best.png, of images by their position: their mean IoU in points
-    and the map [height, width] that was found. Which ones, `extremes.extremes` says. Returns what was written. Raises
-    MissingMatplotlibError, and DataError for images that cannot be read."""
+def write(
+    segments: Segments, points: npt.NDArray[np.float64], found: Callable[[int], Map], folder: Path
+) -> list[Path]:  # fmt: skip
+    """Draws to `folder` segments-worst.png and segments-best.png, ten images each by `points` [N], the mean IoU of each
+    image, NaN for none. `found` says what was found in the image at a position, a map [height, width]. Returns what was
+    written. Raises MissingMatplotlibError, and DataError for images that cannot be read."""
     written = []
-    for name, images in (("worst", worst), ("best", best)):
+    for name, images in zip(("worst", "best"), extremes(points), strict=True):
         if images:
-            pairs = [_pair(segments, image, points, found) for image, (points, found) in images.items()]
+            pairs = [_pair(segments, image, points[image], found(image)) for image in images]
             title = (
                 f"The {len(pairs)} images with the {'lowest' if name == 'worst' else 'highest'} mean IoU.\n"
                 "Left the truth (white: ignored), right what was found."
@@ -48,7 +49,7 @@ def draw(image: Image.Image, found: Map, classes: Sequence[str], path: Path) -> 
 
 
 def _pair(segments: Segments, image: int, points: float, found: Map) -> Pair:
-    pixels, truth = np.asarray(segments.images.load(image)), segments.of(image)
+    pixels, truth = np.asarray(segments.load(image)), segments.of(image)
     palette = colors([*_classes(truth), *_classes(found)])
     title = f"IoU {points:.1f}  {Path(segments.images.name(image)).name}"
     return Pair(

@@ -37,6 +37,7 @@ class Detection(Task):
     """Mask R-CNN or Faster R-CNN on a trunk."""
 
     network: Detector
+    results: Results | None = None  # of all test images, once they are scored
 
     def __init__(
         self, protocol: Protocol, trunk: Trunk, trunk_name: str, dtype: torch.dtype, train: Objects, test: Objects,
@@ -75,7 +76,7 @@ class Detection(Task):
         return self.network.losses(images, targets, keys)
 
     def score(self, session: Session, folder: Path) -> dict[str, Any]:
-        results = self.detect(session).over_ranks(session.rank.device)
+        self.results = results = self.detect(session).over_ranks(session.rank.device)
         found: dict[str, Any] = {}
         with session.alone(f"scoring {len(self.test)} images") as stopped:
             if stopped is not None:

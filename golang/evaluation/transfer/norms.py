@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 class PopulationStatistics:
     """While entered, the statistics of passes in training are counted, and the running ones of `norms` are as before in
-    the end; but `settle` replaces them by those of all rows that were seen. A norm that one pass uses several times, as heads on a
-    feature pyramid do, counts each time alike."""
+    the end; but `settle` replaces them by those of all rows that were seen. A norm that one pass uses several times,
+    as heads on a feature pyramid do, counts each time alike."""
 
     def __init__(self, norms: Sequence[_BatchNorm]) -> None:
         self.norms = norms

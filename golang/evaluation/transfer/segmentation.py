@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from golang import randomness
+from golang.collectives import gather_rows
 from golang.data.objects.segments import Segments
 from golang.engine.session import Session
 from golang.evaluation.transfer import numbers, views
@@ -30,6 +32,7 @@ class Segmentation(Task):
     """A dilated FCN on a trunk."""
 
     network: Segmenter
+    points: npt.NDArray[np.float64] | None = None  # mean IoU of each test image, once they are scored [N]
 
     def __init__(
         self, protocol: Protocol, trunk: Trunk, trunk_name: str, dtype: torch.dtype, train: Segments, test: Segments,
@@ -56,12 +59,12 @@ class Segmentation(Task):
         return self.network.losses(images, maps, keys)
 
     def score(self, session: Session, folder: Path) -> dict[str, Any]:
-        confusion, device = Confusion(self.test.classes), session.rank.device
+        confusion, device, points = Confusion(self.test.classes), session.rank.device, list[float]()
         self.network.eval()
         with torch.inference_mode():
             for pixels, labels in self.tests(session, len(self.test), self._test_view):
-                seen = OWN.normalise(pixels.to(device, non_blocking=True), self.dtype)
-                confusion.add(labels, self.network.segment(seen, (labels.shape[0], labels.shape[1])))
+                points.append(confusion.add(labels, self._map(pixels.to(device, non_blocking=True), labels)))
+        self.points = gather_rows(torch.tensor(points, dtype=torch.float64, device=device)).cpu().numpy()
         return {
             "measure": "mIoU", **confusion.over_ranks(device).figures(),
             "train": str(self.train.images.root), "test": str(self.test.images.root),
@@ -71,6 +74,17 @@ class Segmentation(Task):
     def _test_view(self, index: int) -> tuple[Tensor, Tensor]:
         view = views.whole_view(self.test.load(index), self.protocol.side, self.protocol.longest)
         return view, torch.from_numpy(self.test.of(index))
+
+    def map_of(self, index: int) -> npt.NDArray[np.int64]:
+        """The class found for each pixel of test image `index`, int64 [height, width]."""
+        pixels, labels = self._test_view(index)
+        found: npt.NDArray[np.int64] = (
+            self._map(pixels.to(next(self.network.parameters()).device), labels).cpu().numpy()
+        )
+        return found
+
+    def _map(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        return self.network.segment(OWN.normalise(pixels, self.dtype), (labels.shape[0], labels.shape[1]))
 
     def facts(self) -> list[Any]:
         return [len(self.train.images), len(self.test.images), list(self.train.classes), str(self.dtype)]

@@ -56,8 +56,8 @@ class Task(ABC):
         """What `network` can be built from again, as plain data."""
 
     def tests(self, session: Session, total: int, view: Callable[[int], T]) -> Iterator[T]:
-        """`view`, in a loader's process, of each of this rank's part of `total` test images. All ranks ask equally often
-        whether to stop. Raises Stopped, and DataError for an image that cannot be read."""
+        """`view`, in a loader's process, of each of this rank's part of `total` test images. All ranks ask equally
+        often whether to stop. Raises Stopped, and DataError for an image that cannot be read."""
         world, pinned = session.rank.world, session.rank.device.type == "cuda"
         shares = [range(total)[cut(total, rank, world.size)] for rank in range(world.size)]
         views = iter(Loader(_Each(view, shares[world.rank]), self.workers, batch_size=None, pin_memory=pinned))

@@ -53,7 +53,7 @@ class Results:
         if found.masks is not None:
             pieces = encode(found.masks.cpu().numpy())
             lengths = torch.tensor([len(piece) for piece in pieces], dtype=torch.int64)
-            codes = torch.from_numpy(np.frombuffer(b"".join(pieces), dtype=np.uint8).copy())
+            codes = torch.from_numpy(np.array(bytearray(b"".join(pieces)), dtype=np.uint8))
         return cls(
             torch.full((count,), image), found.boxes.detach().cpu().float(), found.scores.detach().cpu().float(),
             found.classes.cpu().long(), lengths, codes,
