@@ -2,9 +2,9 @@
 
 Of detect_coco, detect_voc and segment_voc, each with the images and sizes given, on noise. Prints the processor's
 seconds a step and the GiB at the peak, by the tensors that a real step made and the rules of torch's CUDA allocator
-(golang.memory), then what follows for other batches: what a step holds grows in proportion to its images. A detector's
-sizes hang on what it finds, so its step can't be traced without contents, as a training's is. What it would find once
-it has learned is put in its way here: as many regions of objects as its heads ever see.
+(golang.memory), then what other batches hold. A segmentation's step is traced for them on torch's fake tensors, as a
+training's is. A detector's sizes hang on what it finds, so it has no such trace; what it holds grows in proportion to
+its images. What it would find once it has learned is put in its way: as many regions of objects as its heads ever see.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import timing
@@ -77,6 +78,12 @@ def measure(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) ->
     return Step(len(sizes), seconds, operations, lasting + workspace.nbytes, replay(events).allocated)
 
 
+def traced(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) -> float:
+    """GiB at the peak of a segmentation's step, which computes nothing here."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return measure(protocol, trunk, sizes).peak / GIB
+
+
 def _detector(protocol: Protocol, trunk: str, sizes: Sequence[tuple[int, int]]) -> tuple[Any, Callable[[], Any]]:
     network = build_detector(protocol, build_trunk(trunk), CLASSES[protocol.name], protocol.network == "fpn")
     targets = [_objects(protocol, size, number) for number, size in enumerate(sizes)]
@@ -131,18 +138,20 @@ def main() -> None:
     parser.add_argument("--trunk", choices=TRUNK_CHANNELS, default="resnet50")
     parser.add_argument("--images", type=int, nargs=2, default=(1, 2), help="of two steps (1 2)")
     parser.add_argument("--side", type=int, help="pixels of the images' short side (the protocols' largest)")
-    parser.add_argument("--mixed", action="store_true", help="every second image upright, as in a mixed batch")
+    parser.add_argument("--mixed", action="store_true", help="padded as wide images beside upright ones are")
     options = parser.parse_args()
     rows, found = list[Sequence[object]](), dict[str, Any]()
     for name in options.only or PROTOCOLS:
         protocol = PROTOCOLS[name]
         size = largest(protocol, options.side)
-        turned = size[::-1] if options.mixed else size
-        first, second = (
-            measure(protocol, options.trunk, [(size, turned)[number % 2] for number in range(images)])
-            for images in options.images
-        )
+        if options.mixed:
+            size = max(size), max(size)
+        first, second = (measure(protocol, options.trunk, [size] * images) for images in options.images)
         told = {f"peak_gib_{images}": round(first.peak_of(second, images), 2) for images in BATCHES}
+        if protocol.network == "fcn":
+            told = {
+                f"peak_gib_{images}": round(traced(protocol, options.trunk, [size] * images), 2) for images in BATCHES
+            }
         for step in (first, second):
             shown = (step.seconds, step.operations, step.lasting / GIB, step.peak / GIB)
             rows.append((name, step.images, f"{size[0]} × {size[1]}", *shown))
@@ -151,7 +160,7 @@ def main() -> None:
     title = f"{options.trunk}, fp32, one step on {timing.device_name(torch.device('cpu'))}, torch {torch.__version__}"
     timing.table(title, ["protocol", "images", "pixels", "CPU s", "TFLOP", "GiB lasting", "GiB at the peak"], rows)
     timing.table(
-        "GiB at the peak, by the line through both steps",
+        "GiB at the peak, traced of a segmentation, of others by the line through both steps",
         ["protocol", *(f"{images} images a GPU" for images in BATCHES)],
         [(name, *(found[name][f"peak_gib_{images}"] for images in BATCHES)) for name in found],
     )
