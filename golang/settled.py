@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -9,19 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from golang.config import Config, Data, Part
+from golang.config.checks import ON_ANY_SET, TRANSFER
 from golang.config.doubts import expected
 from golang.config.identity import run_id
 from golang.config.paths import expanded
 from golang.config.recipe import chosen
 from golang.data.images import ImageSet
 from golang.data.readers.fingerprint import fingerprint
+from golang.data.readers.instances import Instances
 from golang.data.readers.reader import Own
 from golang.data.readers.table import READERS
 from golang.data.sets import open_train, open_val
 from golang.errors import DataError
 from golang.runfolder.evaluations import data_of
 from golang.runfolder.folder import RunFolder
-from golang.runfolder.pinned import pinned
+from golang.runfolder.pinned import digest, pinned
 
 log = logging.getLogger(__name__)
 LONG = 5.0  # seconds after which looking at all files of a set is worth a line
@@ -35,7 +38,7 @@ def identified(config: Config, seen: Seen | None = None) -> Config:
 
     Raises what `pinned` and the readers do. `seen` keeps what was found for the next call, of another cell of a grid.
     """
-    config = pinned(config)
+    config = _with_objects(pinned(config))
     data, seen = config.data, {} if seen is None else seen
     if not isinstance(READERS[data.name], Own):
         return config
@@ -50,6 +53,22 @@ def identified(config: Config, seen: Seen | None = None) -> Config:
         if (took := time.monotonic() - began) > LONG:
             log.info("names, sizes and labels of all images of data=%s were read in %.0f s", data.name, took)
     return replace(config, data=replace(seen[asked], workers=data.workers))
+
+
+def _with_objects(config: Config) -> Config:
+    """`config` with the digest of what marks the objects of a set of one's own, where it asks to learn them: labels are
+    the same, and images, when a box is corrected."""
+    evaluation = config.evaluation
+    asked = [name for name in evaluation.protocol if name in TRANSFER and name in ON_ANY_SET]
+    if not asked or evaluation.objects_sha256:
+        return config
+    data = data_of(config, asked[0])
+    reader = READERS[data.name]
+    if not isinstance(reader, Instances):
+        return config
+    digests = " ".join(digest(file) for file in reader.files(data) if file.is_file())
+    found = hashlib.sha256(digests.encode()).hexdigest()
+    return replace(config, evaluation=replace(evaluation, objects_sha256=found))
 
 
 def settled(config: Config, folder: Path, ranks: int, gpus: bool | None) -> Config:

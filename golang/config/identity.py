@@ -77,6 +77,7 @@ def _evaluated(config: Config) -> dict[str, Any]:
         "evaluation.share": evaluation.share if evaluation.share != Evaluation().share else None,
         "evaluation.published": evaluation.published,
         "evaluation.frozen": evaluation.frozen,
+        "evaluation.objects_sha256": evaluation.objects_sha256,
         "evaluation.checkpoint_sha256": evaluation.checkpoint_sha256,
         "evaluation.run": evaluation.run,
     }

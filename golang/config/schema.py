@@ -163,6 +163,7 @@ class Evaluation:
     root: str | None = None  # where the protocol's images are, if they are not at data.root
     checkpoint: str | None = None  # train nothing, evaluate this: a file of any layout, or a run's folder
     checkpoint_sha256: str = ""  # of that file; filled in when the settings are read
+    objects_sha256: str = ""  # of the annotations of one's own set that detect or segment learns; so too
     run: str = ""  # the id of the run, in the folder `checkpoint`, whose end is evaluated; set by who trains it
 
 

@@ -80,7 +80,9 @@ def _each(config: Config, asked: Evaluation) -> list[Config]:
 
 def _not_of(name: str) -> dict[str, Any]:
     """The numbers that are other evaluations', as if they had not been set."""
-    return {number: getattr(Evaluation(), number) for number, whose in NUMBERS.items() if name not in whose}
+    others = [number for number, whose in NUMBERS.items() if name not in whose]
+    others += ["objects_sha256"] if name not in TRANSFER or name not in ON_ANY_SET else []
+    return {number: getattr(Evaluation(), number) for number in others}
 
 
 def unprobed(config: Config, folder: Path) -> bool:
@@ -123,7 +125,7 @@ def result_name(config: Config) -> str:
     (name,) = evaluation.protocol
     parts: list[str] = [name]
     if name in ON_ANY_SET or (name == "knn" and data.name not in _COCO):
-        parts += filter(None, [data.name, set_digits(data)])
+        parts += filter(None, [data.name, set_digits(data), evaluation.objects_sha256[:8]])
     changed = {number: getattr(evaluation, number) for number in NUMBERS}
     parts += [f"{key}={_plain(value)}" for key, value in changed.items() if value != getattr(Evaluation(), key)]
     return "-".join([*parts, *(["published"] if evaluation.published else [])])

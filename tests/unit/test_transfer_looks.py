@@ -10,9 +10,12 @@ import pytest
 
 from golang.config import Config
 from golang.config.checks import check
+from golang.config.identity import run_id
 from golang.data.toy.write import write
 from golang.engine.doorway import prepare
 from golang.errors import ConfigError, DataError
+from golang.runfolder.evaluations import of_run, result_name
+from golang.settled import identified
 from golang.world import World
 from tests.resume.harness import settings
 
@@ -71,3 +74,36 @@ def test_a_set_of_ones_own(tmp_path: Path) -> None:
     identity = document["annotations"][1]["id"]
     with pytest.raises(DataError, match=rf"instances_val2017\.json.*{identity}.*outside"):
         prepare(Config.from_dict(values), World())
+
+
+def own(root: Path, *protocols: str) -> Config:
+    data: dict = {"name": "coco", "workers": 0}
+    for split in ("train", "val"):
+        file = root / f"annotations/instances_{split}2017.json"
+        data[split] = {"images": [str(root / f"{split}2017")], "annotations": str(file)}
+    return Config.from_dict({"data": data, "evaluation": {"protocol": list(protocols)}})
+
+
+def test_a_corrected_box_makes_another_evaluation(tmp_path: Path) -> None:
+    """And a moved set the same; what asks for labels alone sees no difference, nor does the training."""
+    root = write(tmp_path / "toy", asked(tmp_path / "toy").data.toy, workers=1)
+
+    def ids(root: Path) -> dict[str, str]:
+        config = identified(own(root, "linear", "detect"))
+        return {
+            "training": run_id(config),
+            **{str(one.evaluation.protocol): run_id(identified(one)) for one in of_run(config, tmp_path / "run")},
+        }
+
+    before = ids(root)
+    assert len(set(before.values())) == 3
+    moved = root.rename(tmp_path / "moved")
+    assert ids(moved) == before
+    file = moved / "annotations/instances_train2017.json"
+    document = json.loads(file.read_text())
+    document["annotations"][0]["bbox"][2] -= 1
+    file.write_text(json.dumps(document))
+    after = ids(moved)
+    assert [name for name in before if before[name] != after[name]] == ["('detect',)"]
+    names = [result_name(one) for one in of_run(identified(own(moved, "linear", "detect")), tmp_path / "run")]
+    assert [name.count("-") for name in names] == [2, 3]

@@ -88,6 +88,10 @@ class Instances(Own):
             raise DataError(f"data=coco: {where.annotations} has too few labelled images to hold any out")
         return Listing(listed.file, listed.rows, listed.columns, kept, listed.images(kept, labelled, split))
 
+    def files(self, data: Data) -> list[Path]:
+        """The files of annotations of both splits, or the one. Raises DataError where the settings do not say."""
+        return [where.annotations for split in ("train", "val") if (where := self._where(data, split)) is not None]
+
     def words(self, data: Data) -> str:
         if data.train.annotations is None:
             return super().words(data)
