@@ -79,10 +79,15 @@ class _Handed:
 
     def __call__(self, items: Any) -> Any:  # noqa: ANN401
         batch = self.collate(items)
-        for part in batch if isinstance(batch, (tuple, list)) else (batch,):
-            if isinstance(part, torch.Tensor) and part.numel():
-                part.share_memory_()
+        _share(batch)
         return batch
+
+
+def _share(part: Any) -> None:  # noqa: ANN401 - tensors, and lists of them at any depth
+    if isinstance(part, torch.Tensor) and part.numel():
+        part.share_memory_()
+    for inner in part if isinstance(part, (tuple, list)) else ():
+        _share(inner)
 
 
 def shared_memory(augment: Augment, images: int, workers: int) -> int:

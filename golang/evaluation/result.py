@@ -17,7 +17,7 @@ from golang.randomness import Purpose, permutation
 
 MOST = 2**26  # scores of training images that thresholds are chosen on
 SHOWN = 5  # best classes in a table, and as many of the worst; all, where they are hardly more
-BY_CLASS = {"AP": "per_class", "F1": "f1_per_class"}  # columns of a table, and where a result has them
+IOU = "mIoU"  # what the mAP of a segmentation is
 SCORES = "scores in 0–1, chosen on {} training images; who reaches it has the class"
 
 
@@ -64,7 +64,9 @@ def figures(train: Scored, test: Scored, classes: Sequence[str]) -> dict[str, An
 def show(name: str, facts: Mapping[str, Any], out: IO[str]) -> None:
     """Writes the classes of a result as a table, the best first; of many the best and the worst alone."""
     ranked = sorted(facts["per_class"].items(), key=lambda pair: -pair[1])
-    columns = {key: facts[part] for key, part in BY_CLASS.items() if part in facts}
+    columns = {"IoU" if facts.get("measure") == IOU else "AP": facts["per_class"]}
+    if "f1_per_class" in facts:
+        columns["F1"] = facts["f1_per_class"]
     if "mask" in facts:
         columns["mask AP"] = facts["mask"]["per_class"]
     rows = [(label, *(f"{column.get(label, 0):5.1f}" for column in columns.values())) for label, _ in ranked]

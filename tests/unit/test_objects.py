@@ -198,6 +198,15 @@ def test_files_without_boxes(tmp_path: Path, edit: Callable[[dict[str, Any]], ob
         sets.open_objects(write(tmp_path, content), "train")
 
 
+def test_boxes_that_are_all_wrong_are_faults(tmp_path: Path) -> None:
+    content = document()
+    for one in content["annotations"]:
+        one["bbox"] = "1 4 2 3"
+    with pytest.raises(DataError, match=r"annotation 101 \(20\.png\): it has no box of four numbers \(and 2 more"):
+        sets.open_objects(write(tmp_path, content), "train")
+    assert main(["check", str(tmp_path)]) == 1
+
+
 def test_sets_without_boxes(tmp_path: Path) -> None:
     with pytest.raises(UnlabelledError, match="data=folder has no boxes or masks; choose"):
         sets.open_objects(Data(name="folder", root=str(tmp_path)), "train")

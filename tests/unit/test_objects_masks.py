@@ -42,6 +42,7 @@ def polygon(rng: np.random.Generator, decimals: int) -> list[float]:
     return corners.ravel().tolist()
 
 
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools, with NumPy 2
 def test_polygons_are_filled_as_cocos_tools_do(tmp_path: Path) -> None:
     pytest.importorskip("faster_coco_eval")
     mask = pytest.importorskip("pycocotools.mask")
@@ -52,6 +53,47 @@ def test_polygons_are_filled_as_cocos_tools_do(tmp_path: Path) -> None:
         expected = mask.decode(mask.merge(mask.frPyObjects(shape, HEIGHT, WIDTH)))
         assert np.array_equal(found, expected.astype(bool))
     assert 0.01 < masks.mean() < 0.9
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", " :\t")], ids=["tight", "plain", "wide"])
+def test_a_whole_file_is_read_as_cocos_tools_read_it(tmp_path: Path, separators: tuple[str, str]) -> None:
+    pytest.importorskip("faster_coco_eval")
+    coco, mask = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.mask")
+    rng = np.random.default_rng(3)
+    images = [{"id": int(n), "file_name": f"{n}.png", "width": WIDTH, "height": HEIGHT} for n in rng.permutation(9)]
+    for one in images:
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / one["file_name"])
+    annotations: list[dict[str, Any]] = []
+    for number in range(120):
+        coded = mask.encode(np.asfortranarray(rng.random((HEIGHT, WIDTH)) < 0.1))
+        shape: Any = {"size": coded["size"], "counts": coded["counts"].decode()}
+        if number % 5 == 1:
+            shape = {"counts": run_lengths(mask.decode(coded).astype(bool)), "size": coded["size"]}
+        elif number % 5 > 1:
+            shape = [polygon(rng, 2) for _ in range(1 + number % 2)]
+        box = [*rng.uniform(0, 20, 2).round(2).tolist(), *rng.uniform(1, 20, 2).round(2).tolist()]
+        entry = {
+            "segmentation": shape, "area": float(rng.uniform(1, 99)), "iscrowd": int(number % 7 == 0), "id": number + 1,
+            "image_id": int(rng.integers(0, 9)), "category_id": int(rng.choice([2, 5])), "bbox": box,
+        }  # fmt: skip
+        annotations.append({key: entry[key] for key in rng.permutation(list(entry)).tolist()})
+    annotations = [annotations[n] for n in rng.permutation(120)]
+    file = tmp_path / "a.json"
+    content = {"annotations": annotations, "images": images, "categories": [{"id": n, "name": f"{n}"} for n in (2, 5)]}
+    file.write_text(json.dumps(content, separators=separators))
+    theirs = coco.COCO(str(file))
+    ours = sets.open_objects(Data(name="coco", train=Part(annotations=str(file))), "train")
+    assert ours.ids.tolist() == [one["id"] for one in images]
+    for row, key in enumerate(ours.ids.tolist()):
+        own = theirs.imgToAnns[key]
+        span = slice(ours.offsets[row], ours.offsets[row + 1])
+        corners = [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in own)]
+        assert ours.boxes[span].tolist() == corners and ours.areas[span].tolist() == [one["area"] for one in own]
+        assert ours.ignored[span].tolist() == [bool(one["iscrowd"]) for one in own]
+        assert [("2", "5")[kind] for kind in ours.classes[span]] == [str(one["category_id"]) for one in own]
+        for one, found in zip(own, ours.masks(row), strict=True):
+            assert np.array_equal(found, theirs.annToMask(one).astype(bool))
 
 
 def test_run_lengths_are_those_of_cocos_tools(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def _read(listing: Callable[[Collector], Listing], published: bool) -> Read:
     file, rows, columns, kept, images = listing(collected)
     if not file.annotations:
         raise UnlabelledError(f"{file.path} has no annotations, so no boxes; name a file that has them")
+    if not collected.boxed:
+        raise UnlabelledError(f"{file.path} has no boxes (bbox); name a file that has them")
     if (len(collected.ids), len(collected.sizes)) != (len(file.annotations), len(file.images)):
         raise file.malformed("an annotation or an image lies within another entry")
     owners = np.fromiter((rows[image] for image, _ in file.annotations), np.int64, len(file.annotations))
@@ -47,8 +49,6 @@ def _read(listing: Callable[[Collector], Listing], published: bool) -> Read:
     classes = np.fromiter((columns[kind] for _, kind in file.annotations), np.int64, len(file.annotations))
     file.annotations = None  # a million tuples
     boxes = collected.boxes
-    if np.isnan(boxes).all():
-        raise UnlabelledError(f"{file.path} has no boxes (bbox); name a file that has them")
     boxes[:, 2:] += boxes[:, :2]
     widths, heights = sizes[np.maximum(owners, 0)].T.astype(np.int64)
     draft = Draft(

@@ -16,6 +16,7 @@ from golang.data.readers.coco import KEY
 
 _ENOUGH = 2**20  # corners that are held as floats
 _FAR = 2**20  # pixels; nothing that is further off is drawn any nearer
+_DECODE = json.JSONDecoder().raw_decode  # json.loads asks of each of a million texts in which encoding it is
 _NONE = (float("nan"),) * 4
 
 
@@ -24,6 +25,7 @@ class Collected:
 
     def __init__(self) -> None:
         self.ids: list[object] = []  # of annotations, as the file has them
+        self.boxed = False  # whether any annotation has a box, whatever is in it
         self.flaws: dict[int, str] = {}  # what is wrong with an annotation's mask, by its row
         self._sizes, self._boxes, self._areas = array("q"), array("d"), array("d")
         self._ignored, self._coded, self._drawn = bytearray(), bytearray(), 0
@@ -73,7 +75,10 @@ class Collected:
         return found
 
     def polygons(self, match: re.Match[bytes]) -> bytes:
-        lists = json.loads(match[1])
+        text = match[1].decode("ascii")
+        lists, end = _DECODE(text)
+        if end < len(text):
+            raise ValueError(f"a list of polygons with more brackets closed than opened: {text[-80:]}")
         self._lists.append(self._parts(lists))
         return KEY + b"%d" % (len(self._lists) - 1)
 
@@ -88,9 +93,11 @@ class Collected:
         try:
             x, y, width, height = entry["bbox"]
             self._boxes.extend((x, y, width, height))
+            self.boxed = True
         except (KeyError, TypeError, ValueError, OverflowError):
             del self._boxes[4 * row :]
             self._boxes.extend(_NONE)
+            self.boxed |= bool(entry.get("bbox"))
         area = entry.get("area")
         self._areas.append(area if isinstance(area, (int, float)) and 0 <= area < 2**60 else np.nan)
         self._ignored.append(entry.get("iscrowd") in (1, "1"))

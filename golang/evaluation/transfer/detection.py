@@ -22,7 +22,7 @@ from golang.evaluation.transfer.networks.detector import Detector, mask_rcnn
 from golang.evaluation.transfer.networks.types import OWN, PUBLISHED, Loss, Target
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.coco import coco
-from golang.evaluation.transfer.scores.results import Results
+from golang.evaluation.transfer.scores.results import Results, library
 from golang.evaluation.transfer.scores.voc import voc11
 from golang.evaluation.transfer.tasks import Item, Task
 from golang.method.trunk import Trunk
@@ -30,7 +30,7 @@ from golang.randomness import Purpose
 
 log = logging.getLogger(__name__)
 FOUND = "detections.pt"
-NARROW = 256  # channels of a trunk; heads on those of fewer, which are for trying things, are narrow, too
+NARROW = 256  # channels of a trunk; what stands on one of fewer, which is for trying things, is narrow, too
 
 
 class Detection(Task):
@@ -45,6 +45,8 @@ class Detection(Task):
     ) -> None:  # fmt: skip
         self.protocol, self.train, self.test, self.workers, self.dtype = protocol, train, test, workers, dtype
         self.trunk_name = trunk_name
+        if protocol.network != "c4":
+            library("faster_eval_api")  # missing, it is missed before the training
         self.masks = protocol.network == "fpn" and train.shapes is not None and test.shapes is not None
         self.network = build_detector(protocol, trunk, len(train.images.classes), self.masks).to(dtype)
         self.pixels = PUBLISHED if protocol.published else OWN
@@ -119,7 +121,10 @@ def build_detector(protocol: Protocol, trunk: Trunk, classes: int, masks: bool) 
     """The protocol's network on `trunk`, its other weights drawn by the protocols' seed."""
     widths = types.B if protocol.network == "c4" else types.A
     if trunk.channels < NARROW:
-        widths = replace(widths, channels=32, features=128, regions_drawn=32)
+        widths = replace(
+            widths, channels=32, convolutions=1, features=128, before_nms=(256, 64), after_nms=(256, 64),
+            regions_drawn=32,
+        )  # fmt: skip
     widths = widths.at(protocol.side)
     if protocol.network == "c4":
         return faster_rcnn_c4(trunk, classes, numbers.SEED, widths, protocol.frozen, protocol.published)

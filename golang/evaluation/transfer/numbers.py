@@ -48,8 +48,9 @@ class Protocol:
 
     @property
     def precise(self) -> int:
-        """Batches that batch norm's last statistics are of; a segmentation keeps the running ones."""
-        return 0 if self.network == "fcn" else min(PRECISE, self.steps)
+        """Batches that batch norm's last statistics are of, of a short training at most a quarter of its steps; a
+        segmentation keeps the running ones."""
+        return 0 if self.network == "fcn" else min(PRECISE, -(-self.steps // 4))
 
     def rate(self, step: int) -> float:
         """The learning rate of `step`, counted from 0."""

@@ -16,6 +16,7 @@ from golang import randomness
 from golang.collectives import gather_rows
 from golang.data.objects.segments import Segments
 from golang.engine.session import Session
+from golang.evaluation.result import IOU
 from golang.evaluation.transfer import numbers, views
 from golang.evaluation.transfer.networks.fcn import AUXILIARY_CHANNELS, CHANNELS, Segmenter, fcn
 from golang.evaluation.transfer.networks.types import OWN, Loss
@@ -66,7 +67,7 @@ class Segmentation(Task):
                 points.append(confusion.add(labels, self._map(pixels.to(device, non_blocking=True), labels)))
         self.points = gather_rows(torch.tensor(points, dtype=torch.float64, device=device)).cpu().numpy()
         return {
-            "measure": "mIoU", **confusion.over_ranks(device).figures(),
+            "measure": IOU, **confusion.over_ranks(device).figures(),
             "train": str(self.train.images.root), "test": str(self.test.images.root),
             "train_images": len(self.chosen), "test_images": len(self.test.images),
         }  # fmt: skip

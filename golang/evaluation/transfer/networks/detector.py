@@ -20,7 +20,6 @@ from golang.method.trunk import Trunk
 
 MULTIPLE = 32  # pixels that a padded side is a multiple of
 BOX_SIDE, MASK_SIDE = 7, 14  # of a region's map, for the box and the mask head
-CONVOLUTIONS = 4  # of each head
 
 
 class Detector(nn.Module):
@@ -35,29 +34,28 @@ class Detector(nn.Module):
         """Of this rank's part of a batch, perhaps none: float [3, h, w] each, normalised, what is in it, and what its
         draws are functions of. Every rank calls it, for the norms' statistics are of all ranks' rows; all pad to the
         largest side of any rank, or a share would be another one's than in the whole batch."""
-        device, sides = self._like().device, [image.shape[-2:] for image in images] or [(0, 0)]
-        shares = norm.of_ranks(device, len(images), *(max(side) for side in zip(*sides, strict=True)))
+        device, sizes = self._like().device, [_size(image) for image in images]
+        shares = norm.of_ranks(device, len(images), *(max(side) for side in zip((0, 0), *sizes, strict=True)))
         x = self._padded(images, (max(share[1] for share in shares), max(share[2] for share in shares)))
         with norm.rows(len(images), device):
             maps = list(self.backbone(x).values())
         anchors, logits, deltas = self.rpn(maps)
         found = self.rpn.losses(anchors, logits, deltas, targets, keys)
-        proposals = self.rpn.proposals(anchors, logits, deltas, [(h, w) for h, w in sides[: len(images)]])
+        proposals = self.rpn.proposals(anchors, logits, deltas, sizes)
         return found | self.roi_heads.losses(maps, proposals, targets, keys)
 
     @torch.no_grad()
     def detect(self, images: Sequence[Tensor], original: Sequence[tuple[int, int]]) -> list[Detections]:
-        """What is in images float [3, h, w], in the pixels of their `original` (height, width), in eval mode. Images of
-        one padded size are seen together, others alone, so that none depends on its neighbours."""
+        """What is in images float [3, h, w], in the pixels of their `original` (height, width), in eval mode. Each is
+        seen alone: a convolution's last bits depend on how many images it is given."""
         assert not self.training
-        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        if len({_up(size) for size in sizes}) > 1:
-            return [self.detect([image], [size])[0] for image, size in zip(images, original, strict=True)]
-        if not images:
-            return []
-        maps = list(self.backbone(self._padded(images, _up(sizes[0]))).values())
-        proposals = self.rpn.proposals(*self.rpn(maps), sizes)
-        return self.roi_heads.detect(maps, proposals, sizes, original)
+        return [self._detect(*one) for one in zip(images, original, strict=True)]
+
+    def _detect(self, image: Tensor, original: tuple[int, int]) -> Detections:
+        maps = list(self.backbone(self._padded([image], _size(image))).values())
+        anchors, logits, deltas = self.rpn(maps)
+        (proposals,) = self.rpn.proposals(anchors, logits, deltas, [_size(image)])
+        return self.roi_heads.detect(maps, proposals, _size(image), original)
 
     def _padded(self, images: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """As one batch of at least `size`, each at the top left of zeros, the mean of normalised pixels."""
@@ -68,6 +66,10 @@ class Detector(nn.Module):
 
     def _like(self) -> Tensor:
         return next(self.parameters())
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]
 
 
 def _up(size: tuple[int, int]) -> tuple[int, int]:
@@ -109,11 +111,11 @@ def mask_rcnn(
         strides = [stage.stride for stage in backbone.stages[:-1]]
         widths = widths.last(len(backbone.stages))
         box_head = FastRCNNConvFCHead(
-            (channels, BOX_SIDE, BOX_SIDE), [channels] * CONVOLUTIONS, [widths.features], norm_layer=BatchNorm
+            (channels, BOX_SIDE, BOX_SIDE), [channels] * widths.convolutions, [widths.features], norm_layer=BatchNorm
         )
         parts: tuple[Pool, nn.Module, nn.Module] | tuple[()] = ()
         if masks:
-            mask_head = MaskRCNNHeads(channels, [channels] * CONVOLUTIONS, 1, norm_layer=BatchNorm)
+            mask_head = MaskRCNNHeads(channels, [channels] * widths.convolutions, 1, norm_layer=BatchNorm)
             parts = Pool(MASK_SIDE, strides), mask_head, MaskRCNNPredictor(channels, channels, classes + 1)
         heads = RegionHeads(
             widths, Pool(BOX_SIDE, strides), box_head, FastRCNNPredictor(widths.features, classes + 1), *parts
@@ -124,14 +126,13 @@ def mask_rcnn(
 
 
 def _initialise(heads: RegionHeads) -> None:
-    """As the literature's: a box head's linear layers uniformly by their inputs, a mask's logits close to 0. torchvision
-    leaves the first to nn.Linear and starts masks like any convolution."""
+    """As the literature's: a box head's linear layer uniformly by its inputs, a mask's logits close to 0. torchvision
+    leaves the first to nn.Linear and starts the second like any convolution."""
     for module in heads.box_head.modules():
         if isinstance(module, nn.Linear):
             nn.init.kaiming_uniform_(module.weight, a=1)
             nn.init.zeros_(module.bias)
-    if heads.mask_predictor is not None:
+    if isinstance(heads.mask_predictor, MaskRCNNPredictor):
         nn.init.normal_(heads.mask_predictor.mask_fcn_logits.weight, std=0.001)
-        for name, parameter in heads.mask_predictor.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        nn.init.zeros_(heads.mask_predictor.mask_fcn_logits.bias)
+        nn.init.zeros_(heads.mask_predictor.conv5_mask.bias)

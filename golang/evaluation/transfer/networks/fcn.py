@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -29,10 +30,11 @@ class Head(nn.Module):
     def __init__(self, inputs: int, channels: int, classes: int, convolutions: int, joined: bool) -> None:
         super().__init__()
         sizes = [inputs] + [channels] * convolutions
-        self.convs = nn.Sequential(*(_convolution(*pair) for pair in zip(sizes, sizes[1:], strict=False)))
+        self.convs = nn.Sequential(*(_convolution(*pair) for pair in itertools.pairwise(sizes)))
         self.join = _convolution(inputs + channels, channels) if joined else None
         self.logits = nn.Conv2d(channels, classes, 1)
         nn.init.normal_(self.logits.weight, std=0.01)
+        assert self.logits.bias is not None
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, x: Tensor, keys: Sequence[Key], number: int) -> Tensor:

@@ -76,7 +76,8 @@ class DeterministicRoIAlign(torch.autograd.Function):
         (rois,), (images, channels, height, width) = ctx.saved_tensors, ctx.shape
         dx = dy.new_zeros(images, height, channels * width)
         for image in range(images):
-            for part in (rois[:, 0] == image).nonzero()[:, 0].split(_AT_ONCE):
+            chosen = (rois[:, 0] == image).nonzero()[:, 0]
+            for part in chosen.split(_AT_ONCE) if len(chosen) else ():
                 left, top, right, bottom = (rois[part, 1:] * ctx.scale - 0.5).unbind(1)
                 down, across = _bins(top, bottom, ctx.side, height), _bins(left, right, ctx.side, width)
                 rows = torch.einsum("kcpq,kqw->kpcw", dy[part], across).reshape(-1, channels * width)

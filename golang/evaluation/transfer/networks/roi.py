@@ -43,14 +43,14 @@ class Pool:
         pooled = losses.wide(maps[0]).new_zeros(len(whole), maps[0].shape[1], self.side, self.side)
         used = zip(maps[: len(self.strides)], self.strides, strict=True)
         for level, (x, stride) in enumerate(used):
-            chosen = [part[mine == level] for part, mine in zip(boxes, levels, strict=True)]
-            pooled[(whole == level).nonzero()[:, 0]] = roi_align(x, chosen, self.side, stride)
+            chosen = [part[_places(mine == level)] for part, mine in zip(boxes, levels, strict=True)]
+            pooled[_places(whole == level)] = roi_align(x, chosen, self.side, stride)
         return pooled
 
     def _levels(self, boxes: Tensor) -> Tensor:
         side, level = CANONICAL
         first, last = (math.log2(self.strides[end]) for end in (0, -1))
-        found = (level + (box_area(boxes).sqrt() / side).log2() + 1e-6).floor()
+        found: Tensor = (level + (box_area(boxes).sqrt() / side).log2() + 1e-6).floor()
         return (found.clamp(first, last) - first).long()
 
 
@@ -76,12 +76,12 @@ class RegionHeads(nn.Module):
     def losses(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Sequence[Target], keys: Sequence[Key]
     ) -> dict[str, Loss]:
-        """Of the regions drawn from proposals and true boxes: class and box, per region, and mask, per object's region."""
+        """Of regions drawn from proposals and true boxes: class and box, per region, and mask, per object's region."""
         drawn = [self._draw(*one) for one in zip(proposals, targets, keys, strict=True)]
         regions, matched, labels = (list(part) for part in zip(*drawn, strict=True)) if drawn else ([], [], [])
         found = self._box_losses(maps, regions, matched, labels, targets)
         if self.mask_head is not None:
-            shown = [(label > 0).nonzero()[:, 0] for label in labels]
+            shown = [_places(label > 0) for label in labels]
             positive, which = ([part[i] for part, i in zip(parts, shown, strict=True)] for parts in (regions, matched))
             found["mask"] = self._mask_loss(maps, positive, which, targets)
         return found
@@ -113,20 +113,19 @@ class RegionHeads(nn.Module):
             none = losses.loss(logits.sum() + deltas.sum(), 0)
             return {"class": none, "box": none}
         label = torch.cat(labels)
-        wanted = [
-            self.coder.encode_single(target.boxes.to(region)[which[of > 0]], region[of > 0])
-            for target, region, which, of in zip(targets, regions, matched, labels, strict=True)
-            if len(target.boxes)
-        ]
-        positive = (label > 0).nonzero()[:, 0]
-        predicted = deltas.unflatten(1, (-1, 4))[positive, label[positive]]
-        box = losses.absolute(predicted, torch.cat(wanted) if wanted else predicted.detach())
+        first, box = 0, deltas[:0].sum()
+        for target, region, which, of in zip(targets, regions, matched, labels, strict=True):
+            shown = _places(of > 0)
+            if len(shown):
+                wanted = self.coder.encode_single(target.boxes.to(region)[which[shown]], region[shown])
+                box = box + losses.absolute(deltas.unflatten(1, (-1, 4))[first + shown, of[shown]], wanted)
+            first += len(region)
         return {"class": losses.loss(losses.classes(logits, label), count), "box": losses.loss(box, count)}
 
     def _mask_loss(
         self, maps: Sequence[Tensor], regions: list[Tensor], matched: list[Tensor], targets: Sequence[Target]
     ) -> Loss:
-        """Per region, so that ranks agree with one process whichever has how many; torchvision's is a rank's average."""
+        """Per region, so that ranks are together what one process is; torchvision's is a rank's average."""
         assert self.mask_pool is not None and self.mask_head is not None and self.mask_predictor is not None
         count = sum(map(len, regions))
         with norm.rows(count, maps[0].device) as every:
@@ -145,19 +144,18 @@ class RegionHeads(nn.Module):
         return losses.loss(losses.binary(chosen, torch.cat(wanted)).mean((1, 2)).sum(), count)
 
     def detect(
-        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-        original: Sequence[tuple[int, int]],
-    ) -> list[Detections]:  # fmt: skip
-        """What is in each image, of `sizes` as the network sees it, at its original (height, width)."""
-        logits, deltas = self.box_predictor(self.box_head(self.box_pool(maps, proposals)))
-        counts = [len(part) for part in proposals]
-        scores = losses.wide(logits).softmax(1).split(counts)
-        boxes = self.coder.decode_single(losses.wide(deltas), torch.cat(list(proposals)))
-        found = [
-            self._best(*one) for one in zip(boxes.view(*logits.shape, 4).split(counts), scores, sizes, strict=True)
-        ]
-        masks = self._masks(maps, found) if self.mask_head is not None else [None] * len(found)
-        return [_placed(*one) for one in zip(found, masks, sizes, original, strict=True)]
+        self, maps: Sequence[Tensor], proposals: Tensor, size: tuple[int, int], original: tuple[int, int]
+    ) -> Detections:
+        """What is in one image, of `size` as the network sees it, at its original (height, width)."""
+        logits, deltas = self.box_predictor(self.box_head(self.box_pool(maps, [proposals])))
+        boxes = self.coder.decode_single(losses.wide(deltas), proposals).view(*logits.shape, 4)
+        found = self._best(boxes, losses.wide(logits).softmax(1), size)
+        if self.mask_head is None:
+            return _placed(found, None, size, original)
+        assert self.mask_pool is not None and self.mask_predictor is not None
+        masks = losses.wide(self.mask_predictor(self.mask_head(self.mask_pool(maps, [found.boxes]))))
+        own = masks[torch.arange(len(masks), device=masks.device), found.classes + 1].sigmoid()
+        return _placed(found, own[:, None], size, original)
 
     def _best(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Detections:
         """From boxes [n, C + 1, 4] and scores [n, C + 1], background first."""
@@ -169,21 +167,16 @@ class RegionHeads(nn.Module):
         kept = batched_nms(boxes, scores, kind, NMS)[: self.widths.detections]
         return Detections(boxes[kept], scores[kept], kind[kept])
 
-    def _masks(self, maps: Sequence[Tensor], found: Sequence[Detections]) -> list[Tensor]:
-        """The probabilities of each detection's own class, [n, 1, 28, 28]."""
-        assert self.mask_pool is not None and self.mask_head is not None and self.mask_predictor is not None
-        logits = self.mask_predictor(self.mask_head(self.mask_pool(maps, [one.boxes for one in found])))
-        kinds = torch.cat([one.classes for one in found]) + 1
-        own = losses.wide(logits)[torch.arange(len(kinds), device=kinds.device), kinds].sigmoid()
-        return list(own[:, None].split([len(one.classes) for one in found]))
-
 
 def _within(masks: Tensor, which: Tensor, regions: Tensor, side: int) -> Tensor:
     """What of each region its object covers, [n, side, side] from 0 to 1."""
-    needed, place = which.unique(return_inverse=True)
-    rois = torch.cat([place.to(regions)[:, None], regions], dim=1)
-    covered: Tensor = torch.ops.torchvision.roi_align(masks[needed, None].to(regions), rois, 1.0, side, side, 0, True)
+    rois = torch.cat([which.to(regions)[:, None], regions], dim=1)
+    covered: Tensor = torch.ops.torchvision.roi_align(masks[:, None].to(regions), rois, 1.0, side, side, 0, True)
     return covered[:, 0]
+
+
+def _places(wanted: Tensor) -> Tensor:
+    return wanted.nonzero()[:, 0]
 
 
 def _placed(found: Detections, masks: Tensor | None, size: tuple[int, int], original: tuple[int, int]) -> Detections:

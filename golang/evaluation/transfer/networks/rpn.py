@@ -117,7 +117,7 @@ class RegionProposals(nn.Module):
     def _match(self, anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Of each anchor 1, 0 or -1 for an object, none or neither, and which object, int64 [n] each."""
         if not len(boxes):
-            return anchors.new_zeros(2, len(anchors), dtype=torch.int64).unbind()
+            return (none := torch.zeros_like(anchors[:, 0], dtype=torch.int64)), none
         found = self.matcher(box_iou(boxes, anchors))
         labels = (found >= 0).long()
         return labels.masked_fill(found == Matcher.BETWEEN_THRESHOLDS, -1), found.clamp(min=0)

@@ -69,7 +69,7 @@ def measured(trunk: Trunk) -> dict[str, Stage]:
 
 
 def shrinking(trunk: Trunk) -> tuple[str, ...]:
-    """The stages whose map is smaller than any before: a pyramid's. All four of torchvision's trunks, three of `small`."""
+    """The stages whose map is smaller than any before: all four of torchvision's trunks, the first three of `small`."""
     seen: dict[int, str] = {}
     for name, stage in measured(trunk).items():
         seen.setdefault(stage.stride, name)

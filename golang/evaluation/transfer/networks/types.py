@@ -37,6 +37,7 @@ class Widths:
     """How wide a detector is and how much it looks at. As it stands, protocol A's; pairs: in training, at test."""
 
     channels: int = 256  # of the pyramid's maps and of the heads' convolutions
+    convolutions: int = 4  # of the box head and of the mask head
     features: int = 1024  # of a region, behind the box head
     anchors: tuple[float, ...] = (32, 64, 128, 256, 512)  # sides in pixels, one a map, or all on the only one
     before_nms: tuple[int, int] = (2000, 1000)  # proposals an image and map
