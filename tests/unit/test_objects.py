@@ -294,16 +294,3 @@ def test_the_published_sets_known_oddities_are_passed_over(tmp_path: Path) -> No
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"val2017\.json: annotation 8 \(10\.png\).*lies outside"):
         sets.open_objects(data, "val")
-
-
-def test_a_number_that_a_file_puts_in_a_masks_place_is_none(tmp_path: Path) -> None:
-    """The reader marks where lists of polygons stood by numbers of its own."""
-    triangle = [[1, 1, 5, 1, 5, 5]]
-    for forged in (0, 1, 2):
-        content = document()
-        content["annotations"] = [
-            annotation(1, 30, segmentation=forged), annotation(2, 30, segmentation=triangle),
-            annotation(3, 30, segmentation=triangle),
-        ]  # fmt: skip
-        with pytest.raises(DataError, match="is neither a list of polygons nor run lengths"):
-            sets.open_objects(write(tmp_path, content), "train")

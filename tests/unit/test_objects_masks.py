@@ -135,3 +135,11 @@ def test_without_the_package_the_remedy_is_named(tmp_path: Path, monkeypatch: py
     assert objects.of(0).boxes.tolist() == [[0, 0, 5, 5]], "boxes need none"
     with pytest.raises(DataError, match="pip install faster-coco-eval"):
         objects.masks(0)
+
+
+@pytest.mark.parametrize("forged", [0, 1, 2])
+def test_a_number_that_a_file_puts_in_a_masks_place_is_none(tmp_path: Path, forged: int) -> None:
+    """The reader marks where lists of polygons stood by numbers of its own."""
+    triangle = [[1, 1, 5, 1, 5, 5]]
+    with pytest.raises(DataError, match="is neither a list of polygons nor run lengths"):
+        read(tmp_path, [forged, triangle, triangle])
