@@ -16,7 +16,7 @@ else ifneq ($(TORCH),cuda)
 $(error TORCH=$(TORCH) is no build of torch; choose TORCH=cpu or TORCH=cuda, which is the default)
 endif
 
-.PHONY: setup wheel demo demo-check test test-docs test-slurm test-slurm-versions lint architecture docs golden bench-gpu cluster cluster-down clean
+.PHONY: setup wheel demo demo-check transfer-check test test-docs test-slurm test-slurm-versions lint architecture docs golden bench-gpu cluster cluster-down clean
 
 setup: .venv/.ready
 
@@ -36,6 +36,9 @@ demo: setup  ## train, evaluate and show the small generated set, here, in minut
 
 demo-check: setup  ## three seeds of the demo against its baselines (half an hour and more)
 	$(BIN)/python -m tests.learning.check
+
+transfer-check: setup  ## three seeds of the demo, fine-tuned on detection and segmentation, beside others (ten minutes)
+	$(BIN)/python -m tests.learning.transfer
 
 test: setup  ## the suite; one of its three processes waits for Slurm most of the time
 	$(BIN)/python -m pytest --numprocesses=3

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from golang.config import Config
 from launch.planning.cells import read
 from launch.planning.compose import composing, resolved
 
+_ALONE = threading.Lock()  # Hydra composes once at a time in a process
+
 
 def demo(overrides: Sequence[str] = ()) -> Config:
     """The trainer's settings of experiment=demo with overrides."""
-    with composing() as compose:
+    with _ALONE, composing() as compose:
         return read(resolved(compose(["experiment=demo", *overrides]))[0])[0]

@@ -50,8 +50,8 @@ class Sets:
         train_set, val_set = open_train(config.data), open_val(config.data)
         assert train_set.labels is not None and val_set.labels is not None
         return cls(
-            _pixels(train_set),
-            _pixels(val_set),
+            pixels_of(train_set),
+            pixels_of(val_set),
             train_set.labels,
             val_set.labels,
             _scenes(train_set.root),
@@ -82,14 +82,23 @@ def scene(sets: Sets, seed: int) -> float:
 
 
 def supervised(config: Config, sets: Sets) -> float:
-    """mAP of the same trunk trained with all labels: AdamW, one cycle, shifted and flipped images."""
+    """mAP of the same trunk trained with all labels."""
+    model = trained_with_labels(config, sets.train, sets.train_labels, SUPERVISED_EPOCHS)
+    with evaluating(model), torch.inference_mode():
+        logits = torch.cat([model(normalise(part, torch.float32)) for part in sets.val.split(256)])
+    return 100 * average_precision(logits.numpy(), sets.val_labels).mean
+
+
+def trained_with_labels(
+    config: Config, images: torch.Tensor, image_labels: npt.NDArray[np.uint8], epochs: int
+) -> nn.Sequential:
+    """The run's trunk, the mean of its map, and a linear layer, trained on `images` uint8 [N, 3, s, s] and their labels
+    [N, K]: AdamW, one cycle, shifted and flipped images."""
     trunk = build_model(config).trunk.to(memory_format=torch.channels_last)
     torch.manual_seed(config.seed)
-    model = nn.Sequential(
-        trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(trunk.channels, len(sets.val_labels[0]))
-    )
-    labels, batch = torch.from_numpy(sets.train_labels).float(), config.optim.batch_size
-    steps = len(labels) // batch * SUPERVISED_EPOCHS
+    model = nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(trunk.channels, len(image_labels[0])))
+    labels, batch = torch.from_numpy(image_labels).float(), config.optim.batch_size
+    steps = len(labels) // batch * epochs
     optimizer = torch.optim.AdamW(model.parameters(), SUPERVISED_LR, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SUPERVISED_LR, steps)
     model.train()
@@ -99,15 +108,13 @@ def supervised(config: Config, sets: Sets) -> float:
             order = generator(config.seed, Purpose.ORDER, epoch).permutation(len(labels))
         rows = order[k * batch : (k + 1) * batch]
         rng = generator(config.seed, Purpose.VIEW, step)
-        pixels = normalise(_moved(sets.train[rows], rng), torch.float32)
+        pixels = normalise(_moved(images[rows], rng), torch.float32)
         loss = F.binary_cross_entropy_with_logits(model(pixels), labels[rows], reduction="sum") / batch
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    with evaluating(model), torch.inference_mode():
-        logits = torch.cat([model(normalise(part, torch.float32)) for part in sets.val.split(256)])
-    return 100 * average_precision(logits.numpy(), sets.val_labels).mean
+    return model
 
 
 def _probed(sets: Sets, train_rows: npt.NDArray[np.float32], val_rows: npt.NDArray[np.float32], seed: int) -> float:
@@ -139,7 +146,8 @@ def _histograms(pixels: torch.Tensor) -> npt.NDArray[np.float32]:
     return np.array(rows, np.float32)
 
 
-def _pixels(images: ImageSet) -> torch.Tensor:
+def pixels_of(images: ImageSet) -> torch.Tensor:
+    """All of them, whole, uint8 [N, 3, s, s]."""
     return torch.stack([view(images.load(index), whole=True) for index in range(len(images))])
 
 

@@ -71,10 +71,8 @@ def test_check_takes_lists_annotations_and_several_roots(folder: Path, capsys: p
     assert "(data=list)\n  train 4 images, 1 classes" in said(str(folder / "l.csv"), more)
     marked = said(images, "--annotations", apart, status=1)
     assert "(data=coco)\n  train 3 images, 2 classes, 1 images without" in marked
-    assert (
-        "annotation 9 (a.png): a polygon of its mask has 2 points" in marked
+    assert "annotation 9 (a.png): a polygon of its mask has 2 points" in marked
     assert "training does not look at them" in marked
-    )
     assert "(data=coco)" in said(apart, status=1), "its images are not beside it"
     assert "give one, or --set" in said(images, apart, status=2) and "wants the folder that holds the images" in said(
         status=2

@@ -15,6 +15,8 @@ from golang.method.trunk import build_trunk
 from golang.runfolder.evaluations import results_of
 from golang.runfolder.files import read_json
 from golang.runfolder.pinned import pinned
+from tests.learning.transfer import failures
+from tests.learning.trunks import LABELS, RANDOM, Figures
 from tests.resume.harness import here, settings
 
 pytest.importorskip("faster_coco_eval")
@@ -48,3 +50,19 @@ def test_detection_on_a_frozen_trunk_learns(tmp_path: Path, monkeypatch: pytest.
     before, after = (one["AP50"] for one in found)
     assert before < 1
     assert after > 8
+
+
+def test_the_check_names_every_bar_that_is_missed() -> None:
+    table = {
+        RANDOM: {0: Figures(3.0, 1.0, 18.0), 1: Figures(5.0, 1.0, None)},
+        "SwAV": {0: Figures(8.0, 3.0, 25.0)},
+        "GOLANG": {0: Figures(7.0, 3.0, 20.0), 1: Figures(10.0, 3.0, 20.0)},
+        LABELS: {0: Figures(20.0, 9.0, 30.0)},
+    }
+    assert failures(table) == []
+    table["GOLANG"] = {0: Figures(6.9, 3.0, 20.0), 1: Figures(9.9, 3.0, 19.9)}
+    assert failures(table) == [
+        "seed 0: AP50 of GOLANG's boxes is 6.9, not 7.0 or more",
+        "seed 1: AP50 of GOLANG's boxes is 9.9, not 10.0 or more",
+        "seed 1: mIoU of GOLANG is 19.9, not 20 or more",
+    ]
