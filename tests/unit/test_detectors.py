@@ -123,6 +123,8 @@ def test_numbers() -> None:
     assert (A.before_nms, A.after_nms, A.anchors_drawn, A.regions_drawn) == ((2000, 1000), (1000, 1000), 256, 512)
     assert (B.before_nms[1], B.after_nms[1]) == (6000, 1000)
     assert A.at(400).anchors == (16, 32, 64, 128, 256)
+    small = A.narrow()
+    assert (small.channels, small.features, small.regions_drawn, small.after_nms) == (32, 128, 32, (125, 125))
     gray = torch.full((3, 2, 2), 128, dtype=torch.uint8)
     assert OWN.normalise(gray)[1, 0, 0].item() == pytest.approx((128 / 255 - 0.456) / 0.224)
     assert PUBLISHED.normalise(gray)[:, 0, 0].tolist() == pytest.approx([128 - 103.53, 128 - 116.28, 128 - 123.675])
@@ -184,7 +186,7 @@ def test_a_frozen_trunk(kind: str) -> None:
 def test_it_learns_and_finds_what_it_saw() -> None:
     """Four images, seen until it knows them: boxes, classes and masks at the originals' sizes."""
     made = network("A")
-    seen = [sum(step.tolist()) for step in steps(made, [0, 1, 2, 3], 100, torch.float32, rate=0.05)]
+    seen = [sum(step.tolist()) for step in steps(made, [0, 1, 2, 3], 80, torch.float32, rate=0.05)]
     assert np.mean(seen[-5:]) < 0.5 * np.mean(seen[:5])
     made.eval()
     scenes = [scene(index, torch.float32) for index in range(4)]

@@ -75,13 +75,14 @@ class DeterministicRoIAlign(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (rois,), (images, channels, height, width) = ctx.saved_tensors, ctx.shape
         dx = dy.new_zeros(images, height, channels * width)
-        for image in range(images):
-            chosen = (rois[:, 0] == image).nonzero()[:, 0]
-            for part in chosen.split(_AT_ONCE) if len(chosen) else ():
-                left, top, right, bottom = (rois[part, 1:] * ctx.scale - 0.5).unbind(1)
-                down, across = _bins(top, bottom, ctx.side, height), _bins(left, right, ctx.side, width)
-                rows = torch.einsum("kcpq,kqw->kpcw", dy[part], across).reshape(-1, channels * width)
-                dx[image].addmm_(down.reshape(-1, height).mT, rows)
+        with torch.autocast(dy.device.type, enabled=False):
+            for image in range(images):
+                chosen = (rois[:, 0] == image).nonzero()[:, 0]
+                for part in chosen.split(_AT_ONCE) if len(chosen) else ():
+                    left, top, right, bottom = (rois[part, 1:] * ctx.scale - 0.5).unbind(1)
+                    down, across = _bins(top, bottom, ctx.side, height), _bins(left, right, ctx.side, width)
+                    rows = torch.einsum("kcpq,kqw->kpcw", dy[part], across).reshape(-1, channels * width)
+                    dx[image].addmm_(down.reshape(-1, height).mT, rows)
         return dx.view(images, height, channels, width).permute(0, 2, 1, 3).contiguous(), None, None, None
 
 
