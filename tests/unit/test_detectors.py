@@ -210,3 +210,4 @@ def test_losses_are_sums_and_counts() -> None:
     assert list(found) == ["objectness", "proposal_box", "class", "box", "mask"]
     assert found["mask"][1] == 0 and found["box"][0] == 0 and found["class"][1] > 0
     assert found["objectness"][1] <= 32
+    steps(network("A"), [1], 1)  # each weight has a gradient all the same
