@@ -29,8 +29,8 @@ from tests.learning.recipe import demo
 METHODS = {"GOLANG": "golang", "SwAV": "swav"}
 RANDOM, LABELS = "random init", "supervised"
 LABELLED_EPOCHS = 3
-# Chosen on the set of seed 5 with training seed 11.
-DETECTION = ("detect", "evaluation.frozen=true", "evaluation.epochs=1", "evaluation.lr=0.02")
+# Detection's rate by AP50 after 100 steps on the set of seed 5, training seed 11: 4.7 with .1, 1.1 with .3.
+DETECTION = ("detect", "evaluation.frozen=true", "evaluation.epochs=1", "evaluation.lr=0.1")
 SEGMENTATION = ("segment", "evaluation.epochs=2", "evaluation.lr=0.05")
 
 
