@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from golang import exits
 from golang.config import Config
@@ -124,9 +125,9 @@ def _trained(config: Config, run_dir: Path) -> None:
 
 def _written(config: Config, file: Path, name: str) -> None:
     """A trunk that no run of ours trains."""
-    trunk = build_model(config).trunk
+    trunk: nn.Module = build_model(config).trunk
     if name == LABELS:
         images = open_train(config.data)
         assert images.labels is not None
-        (trunk, *_) = rows.trained_with_labels(config, rows.pixels_of(images), images.labels, LABELLED_EPOCHS)
+        trunk = rows.trained_with_labels(config, rows.pixels_of(images), images.labels, LABELLED_EPOCHS)[0]
     whole.put(file, lambda to: torch.save(trunk.state_dict(), to))
