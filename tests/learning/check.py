@@ -129,8 +129,8 @@ def bars(axes: Axes, table: Table) -> None:
         mean = float(np.mean(values))
         axes.barh(place, mean, height=0.6, color="#D55E00" if name == "GOLANG" else "#B9C4CC")
         axes.plot(values, [place] * len(values), "o", color="#333333", markersize=4, zorder=3)
-        beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-        axes.annotate(f"{mean:.1f}", (max(values), place), **beside)
+        end = (max(values), place)
+        axes.annotate(f"{mean:.1f}", end, xytext=(8, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(table)), list(table))
     axes.spines[["top", "right"]].set_visible(False)
 

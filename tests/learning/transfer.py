@@ -23,7 +23,7 @@ from golang.data.sets import open_train
 from golang.errors import GolangError
 from tests.learning.check import SET_SEED, bars
 from tests.learning.recipe import demo
-from tests.learning.trunks import LABELS, RANDOM, Figures, Start
+from tests.learning.trunks import LABELS, RANDOM, TRAIN, Figures, Start
 
 VAL = 500  # images that are scored
 AT_ONCE = 2
@@ -39,7 +39,8 @@ def measure(out: Path, seeds: Sequence[int], set_seed: int, overrides: Sequence[
     """Every row of the table, weakest first. Raises as `Start.measured`."""
     common = (f"data.toy.seed={set_seed}", f"data.toy.val={VAL}", "device=cpu", *overrides)
     log.info("looking at the set of seed %d", set_seed)
-    open_train(demo(common).data)  # which writes it
+    for settings in (common, (*common, f"data.toy.train={TRAIN}")):
+        open_train(demo(settings).data)  # which writes it
 
     def start(name: str, seed: int) -> Start:
         folder = out / f"{name.replace(' ', '-').lower()}-set{set_seed}-seed{seed}"

@@ -21,7 +21,7 @@ from tests.resume.harness import here, settings
 
 pytest.importorskip("faster_coco_eval")
 TOY = {"classes": 3, "size": 64, "train": 16, "val": 1, "seed": 1}
-EPOCHS = 40
+EPOCHS = 30
 
 
 def test_detection_on_a_frozen_trunk_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +48,8 @@ def test_detection_on_a_frozen_trunk_learns(tmp_path: Path, monkeypatch: pytest.
         assert here(one, tmp_path / str(epochs)) == 0
         found.append(read_json(results_of(one, tmp_path / str(epochs)) / "result.json"))
     before, after = (one["AP50"] for one in found)
-    assert before < 1
-    assert after > 8
+    assert before < 2
+    assert after > 20
 
 
 def test_the_check_names_every_bar_that_is_missed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,7 @@ def build_detector(protocol: Protocol, trunk: Trunk, classes: int, masks: bool) 
     """The protocol's network on `trunk`, its other weights drawn by the protocols' seed."""
     widths = types.B if protocol.network == "c4" else types.A
     if trunk.channels < NARROW:
-        widths = replace(
-            widths, channels=32, convolutions=1, features=128, before_nms=(256, 64), after_nms=(256, 64),
-            regions_drawn=32,
-        )  # fmt: skip
+        widths = widths.narrow()
     widths = widths.at(protocol.side)
     if protocol.network == "c4":
         return faster_rcnn_c4(trunk, classes, numbers.SEED, widths, protocol.frozen, protocol.published)

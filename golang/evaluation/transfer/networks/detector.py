@@ -109,7 +109,7 @@ def mask_rcnn(
     with draws.weights(seed):
         backbone = Pyramid(body, channels)
         strides = [stage.stride for stage in backbone.stages[:-1]]
-        widths = widths.last(len(backbone.stages))
+        widths = widths.on([stage.stride for stage in backbone.stages])
         box_head = FastRCNNConvFCHead(
             (channels, BOX_SIDE, BOX_SIDE), [channels] * widths.convolutions, [widths.features], norm_layer=BatchNorm
         )

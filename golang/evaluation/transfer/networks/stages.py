@@ -69,11 +69,8 @@ def measured(trunk: Trunk) -> dict[str, Stage]:
 
 
 def shrinking(trunk: Trunk) -> tuple[str, ...]:
-    """The stages whose map is smaller than any before: all four of torchvision's trunks, the first three of `small`."""
-    seen: dict[int, str] = {}
-    for name, stage in measured(trunk).items():
-        seen.setdefault(stage.stride, name)
-    return tuple(seen.values())
+    """The last stage of each stride, a pyramid's (Lin et al., 2017): all of torchvision's trunks, three of `small`."""
+    return tuple({stage.stride: name for name, stage in measured(trunk).items()}.values())
 
 
 def stride_on_1x1(trunk: Trunk) -> Trunk:

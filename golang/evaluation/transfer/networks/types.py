@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from golang.data.crops.device import MEAN, STD
 
 Loss = tuple[Tensor, Tensor]  # a sum over this rank's terms, and the count that it is divided by once both are of all
 Key = tuple[int, ...]  # (seed, epoch, image): what draws for an image are a function of
+LEAST_ANCHOR = 4  # strides of its map; of less, few objects meet one well
 TEST_SIDE = 800  # pixels of an image's short side at test, which the published sides of anchors are for
 
 
@@ -51,17 +53,19 @@ class Widths:
         return replace(self, anchors=tuple(anchor * side / TEST_SIDE for anchor in self.anchors))
 
     def narrow(self) -> Widths:
-        """For trunks that are for trying things on small images: an eighth as wide, with an eighth of the proposals and
-        a sixteenth of the regions."""
+        """For trunks that are for trying things on small images: an eighth as wide, heads of one convolution, an eighth
+        of the proposals and a sixteenth of the regions."""
         before, after = ((pair[0] // 8, pair[1] // 8) for pair in (self.before_nms, self.after_nms))
         return replace(
             self, channels=self.channels // 8, features=self.features // 8, before_nms=before, after_nms=after,
-            regions_drawn=self.regions_drawn // 16,
+            regions_drawn=self.regions_drawn // 16, convolutions=1,
         )  # fmt: skip
 
-    def last(self, maps: int) -> Widths:
-        """With the larger anchors alone, for a trunk of fewer maps."""
-        return replace(self, anchors=self.anchors[-maps:])
+    def on(self, strides: Sequence[int]) -> Widths:
+        """With the larger anchors alone, for a trunk of as many maps of these strides, and none of a side that is short
+        beside its map's: maps do not become finer where images become smaller."""
+        pairs = zip(self.anchors[-len(strides) :], strides, strict=True)
+        return replace(self, anchors=tuple(max(anchor, LEAST_ANCHOR * stride) for anchor, stride in pairs))
 
 
 A = Widths()
