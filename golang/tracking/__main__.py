@@ -24,6 +24,7 @@ from golang.tracking.client import Client, Mode, NoKeyError, TrackingError, Unre
 POLL = 1.0  # seconds between looks at metrics.jsonl
 PAUSES = (10.0, 60.0, 300.0, 600.0)  # seconds until W&B is tried again; the last one for good
 ANSWER = 3.0  # seconds that the end of a run waits for a W&B that has not answered yet
+START = 30.0  # and for its client to be ready where it writes to this disk alone
 LINGER = 90.0  # seconds for the last points if the trainer, which would end the waiting, is gone
 STATUS = {"finished": 0, "preempting": 75, "failed": 1, "gone": 1}
 
@@ -36,7 +37,7 @@ def main(run_dir: str, mode: str, process: str, word: str = "", lives: str = "3"
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(19 if lives == "3" else 0)
-    ear = Ear(word, connected=lives != "3")
+    ear = Ear(word, connected=lives != "3", patience=START if mode == "offline" else ANSWER)
     try:
         _mirror(RunFolder(run_dir), cast("Mode", mode), int(process), ear)
     except Exception as error:  # whatever W&B's client raises: the training goes on, and the details are in wandb.log
@@ -97,8 +98,9 @@ def _open(run: RunFolder, mode: Mode, process: int, ear: Ear) -> Client | None:
 class Ear:
     """Hears the trainer's one word. If W&B has not answered by then, this process waits no longer than it is worth."""
 
-    def __init__(self, word: str, connected: bool) -> None:
-        self.word, self.connected = word, connected
+    def __init__(self, word: str, connected: bool, patience: float) -> None:
+        """`patience`: seconds that the end of a run waits for W&B's client to be ready."""
+        self.word, self.connected, self.patience = word, connected, patience
         self.impatient = False  # W&B did not answer once: not worth waiting for even at a run's end
         self._heard = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -112,7 +114,7 @@ class Ear:
         self.word = self.word or sys.stdin.readline().strip() or "gone"
         self._heard.set()
         if not self.connected and self.word == "finished" and not self.impatient:
-            time.sleep(ANSWER)
+            time.sleep(self.patience)
         if not self.connected:
             _say("W&B was not ready in time; python -m launch sync sends the run later")
             os._exit(0)
