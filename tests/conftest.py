@@ -46,12 +46,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     run; of unit tests, a file."""
     from xdist.scheduler import LoadScopeScheduling
 
+    config.option.loadscopereorder = False
+
     class Folders(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = PurePath(nodeid.partition("::")[0])
             return str(file if file.parent.name == "unit" else file.parent)
 
     return Folders(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slurm's tests come first, and unit tests last: a worker that waits for Slurm from beginning to end leaves the
+    processors to the others."""
+    order = {"slurm": 0, "unit": 2}
+    items.sort(key=lambda item: order.get(item.path.parent.name, 1))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -23,6 +23,7 @@ from .release import restarts_after_grace
 from .runs import NODES, TASKS, Seen, Typist, flat, preempt
 from .scenarios import EVERY, no_grace, time_limit
 
+pytestmark = pytest.mark.long  # five runs of four tasks at once; and Slurm looks at the clock twice a minute
 KILL_WAIT = 5  # a sixth of Slurm's own default
 
 
@@ -48,14 +49,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 @pytest.fixture(scope="module")
-def outcomes(
-    request: pytest.FixtureRequest, cluster: Cluster, config: Config, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future]]:
-    """What becomes of each cause that is asked for, and of the run that nobody stops."""
+def outcomes(cluster: Cluster, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
+    """What becomes of each cause, and of the run that nobody stops."""
     typist = Typist(cluster, tmp_path_factory.mktemp("typed"), flat(config.to_dict()))
     undisturbed = tmp_path_factory.mktemp("undisturbed") / "run"
-    asked = {item.name for item in request.session.items}
-    rows = [no_grace, *([time_limit] if test_time_limit.__name__ in asked else [])]
+    rows = [time_limit, no_grace]
     with ThreadPoolExecutor(len(rows) + 4) as pool:
         futures = {row.__name__: pool.submit(lambda row=row: row(typist, row.__name__)[0]) for row in rows}
         futures["cancelled"] = pool.submit(cancelled, typist)
@@ -123,7 +121,6 @@ def check(outcomes: dict[str, Future], name: str, quiet: bool = True) -> Seen:
     return run
 
 
-@pytest.mark.long  # Slurm looks at the clock twice a minute
 def test_time_limit(outcomes: dict[str, Future]) -> None:
     run = check(outcomes, "time_limit")
     assert run.record()["Restarts"] != "0"

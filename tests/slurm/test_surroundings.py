@@ -54,7 +54,7 @@ def test_job_sbatch_runs_from_inside_another_job(typist: Typist) -> None:
     [
         pytest.param(["--signal=HUP"], "session lost", marks=pytest.mark.long),
         pytest.param(["--full", "--signal=USR1"], "time limit", marks=pytest.mark.long),
-        (["--batch", "--signal=USR1"], "time limit"),
+        pytest.param(["--batch", "--signal=USR1"], "time limit", marks=pytest.mark.long),
     ],
 )
 def test_a_signal_to_all_tasks(typist: Typist, words: list[str], cause: str) -> None:
