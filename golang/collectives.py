@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -20,6 +22,16 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Each rank's gradients become their sum, in place, by one collective. One that is None on a rank is so on all."""
+    if world_size() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, total in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(total.view_as(gradient))
 
 
 def gather_rows(tensor: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from golang.config import Config, Data, Part
-from golang.config.checks import ON_ANY_SET, TRANSFER
+from golang.config.checks import ON_ANY_OBJECTS
 from golang.config.doubts import expected
 from golang.config.identity import run_id
 from golang.config.paths import expanded
@@ -59,7 +59,7 @@ def _with_objects(config: Config) -> Config:
     """`config` with the digest of what marks the objects of a set of one's own, where it asks to learn them: labels are
     the same, and images, when a box is corrected."""
     evaluation = config.evaluation
-    asked = [name for name in evaluation.protocol if name in TRANSFER and name in ON_ANY_SET]
+    asked = [name for name in evaluation.protocol if name in ON_ANY_OBJECTS]
     if not asked or evaluation.objects_sha256:
         return config
     data = data_of(config, asked[0])

@@ -14,14 +14,15 @@ TRUNK_CHANNELS = {
     "small": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048,
     "wide_resnet50_2": 2048, "wide_resnet101_2": 2048,
 }  # fmt: skip
-ON_ANY_SET = ("linear", "semisup", "detect", "segment")  # evaluations on the set of `data`, whichever it is
-TRANSFER = ("detect_coco", "detect_voc", "segment_voc", "detect", "segment")  # which fine-tune on boxes or class maps
+ON_ANY_OBJECTS = ("detect", "segment")  # evaluations on the boxes or masks of the set of `data`, whichever it is
+ON_ANY_SET = ("linear", "semisup", *ON_ANY_OBJECTS)  # and these on its labels
+TRANSFER = ("detect_coco", "detect_voc", "segment_voc", *ON_ANY_OBJECTS)  # which fine-tune on boxes or class maps
 NUMBERS = {
     "epochs": ON_ANY_SET,
     "batch_size": ON_ANY_SET,
     "lr": ON_ANY_SET,
     "share": ("semisup",),
-    "frozen": ("detect", "segment"),
+    "frozen": ON_ANY_OBJECTS,
 }  # of an evaluation's, and of which
 NO_OPENCV = (
     "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, or choose "

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,16 @@ LEAK = 3.0  # points by which colour alone may beat the untrained trunk
 FAR = 15.0  # points that labels add to the best of the others at least
 
 Table = Mapping[str, Sequence[float]]  # mAP in points by row and seed
+Measure = Callable[[Path, Sequence[int], int, Sequence[str]], Any]  # the folder, training seeds, the set's, settings
 log = logging.getLogger("golang.learning")
+
+
+class Report(NamedTuple):
+    """What comes of a table."""
+
+    markdown: Callable[[Any, Sequence[int], int], str]
+    picture: Callable[[Any, Path, int], None]
+    failures: Callable[[Any], list[str]]
 
 
 def measure(out: Path, seeds: Sequence[int], set_seed: int, overrides: Sequence[str]) -> Table:
@@ -135,31 +144,42 @@ def bars(axes: Axes, table: Table) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.learning.check", description=__doc__)
+def command(
+    module: str, about: str, folder: str, measure: Measure, report: Report, arguments: Sequence[str] | None
+) -> int:
+    """The command line of a check: `measure` fills a table, of which `report` writes a text and a picture and says what
+    should not be; its exit status."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
     parser.add_argument("--seeds", default="0,1,2", help="training seeds (default: 0,1,2)")
     parser.add_argument("--set-seed", type=int, default=SET_SEED, help=f"of the images (default: {SET_SEED})")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo-check"), help="default: runs/demo-check")
+    parser.add_argument("--out", type=Path, default=Path(folder), help=f"default: {folder}")
     parser.add_argument("overrides", nargs="*", help="settings, as for run.py")
     options = parser.parse_args(arguments)
     seeds = [int(seed) for seed in options.seeds.split(",")]
+    out: Path = options.out.absolute()
     logs.set_up(0)
+    began = time.monotonic()
     try:
-        table = measure(options.out, seeds, options.set_seed, options.overrides)
+        table = measure(out, seeds, options.set_seed, options.overrides)
     except GolangError as error:
         log.error("%s", error)
         return error.exit_status
     except KeyboardInterrupt:
         log.info("stopped; the same command continues")
         return exits.STOPPED
-    text = markdown(table, seeds, options.set_seed)
-    (options.out / "table.md").write_text(text)
-    picture(table, options.out / "table.png", options.set_seed)
-    print(f"\n{text}\n{options.out / 'table.md'}\n{options.out / 'table.png'}")
-    wrong = failures(table)
+    text = report.markdown(table, seeds, options.set_seed)
+    (out / "table.md").write_text(text)
+    report.picture(table, out / "table.png", options.set_seed)
+    print(f"\n{text}\n{out / 'table.md'}\n{out / 'table.png'}\n{time.monotonic() - began:.0f} s")
+    wrong = report.failures(table)
     for line in wrong:
         print(f"FAILED: {line}")
     return 1 if wrong else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    report = Report(markdown, picture, failures)
+    return command("tests.learning.check", __doc__ or "", "runs/demo-check", measure, report, arguments)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ measured in once, the trunk is tuned. Typed again it continues where it was. Exi
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import statistics
@@ -18,10 +17,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from golang import exits, logs
 from golang.data.sets import open_train
-from golang.errors import GolangError
-from tests.learning.check import SET_SEED, bars
+from tests.learning.check import Report, bars, command
 from tests.learning.recipe import demo
 from tests.learning.trunks import LABELS, RANDOM, TRAIN, Figures, Start
 
@@ -129,33 +126,9 @@ def picture(table: Table, path: Path, set_seed: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.learning.transfer", description=__doc__)
-    parser.add_argument("--seeds", default="0,1,2", help="training seeds (default: 0,1,2)")
-    parser.add_argument("--set-seed", type=int, default=SET_SEED, help=f"of the images (default: {SET_SEED})")
-    parser.add_argument("--out", type=Path, default=Path("runs/transfer-check"), help="default: runs/transfer-check")
-    parser.add_argument("overrides", nargs="*", help="settings, as for run.py")
-    options = parser.parse_args(arguments)
-    seeds = [int(seed) for seed in options.seeds.split(",")]
-    out: Path = options.out.absolute()
-    logs.set_up(0)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each process; there is one for each core
-    began = time.monotonic()
-    try:
-        table = measure(out, seeds, options.set_seed, options.overrides)
-    except GolangError as error:
-        log.error("%s", error)
-        return error.exit_status
-    except KeyboardInterrupt:
-        log.info("stopped; the same command continues")
-        return exits.STOPPED
-    text = markdown(table, seeds, options.set_seed)
-    (out / "table.md").write_text(text)
-    picture(table, out / "table.png", options.set_seed)
-    print(f"\n{text}\n{out / 'table.md'}\n{out / 'table.png'}\n{time.monotonic() - began:.0f} s")
-    wrong = failures(table)
-    for line in wrong:
-        print(f"FAILED: {line}")
-    return 1 if wrong else 0
+    report = Report(markdown, picture, failures)
+    return command("tests.learning.transfer", __doc__ or "", "runs/transfer-check", measure, report, arguments)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from golang import randomness
-from golang.collectives import gather_rows, sum_over_ranks
+from golang.collectives import gather_rows, sum_gradients
 from golang.config import Augment
 from golang.data import loader as loading
 from golang.data.crops import pillow
@@ -126,7 +126,7 @@ class Supervised:
                 self.optimizer.zero_grad()
                 truth = labels.to(self.rank.device, non_blocking=True)
                 protocols.loss(self.head(pooled), truth, len(whole)).backward()
-                self._add_gradients()
+                sum_gradients(p for part in self.parts for p in part.parameters())
                 for part in self.parts:
                     nn.utils.clip_grad_norm_(part.parameters(), protocols.CLIP)
                 self.optimizer.step()
@@ -136,15 +136,6 @@ class Supervised:
             raise loading.own_words(error) from None
         finally:
             loading.close(batches)
-
-    def _add_gradients(self) -> None:
-        """Each rank's gradients become their sum, that of the whole batch."""
-        if self.rank.world.size == 1:
-            return
-        gradients = [p.grad for part in self.parts for p in part.parameters() if p.grad is not None]
-        flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(total.view_as(gradient))
 
     def _plan(self, epoch: int) -> list[list[int]]:
         """The images of each of the epoch's batches, over all ranks."""

@@ -22,7 +22,7 @@ from golang.evaluation.transfer.networks.detector import Detector, mask_rcnn
 from golang.evaluation.transfer.networks.types import OWN, PUBLISHED, Loss, Target
 from golang.evaluation.transfer.numbers import Protocol
 from golang.evaluation.transfer.scores.coco import coco
-from golang.evaluation.transfer.scores.results import Results, library
+from golang.evaluation.transfer.scores.results import Results
 from golang.evaluation.transfer.scores.voc import voc11
 from golang.evaluation.transfer.tasks import Item, Task
 from golang.method.trunk import Trunk
@@ -45,14 +45,13 @@ class Detection(Task):
     ) -> None:  # fmt: skip
         self.protocol, self.train, self.test, self.workers, self.dtype = protocol, train, test, workers, dtype
         self.trunk_name = trunk_name
-        if protocol.network != "c4":
-            library("faster_eval_api")  # missing, it is missed before the training
         self.masks = protocol.network == "fpn" and train.shapes is not None and test.shapes is not None
         self.network = build_detector(protocol, trunk, len(train.images.classes), self.masks).to(dtype)
         self.pixels = PUBLISHED if protocol.published else OWN
         self.sizes = train.sizes
-        self.learned = ~train.ignored | (protocol.network == "c4")  # VOC's difficult objects are learned, too
-        counts = np.add.reduceat(np.append(self.learned, False), train.offsets[:-1]) * (np.diff(train.offsets) > 0)
+        self.learns_ignored = protocol.network == "c4"  # VOC's difficult objects, not COCO's crowds
+        learned = ~train.ignored | self.learns_ignored
+        counts = np.add.reduceat(np.append(learned, False), train.offsets[:-1]) * (np.diff(train.offsets) > 0)
         self.chosen = np.flatnonzero(counts)
         if not len(self.chosen):
             raise DataError(f"{train.images.root}: no training image has a box to learn from; check the annotations")
@@ -63,7 +62,7 @@ class Detection(Task):
         masks = self.train.masks(nearest) if self.masks else None
         pixels, target = views.detection_view(
             rng, image, self.train.of(nearest), masks, self.protocol.sides, self.protocol.longest,
-            ignored=self.protocol.network == "c4",
+            ignored=self.learns_ignored,
         )  # fmt: skip
         return index, pixels, *target
 

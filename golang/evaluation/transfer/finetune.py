@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from golang.collectives import sum_over_ranks
+from golang.collectives import sum_gradients
 from golang.data import loader as loading
 from golang.data.loader import Loader
 from golang.engine.session import Session
@@ -34,7 +34,7 @@ from golang.evaluation.transfer.norms import PopulationStatistics
 from golang.evaluation.transfer.tasks import Item, Task
 
 log = logging.getLogger(__name__)
-TRAINING, NORMS, SCORING = PARTS = ("training", "norms", "scoring")
+TRAINING, NORMS, SCORING = ("training", "norms", "scoring")
 LOG_EVERY = 50  # steps
 
 
@@ -107,7 +107,7 @@ class FineTuning:
             self.optimizer.zero_grad()
             total, losses = self._losses(batch)
             total.backward()
-            self._add_gradients()
+            sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
             self.optimizer.step()
             done = number + 1
             if done % LOG_EVERY == 0 or done == session.total:
@@ -119,20 +119,6 @@ class FineTuning:
         """This rank's part of the loss, and each loss of the whole batch by name."""
         epoch, items = batch
         return over_ranks(self.task.losses(items, epoch))
-
-    def _add_gradients(self) -> None:
-        """Each rank's gradients become their sum, that of the whole batch."""
-        if self.rank.world.size == 1:
-            return
-        gradients = [
-            torch.zeros_like(p) if p.grad is None else p.grad
-            for group in self.optimizer.param_groups
-            for p in group["params"]
-        ]
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
-        for parameter, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad = total.view_as(parameter)
 
     def _log(self, done: int, losses: dict[str, Tensor]) -> None:
         """Of one step, so that lines do not depend on where a life began."""

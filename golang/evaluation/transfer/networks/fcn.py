@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
+from golang.data.objects.segments import IGNORED
 from golang.evaluation.transfer.networks import draws, losses, norm
 from golang.evaluation.transfer.networks.draws import kept_channels
 from golang.evaluation.transfer.networks.operations import upsample
@@ -20,7 +21,6 @@ from golang.method.trunk import Trunk
 CHANNELS, AUXILIARY_CHANNELS = 512, 256  # of the head behind stage 4, and of that behind stage 3
 AUXILIARY_WEIGHT = 0.4  # of the latter's loss
 DROPOUT = 0.1  # of channels before the last layer
-IGNORED = 255  # class of pixels that count for nothing
 
 
 class Head(nn.Module):

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from golang.collectives import sum_over_ranks
-
-IGNORE = 255
+from golang.data.objects.segments import IGNORED
 
 
 class Confusion:
@@ -26,7 +25,7 @@ class Confusion:
         """Counts the pixels of an image, classes [h, w] each; where the truth is 255 they count nowhere. Returns the
         image's own mean IoU in points, NaN where no pixel counts."""
         size, known = len(self.classes), truth.flatten().long().cpu()
-        counted = known != IGNORE
+        counted = known != IGNORED
         pairs = known[counted] * size + found.flatten().long().cpu()[counted]
         own = torch.bincount(pairs, minlength=size * size).view(size, size)
         self.counts += own
