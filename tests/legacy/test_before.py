@@ -157,7 +157,8 @@ def test_runs_of_this_machine_go_on(
     wait(lambda: stand().keys() == {"finished", "cancelled"} and here.controller(waits) is None, sweep)
     code, output = run(tmp_path, [*typed, "code=frozen"])
     assert code == 0 and "1 finished" in output and "1 submitted" in output and "its code of before" in output, output
-    wait(lambda: stand().keys() == {"finished"}, sweep)
+    # The end is in the run's folder before its controller writes it in the ledger.
+    wait(lambda: stand().keys() == {"finished"} and here.controller(waits) is None, sweep)
     again = ledger.read(sweep)
     assert [line["event"] for line in again if line["folder"] == waits.path.name][-3:] == [
         "submitted", "attempt", "finished",
