@@ -227,7 +227,7 @@ def test_a_lost_node_requeues_its_job(make_cluster: MakeCluster, tmp_path: Path)
 
 def test_restarted_controller_keeps_the_job(clean: Cluster, tmp_path: Path) -> None:
     job = submit(clean, tmp_path, "sleep 60", "--nodelist=n1")
-    wait_for(lambda: clean.tasks("n1"), 10, "the job")
+    wait_for(lambda: len(clean.tasks("n1")) == 2, 10, "the job's shell and its child")
     before = [pid for pid in clean.pids() if command_name(pid) == "slurmctld"]
     tasks = clean.tasks("n1")
     clean.restart_controller()
