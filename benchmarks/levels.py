@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import functional
 
 from golang.config import Augment
 from golang.data import decode
@@ -37,7 +38,7 @@ def differences(files: Sequence[bytes], sizes: Sequence[int], draws: int) -> dic
     found: dict[str, dict[str, list[Tensor]]] = {name: {fast: [] for fast in FAST} for name in OPERATIONS}
     for number, data in enumerate(files):
         image, pixels = decode.decode(data), as_tensor(data)
-        decoding = (pixels[0].int() - pillow.F.pil_to_tensor(image).int()).abs().flatten()
+        decoding = (pixels[0].int() - functional.pil_to_tensor(image).int()).abs().flatten()
         for fast in FAST:
             found["decode"][fast].append(decoding)
         for size in sizes:

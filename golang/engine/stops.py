@@ -31,6 +31,7 @@ STOP_SIGNALS: dict[int, Word] = {
 }
 JOINING = 5.0  # seconds that ranks which are about to meet may take to do so once one is asked to stop
 LOOK = 0.5  # seconds between looks at work aside
+PARENT_PIPE = "GOLANG_PARENT_PIPE"  # names the pipe that `watch_parent` reads, to a rank
 DOUBLE_CLICK = 0.5  # seconds within which a repeated SIGINT is one Ctrl-C that arrived on two ways
 
 Tick = Callable[[int], None]  # told how far work got since, 0 while it waits

@@ -16,9 +16,8 @@ from golang import exits, sources
 from golang.config import Config
 from golang.engine.doorway import prepare
 from golang.engine.rank import pick_device
-from golang.engine.stops import DOUBLE_CLICK, heeded
+from golang.engine.stops import DOUBLE_CLICK, PARENT_PIPE, heeded
 from golang.errors import ConfigError
-from golang.processes.worker import PARENT_PIPE, work
 from golang.runfolder.folder import RunFolder
 from golang.world import World, free_port
 
@@ -33,6 +32,8 @@ def train_here(config: Config, run_dir: Path, processes: int | None = None, gpus
     """
     world = World.read()
     if world.launcher:
+        from golang.processes.worker import work  # the whole trainer, for which a launcher of ranks does not wait
+
         return work(prepare(config, world, run_dir), run_dir, world)
     seen = torch.cuda.device_count()
     if gpus is not None and gpus > seen:
@@ -43,6 +44,8 @@ def train_here(config: Config, run_dir: Path, processes: int | None = None, gpus
     pick_device(config.device, count - 1, count)
     config = prepare(config, World(size=count), run_dir)
     if count == 1:
+        from golang.processes.worker import work
+
         return work(config, run_dir, world)
     RunFolder.create(run_dir, config)
     return _Family(run_dir, count).wait()

@@ -14,7 +14,7 @@ from golang.engine.doorway import prepare
 from golang.engine.listeners import Listener
 from golang.engine.rank import Rank, join
 from golang.engine.session import Outcome
-from golang.engine.stops import watch_parent
+from golang.engine.stops import PARENT_PIPE, watch_parent
 from golang.errors import FirstRankError, GolangError, UnlabelledError
 from golang.processes.train import own_listeners
 from golang.runfolder.evaluations import leave_unprobed
@@ -23,7 +23,6 @@ from golang.tracking.mirror import Mirror
 from golang.training import trainer
 from golang.world import World
 
-PARENT_PIPE = "GOLANG_PARENT_PIPE"
 log = logging.getLogger("golang")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import functional
 
 from benchmarks.levels import FAST, differences
 from benchmarks.photos import photos
@@ -155,7 +156,7 @@ def test_the_device_turns_every_pure_colour_as_pillow_does() -> None:
             colors.append(row)
     image = Image.fromarray(np.concatenate(colors).astype(np.uint8).reshape(-1, 32, 3))
     square = image.resize((56, 56), Image.Resampling.NEAREST)
-    pixels = pillow.F.pil_to_tensor(square)[None]
+    pixels = functional.pil_to_tensor(square)[None]
     views = []
     for number in range(24):
         drawn = draw(generator(1, Purpose.VIEW, number), 56, 56, (1, 1), Augment(color_probability=1.0))
