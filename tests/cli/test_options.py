@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import FrameType
 
+import hydra
 import pytest
 import yaml
 
-from golang.config import Config, Toy
-from golang.data.toy.write import write
-from launch.planning.app import main
-from launch.settings import Launch
-from tests.cli.command import ROOT, command, run
-
-COUNTED = """
-import collections, json, sys
-import hydra
-from golang.config import checks
+from golang.config import Config, Toy, checks
 from golang.data import sets
+from golang.data.toy.write import write
 from golang.world import World
 from launch.planning.app import main
-counted = {
+from launch.settings import Launch
+from tests.cli.command import ROOT, command, run_here
+
+COUNTED = {
     hydra.compose.__code__: "composed", checks.check.__code__: "settings checked",
     World.read.__func__.__code__: "world read", sets.check_root.__code__: "images looked for",
-}
-calls = collections.Counter()
-def look(frame, event, argument):
-    if event == "call" and frame.f_code in counted:
-        calls[counted[frame.f_code]] += 1
-sys.setprofile(look)
-status = main(sys.argv[1:])
-sys.setprofile(None)
-print(json.dumps(calls))
-sys.exit(status)
-"""
+}  # fmt: skip
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
@@ -49,13 +36,25 @@ def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> st
     return out
 
 
-def test_a_run_here_is_composed_and_checked_once(tmp_path: Path) -> None:
+def test_a_run_here_is_composed_and_checked_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def look(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code in COUNTED:
+            calls[COUNTED[frame.f_code]] += 1
+
     root = write(tmp_path / "data", Toy(classes=5, size=32, train=44, val=4, seed=1), workers=1)
     typed = command(root, "optim.epochs=2", "data.workers=0", "optim.warmup_epochs=0")
-    code, output = run(tmp_path, ["-c", COUNTED, *typed])
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        code, output = run_here(tmp_path, typed, capsys, monkeypatch)
+    finally:
+        sys.setprofile(before)
     assert code == 0 and "finished: 10 steps" in output, output
-    once = {"composed": 1, "settings checked": 1, "world read": 1, "images looked for": 1}
-    assert json.loads(output.splitlines()[-1]) == once
+    assert calls == dict.fromkeys(COUNTED.values(), 1)
 
 
 def test_the_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,27 +150,33 @@ def test_a_sweep_may_be_named_by_a_year(
     assert f"1 runs for {tmp_path}/runs/2026\n" in said(capsys, "sweep=2026", "cluster=local", "dry_run=true")
 
 
-def completions(line: str, **more: str) -> list[str]:
-    """What Bash would offer at the end of `line`, after the `eval` that --help names."""
-    script = (
-        'eval "$(python run.py -sc install=bash)"; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1)); '
-        'COMP_POINT=${#COMP_LINE}; hydra_bash_completion; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
-    around = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COMP_LINE": line, **more}
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=around, capture_output=True, text=True, check=True)
+COMPLETE = """
+eval "$(python run.py -sc install=bash)"
+for COMP_LINE in "$@"; do
+    export COMP_LINE; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1)); COMP_POINT=${#COMP_LINE}; COMPREPLY=()
+    hydra_bash_completion; echo "${COMPREPLY[@]}"
+done
+"""
+
+
+def completions(*lines: str) -> list[str]:
+    """What Bash would offer at the end of each line, after the `eval` that --help names."""
+    around = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    typed = ["bash", "-c", COMPLETE, "bash", *lines]
+    done = subprocess.run(typed, cwd=ROOT, env=around, capture_output=True, text=True, check=True)
     assert not done.stderr
-    return done.stdout.split()
+    return done.stdout.splitlines()
 
 
 def test_bash_completes_keys_and_groups() -> None:
-    assert completions("python run.py optim.ep") == ["optim.epochs="]
-    assert completions("python run.py sweep=mine cluster=slurm cluster.par") == [
-        "cluster.parallelism=",
-        "cluster.partition=",
-    ]
-    assert completions("python run.py tracking=") == ["tracking=none", "tracking=offline", "tracking=wandb"]
-    assert completions("python run.py exper") == ["experiment="]
-    assert completions("python run.py cluster=nowhere seed") == []
+    offered = {
+        "python run.py optim.ep": "optim.epochs=",
+        "python run.py sweep=mine cluster=slurm cluster.par": "cluster.parallelism= cluster.partition=",
+        "python run.py tracking=": "tracking=none tracking=offline tracking=wandb",
+        "python run.py exper": "experiment=",
+        "python run.py cluster=nowhere seed": "",
+    }
+    assert dict(zip(offered, completions(*offered), strict=True)) == offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])

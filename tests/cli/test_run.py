@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from golang.data.toy.write import write
 from golang.runfolder.checkpoints import lineage
 from golang.runfolder.folder import RunFolder
 from golang.weights.sealed import read
-from tests.cli.command import ENDLESS, ROOT, command, finish, run, started, status, wait_for_step
+from tests.cli.command import ENDLESS, ROOT, command, finish, run, run_here, started, status, wait_for_step
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,12 @@ def test_two_ranks_stopped_refused_and_continued(data_root: Path, tmp_path: Path
     typed = command(data_root, "cluster.tasks_per_node=2", *ENDLESS, "run_dir=here")
     with started(tmp_path, typed) as first:
         wait_for_step(tmp_path / "here", 3)
-        with started(tmp_path, typed) as second:
-            code, output = finish(second)
+        rank0 = status(tmp_path / "here")["pid"]
+        os.kill(rank0, signal.SIGSTOP)  # what both ranks would compute meanwhile is of no use
+        try:
+            code, output = run(tmp_path, typed)
+        finally:
+            os.kill(rank0, signal.SIGCONT)
         assert code == 73 and re.search(r"here is being trained already by process \d+ on \S+, since", output)
         first.send_signal(signal.SIGTERM)
         code, output = finish(first)
@@ -53,14 +59,16 @@ def test_two_ranks_stopped_refused_and_continued(data_root: Path, tmp_path: Path
         assert rank0 != again.pid and alive(rank0)
         os.kill(again.pid, signal.SIGKILL)
         again.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while alive(rank0) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not alive(rank0)
     assert json.loads((tmp_path / "here/attempts/01/start.json").read_text())["resumed_from"].startswith("step_")
 
 
-def test_one_process_to_the_end(data_root: Path, tmp_path: Path) -> None:
+def test_one_process_to_the_end(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     typed = command(data_root, "optim.epochs=2", "queue.start_epoch=1", "queue.length=16", "sweep=mine")
     typed.append(f'notify.command=echo "$SWEEP, $STATE" >>{tmp_path}/news')
     code, output = run(tmp_path, typed)
@@ -70,7 +78,8 @@ def test_one_process_to_the_end(data_root: Path, tmp_path: Path) -> None:
         len(folders) == 1 and (folders[0] / "DONE").exists() and f"finished: 10 steps; {folders[0].name}"[-8:] in output
     )
     assert status(folders[0])["state"] == "finished"
-    code, output = run(tmp_path, [*typed, "data.workers=0", "checkpoint.keep_last=1"])
+    again = [*typed, "data.workers=0", "checkpoint.keep_last=1"]
+    code, output = run_here(tmp_path, again, capsys, monkeypatch)
     assert code == 0 and "is finished already" in output, "settings outside the identity name the same run"
     assert list((tmp_path / "runs/mine").glob("*-????????")) == folders
     assert (tmp_path / "news").read_text() == "mine, finished\n", "once"
@@ -88,10 +97,13 @@ def test_ctrl_c_once_and_twice(data_root: Path, tmp_path: Path) -> None:
         wait_for_step(tmp_path / "there", 3)
         os.kill(status(tmp_path / "there")["pid"], signal.SIGSTOP)  # a rank that can't save
         process.send_signal(signal.SIGINT)
-        time.sleep(1)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        code, _ = finish(process, timeout=10)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        while process.poll() is None:  # on a busy machine the first is heard late, and the second taken for the same
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+        code, _ = finish(process)
     assert code == 130
 
 
@@ -119,9 +131,11 @@ def test_under_torchrun(data_root: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "here/attempts/00/start.json").read_text())["world_size"] == 2
 
 
-def test_not_a_number(data_root: Path, tmp_path: Path) -> None:
+def test_not_a_number(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The step is named, the last good checkpoint too, and no bad one is written."""
-    code, output = run(
+    code, output = run_here(
         tmp_path,
         command(
             data_root,
@@ -134,6 +148,8 @@ def test_not_a_number(data_root: Path, tmp_path: Path) -> None:
             "run_dir=here",
             "log_every_steps=7",
         ),
+        capsys,
+        monkeypatch,
     )
     assert code == 74, output
     step = int(re.search(r"became NaN or Inf at step (\d+); the last checkpoint is here/", output)[1])
@@ -169,15 +185,11 @@ def test_wrong_commands(
     overrides: list[str],
     message: str,
 ) -> None:
-    """In this process, for speed: `main` is all that run.py calls."""
-    from launch.planning.app import main
-
-    monkeypatch.chdir(tmp_path)
-    arguments = command(data_root, *overrides)[1:]
+    typed = command(data_root, *overrides)
     if any(text.startswith("experiment=coco") for text in overrides):
-        arguments = overrides
-    assert main(["run.py", *arguments]) == 2
-    assert re.search(message, capsys.readouterr().out)
+        typed = [typed[0], *overrides]
+    code, output = run_here(tmp_path, typed, capsys, monkeypatch)
+    assert code == 2 and re.search(message, output)
     assert not (tmp_path / "runs").exists(), "nothing is made for a command that can't work"
 
 

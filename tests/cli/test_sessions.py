@@ -50,7 +50,7 @@ def test_a_terminal_that_is_gone(ranks: int, data_root: Path, tmp_path: Path) ->
     try:
         wait_for_step(tmp_path / "here", 3)
         os.close(own)
-        assert process.wait(30) == 75
+        assert process.wait(90) == 75
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -49,7 +49,7 @@ def on_terminal(arguments: list[str], columns: int = 80, **environment: str) -> 
         while data := os.read(own, 65536):
             written += data
     os.close(own)
-    assert process.wait(30) == 0, written.decode()
+    assert process.wait(90) == 0, written.decode()
     return written.decode()
 
 
