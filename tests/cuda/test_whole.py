@@ -19,16 +19,16 @@ from tests.cuda.null import build
 from tests.cuda.trace import has_gpu
 
 SMALL = (
-    "device=cuda", "precision=bf16", "optim.epochs=2", "optim.batch_size=32", "data.toy.train=256", "data.toy.val=64",
+    "device=cuda", "precision=bf16", "optim.epochs=2", "optim.batch_size=16", "data.toy.train=128", "data.toy.val=32",
     "data.workers=1", "checkpoint.every_steps=3", "checkpoint.every_minutes=1000",
 )  # fmt: skip
 
 
 class Command:
-    """`python run.py …` in a folder of its own."""
+    """`python run.py …` in a folder of its own, on images that all such commands share."""
 
-    def __init__(self, folder: Path) -> None:
-        self.run, self.report, self.data = folder / "run", folder / "report.json", folder / "toy"
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.run, self.report, self.data = folder / "run", folder / "report.json", data
         self.stall = folder / "stall"  # of the null driver: the call in it does not return
 
     def start(self, *settings: str, place: dict[str, str] | None = None) -> subprocess.Popen[str]:
@@ -65,8 +65,19 @@ class Command:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, str]:
-    command = Command(tmp_path_factory.mktemp("whole"))
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first command writes the set."""
+    return tmp_path_factory.mktemp("data") / "toy"
+
+
+@pytest.fixture
+def command(data: Path, tmp_path: Path) -> Command:
+    return Command(tmp_path, data)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, str]:
+    command = Command(tmp_path_factory.mktemp("whole"), data)
     return command, command("evaluation.probe=true")
 
 
@@ -103,46 +114,43 @@ def test_an_evaluation_reads_features_a_batch_at_a_time(trained: tuple[Command, 
         assert [what for what in places if what.startswith("upload_pageable") and " of 12 bytes" not in what] == []
 
 
-def test_a_stopped_run_is_continued(tmp_path: Path) -> None:
-    command = Command(tmp_path)
+def test_a_stopped_run_is_continued(command: Command) -> None:
     process = command.start("optim.epochs=200")
     command.wait_for_metrics(process)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 75, said
     done = int(max(path.name for path in (command.run / "checkpoints").glob("step_*.pt")).split("_")[1].split(".")[0])
     again = command.start("optim.epochs=200")
     command.wait_for_metrics(again, after=done)
     again.send_signal(signal.SIGTERM)
-    said, _ = again.communicate(timeout=60)
+    said, _ = again.communicate(timeout=120)
     assert again.returncode == 75 and f"continuing after step {done}" in said, said
 
 
 @pytest.mark.skipif(has_gpu() and torch.cuda.device_count() < 2, reason="needs two GPUs, or none at all")
-def test_a_lost_rank_ends_the_other_within_seconds(tmp_path: Path) -> None:
-    command = Command(tmp_path)
+def test_a_lost_rank_ends_the_other_within_seconds(command: Command) -> None:
     first, second = command.ranks("optim.epochs=200")
     command.wait_for_metrics(first, second)
     second.kill()
     lost = time.monotonic()
-    said, _ = first.communicate(timeout=60)
+    said, _ = first.communicate(timeout=120)
     assert first.returncode == 76, said
-    assert time.monotonic() - lost < 20
+    assert time.monotonic() - lost < 60
     assert json.loads((command.run / "attempts/00/cause.json").read_text())["cause"] == "killed"
     second.communicate()
 
 
 @pytest.mark.skipif(has_gpu(), reason="a GPU does not stall when told to")
-def test_a_full_launch_queue_does_not_hide_a_lost_rank(tmp_path: Path) -> None:
+def test_a_full_launch_queue_does_not_hide_a_lost_rank(command: Command) -> None:
     """The main thread is inside a launch that does not return: another one notices, and ends the rank."""
-    command = Command(tmp_path)
     first, second = command.ranks("optim.epochs=200")
     command.wait_for_metrics(first, second)
     command.stall.write_text("launch")
     while not Path(f"{command.stall}.reached").exists():
         time.sleep(0.1)
     second.kill()
-    said, _ = first.communicate(timeout=60)
+    said, _ = first.communicate(timeout=120)
     assert first.returncode == 76, said
     told = [path for path in (command.run / "attempts/00").iterdir() if path.is_file() and 'File "' in path.read_text()]
     assert told  # where it stood
@@ -150,8 +158,7 @@ def test_a_full_launch_queue_does_not_hide_a_lost_rank(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(has_gpu(), reason="NCCL does not stall when told to")
-def test_a_stop_ends_a_rank_that_waits_for_nccl(tmp_path: Path) -> None:
-    command = Command(tmp_path)
+def test_a_stop_ends_a_rank_that_waits_for_nccl(command: Command) -> None:
     command.stall.write_text("ncclCommInitRank")
     ranks = command.ranks()
     while not Path(f"{command.stall}.reached").exists():
@@ -160,13 +167,12 @@ def test_a_stop_ends_a_rank_that_waits_for_nccl(tmp_path: Path) -> None:
     for process in ranks:
         process.terminate()
     for process in ranks:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=120)
         assert process.returncode == 75, said
 
 
 @pytest.mark.skipif(has_gpu() and torch.cuda.device_count() < 2, reason="needs two GPUs, or none at all")
-def test_two_ranks_train_to_the_end_and_leave(tmp_path: Path) -> None:
-    command = Command(tmp_path)
+def test_two_ranks_train_to_the_end_and_leave(command: Command) -> None:
     for process in command.ranks():
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0, said
