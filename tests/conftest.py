@@ -10,12 +10,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import logging
 import signal
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import PurePath
 from typing import Any
 
 import pytest
 
 LOGGERS = ("", "golang")
+# One process forks the ranks and the pools of all tests, and it imports what whoever comes first has asked for.
+forkserver.set_forkserver_preload(["tests.warm"])
+forkserver.set_forkserver_preload = lambda modules: None
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup every process of a test would ignore it, too
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from tests.unit import emulated
 FEATURES = 5
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 KERNELS = ("processor's", "CUDA's, emulated")
+KINDS = ("rows", "contiguous", "channels_last")
+SHARES = ((3, 3), (4, 2), (0, 6), (3, 0, 2, 1))  # images of each rank
 
 
 def rows(kind: str) -> tuple[Tensor, Tensor]:
@@ -46,7 +49,7 @@ def passed(made: BatchNorm, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
 
 
 def use(kernels: str) -> None:
-    """In a process that serves one test."""
+    """In a process that serves tests of these kernels alone."""
     if kernels == "CUDA's, emulated":
         emulated.install()
         batchnorm._kernels = lambda x: batchnorm._Fused
@@ -61,11 +64,26 @@ def on_a_rank(rank: int, inputs: tuple[str, str, tuple[int, ...], torch.dtype]) 
         return passed(made, x, dy)
 
 
+Case = tuple[str, tuple[int, ...]]  # a kind of rows, and their shares
+
+
+def cases_on_a_rank(rank: int, inputs: tuple[str, list[Case]]) -> dict[Case, dict[str, Tensor]]:
+    kernels, cases = inputs
+    return {(kind, shares): on_a_rank(rank, (kernels, kind, shares, torch.float64)) for kind, shares in cases}
+
+
+@functools.cache
+def of_all_cases(kernels: str, ranks: int) -> list[dict[Case, dict[str, Tensor]]]:
+    """Rank by rank, by the same processes for all cases of as many ranks."""
+    cases = [(kind, shares) for kind in KINDS for shares in SHARES if len(shares) == ranks]
+    return on_ranks(ranks, cases_on_a_rank, (kernels, cases))
+
+
 @pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("kind", ["rows", "contiguous", "channels_last"])
-@pytest.mark.parametrize("shares", [(3, 3), (4, 2), (0, 6), (3, 0, 2, 1)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shares", SHARES)
 def test_the_rows_of_all_ranks(kernels: str, kind: str, shares: tuple[int, ...]) -> None:
-    found = on_ranks(len(shares), on_a_rank, (kernels, kind, shares, torch.float64))
+    found = [cases[kind, shares] for cases in of_all_cases(kernels, len(shares))]
     expected = passed(norm().double(), *rows(kind))
     for name in ("y", "dx"):
         assert torch.allclose(torch.cat([got[name] for got in found]), expected[name], rtol=0, atol=1e-12), name
@@ -110,9 +128,7 @@ def large_and_small(shares: tuple[int, int]) -> list[tuple[Tensor, ...]]:
     return list(zip(*(part.split(shares) for part in whole), strict=True))
 
 
-def together_on_a_rank(rank: int, inputs: tuple[str, tuple[int, int], bool]) -> dict[str, Tensor]:
-    kernels, shares, together = inputs
-    use(kernels)
+def together_on_a_rank(rank: int, shares: tuple[int, int], together: bool) -> dict[str, Tensor]:
     made = norm().double()
     large, small, *dys = large_and_small(shares)[rank]
     large.requires_grad_(), small.requires_grad_()
@@ -131,20 +147,36 @@ def together_on_a_rank(rank: int, inputs: tuple[str, tuple[int, int], bool]) -> 
     }  # fmt: skip
 
 
+MAPS = ((3, 3), (4, 0))
+
+
+def maps_on_a_rank(rank: int, kernels: str) -> dict[tuple[tuple[int, int], bool], dict[str, Tensor]]:
+    use(kernels)
+    return {(shares, both): together_on_a_rank(rank, shares, both) for shares in MAPS for both in (True, False)}
+
+
+@functools.cache
+def of_all_maps(kernels: str) -> list[dict[tuple[tuple[int, int], bool], dict[str, Tensor]]]:
+    return on_ranks(2, maps_on_a_rank, kernels)
+
+
 @pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("shares", [(3, 3), (4, 0)])
+@pytest.mark.parametrize("shares", MAPS)
 def test_maps_together(kernels: str, shares: tuple[int, int]) -> None:
     """Bit for bit what a call for each in turn gives and leaves, by half the collectives."""
-    both, each = (on_ranks(2, together_on_a_rank, (kernels, shares, together)) for together in (True, False))
-    for got, expected in zip(both, each, strict=True):
+    for found in of_all_maps(kernels):
+        got, expected = (dict(found[shares, both]) for both in (True, False))
         assert (int(got.pop("collectives")), int(expected.pop("collectives"))) == (2, 4)
         for name, value in expected.items():
             assert torch.equal(got[name], value), name
 
 
-def positions_on_a_rank(rank: int, inputs: tuple[str, bool]) -> dict[str, Tensor]:
-    kernels, at_once = inputs
+def positions_on_a_rank(rank: int, kernels: str) -> dict[bool, dict[str, Tensor]]:
     use(kernels)
+    return {at_once: positions(rank, at_once) for at_once in (True, False)}
+
+
+def positions(rank: int, at_once: bool) -> dict[str, Tensor]:
     made = norm().double()
     x, dy = torch.randn(2, 6, 7, FEATURES, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     x, dy = (part.split(3)[rank].clone() for part in (x, dy))
@@ -158,10 +190,9 @@ def positions_on_a_rank(rank: int, inputs: tuple[str, bool]) -> dict[str, Tensor
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_positions_on_two_ranks(kernels: str) -> None:
     """As a call for each position in turn, running statistics included."""
-    once, each = (on_ranks(2, positions_on_a_rank, (kernels, at_once)) for at_once in (True, False))
-    for got, expected in zip(once, each, strict=True):
-        for name, value in expected.items():
-            assert torch.allclose(got[name], value, rtol=0, atol=1e-12), name
+    for found in on_ranks(2, positions_on_a_rank, kernels):
+        for name, value in found[False].items():
+            assert torch.allclose(found[True][name], value, rtol=0, atol=1e-12), name
 
 
 def operations_on_a_rank(rank: int, kernels: str) -> dict[str, Tensor]:

@@ -92,12 +92,15 @@ def train(rank: int, together: bool) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
+def both_ways(rank: int, inputs: None) -> dict[str, dict[str, torch.Tensor]]:
+    return {"together": train(rank, True), "in turn": train(rank, False)}
+
+
 def test_crops_of_both_sizes_together() -> None:
     """A training in which they pass layer by layer is, bit for bit, the one in which they pass in turn."""
-    together, in_turn = (on_ranks(2, train, together) for together in (True, False))
-    for got, expected in zip(together, in_turn, strict=True):
-        for name, value in expected.items():
-            assert torch.equal(got[name], value), name
+    for found in on_ranks(2, both_ways, None):
+        for name, value in found["in turn"].items():
+            assert torch.equal(found["together"][name], value), name
 
 
 def bucketed(rank: int, plain: bool) -> dict[str, torch.Tensor]:
@@ -115,11 +118,15 @@ def bucketed(rank: int, plain: bool) -> dict[str, torch.Tensor]:
     return {**found, "places": torch.tensor(len(places))}
 
 
+def both_buckets(rank: int, inputs: None) -> dict[str, dict[str, torch.Tensor]]:
+    return {"ours": bucketed(rank, plain=False), "plain": bucketed(rank, plain=True)}
+
+
 def test_gradients_lie_in_their_buckets() -> None:
     """Their numbers are those of DDP as it comes; to the bit, as there is a power of two of ranks."""
-    ours, plain = (on_ranks(2, bucketed, plain) for plain in (False, True))
+    found = on_ranks(2, both_buckets, None)
     buckets = len(_buckets(list(build_model(settings()).parameters())))
-    for got, expected in zip(ours, plain, strict=True):
+    for got, expected in ((ranks["ours"], ranks["plain"]) for ranks in found):
         assert (int(got.pop("places")), int(expected.pop("places"))) == (buckets, len(expected))
         for name, value in expected.items():
             assert torch.equal(got[name], value), name

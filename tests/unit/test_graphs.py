@@ -188,20 +188,22 @@ def test_graphs_end_with_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
         gc.enable()
 
 
-def on_a_rank(rank: int, inputs: tuple[str, bool, bool]) -> dict[str, Tensor]:
-    precision, together, graphs = inputs
-    config = settings("golang", precision)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trunk, "_waits", lambda _: together)
-        if graphs:
-            play(patch)
-        return whole(*trained(config, graphs, seed=rank))
+def on_a_rank(rank: int, inputs: tuple[str, bool]) -> dict[bool, dict[str, Tensor]]:
+    """Without graphs (False), and with them."""
+    precision, together = inputs
+    config, found = settings("golang", precision), {}
+    for graphs in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trunk, "_waits", lambda _: together)
+            if graphs:
+                play(patch)
+            found[graphs] = whole(*trained(config, graphs, seed=rank))
+    return found
 
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_batch_norm_s_collectives_are_in_the_graph(precision: str, together: bool) -> None:
     """Whether both sizes of crop share them, as over GPUs, or not."""
-    without, with_graphs = (on_ranks(2, on_a_rank, (precision, together, graphs)) for graphs in (False, True))
-    for one, other in zip(without, with_graphs, strict=True):
-        assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
+    for found in on_ranks(2, on_a_rank, (precision, together)):
+        assert [name for name, value in found[False].items() if not torch.equal(value, found[True][name])] == []
