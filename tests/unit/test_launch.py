@@ -269,10 +269,11 @@ def test_the_ledger_survives_a_writer_that_was_killed(tmp_path: Path) -> None:
     ("absent", "modules"),
     [
         ("torch", "launch.planning.app, launch.planning.show, launch.submission.submit, launch.node.entry"),
+        ("torchvision", "golang.processes.local"),
         ("hydra", "launch.__main__, launch.submission.submit, launch.node.entry, launch.settings, launch.report.page"),
     ],
 )
 def test_the_launcher_does_without(absent: str, modules: str) -> None:
-    """Torch until it trains; Hydra everywhere but in planning."""
+    """Torch until it trains, the trainer where it only starts ranks; Hydra everywhere but in planning."""
     code = f"import sys; import {modules}; sys.exit(int('{absent}' in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
