@@ -204,18 +204,18 @@ def test_a_lock_on_a_node(status: str, level: str, said: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("after", "level", "said"),
+    ("after", "prompt", "within", "level", "said"),
     [
-        (0.0, "ok", "after 0."),
-        (0.3, "warn", "after 0."),
-        (9.0, "warn", "did not see each other's new files within 1 s"),
+        (0.0, 9.0, 60.0, "ok", "after "),
+        (0.3, 0.25, 60.0, "warn", "after "),
+        (60.0, 0.25, 1.0, "warn", "did not see each other's new files within 1 s"),
     ],
 )
 def test_files_that_a_node_sees_late(
-    after: float, level: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: float, prompt: float, within: float, level: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial_jobs, "PROMPT", 0.25)
-    monkeypatch.setattr(trial_jobs, "SEEN", 1.0)
+    monkeypatch.setattr(trial_jobs, "PROMPT", prompt)
+    monkeypatch.setattr(trial_jobs, "SEEN", within)
     over = threading.Event()
 
     def answer() -> None:
@@ -230,4 +230,4 @@ def test_files_that_a_node_sees_late(
     found = trial_jobs._file_of_ours(a_trial(tmp_path), "n2")
     over.set()
     node.join()
-    assert found.level == level and said in found.said and time.monotonic() - began < 3
+    assert found.level == level and said in found.said and time.monotonic() - began < 50

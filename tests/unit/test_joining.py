@@ -95,7 +95,7 @@ def test_nodes_whose_own_name_is_127_0_1_1(addresses: Sequence[str], tmp_path: P
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        said = [process.communicate(timeout=60) for process in processes]
+        said = [process.communicate(timeout=150) for process in processes]
     assert [out for out, _ in said] == ["joining\nmean 0.5 0\n"] * 2, said
 
 
@@ -111,8 +111,8 @@ def test_a_firewall_that_drops_what_is_sent_to_rank_0() -> None:
     began = time.monotonic()
     node = ["unshare", "--net", "--", "sh", "-c", DROPPED, "sh"]
     with started(*node, *command(1, 2, 2, "10.77.0.1", 29555)) as process:
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == exits.HUNG and time.monotonic() - began < 30
+        _, said = process.communicate(timeout=150)
+    assert process.returncode == exits.HUNG and time.monotonic() - began < 120
     here = f"rank 1 of 2 on {socket.gethostname()}"
     assert f"{here}: no progress for 2 s while joining the other ranks by way of 10.77.0.1, port 29555; GLOO" in said
     assert "GLOO_SOCKET_IFNAME=NAME" in said and "GOLANG_PORTS=FIRST-LAST" in said
@@ -143,8 +143,8 @@ def test_the_watchdog_has_the_last_word_but_for_what_a_person_sets(
 def test_a_peer_that_never_comes() -> None:
     began = time.monotonic()
     with started(*command(0, 2, 1, "localhost", free_port())) as process:
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == exits.HUNG and time.monotonic() - began < 30
+        _, said = process.communicate(timeout=150)
+    assert process.returncode == exits.HUNG and time.monotonic() - began < 120
     assert "no progress for 2 s while joining the other ranks by way of localhost (127.0.0.1), port " in said
     assert "golang/engine/distributed.py" in said and "in connect" in said
 
@@ -158,7 +158,7 @@ def test_a_stop_while_a_silent_rank_0_is_waited_for(number: int) -> None:
         assert process.stdout is not None and process.stdout.readline() == "joining\n"
         silent.accept()
         process.send_signal(number)
-        assert process.wait(20) == exits.STOPPED
+        assert process.wait(150) == exits.STOPPED
 
 
 def test_a_stop_that_comes_while_ranks_join_is_agreed_on() -> None:
@@ -169,8 +169,8 @@ def test_a_stop_that_comes_while_ranks_join_is_agreed_on() -> None:
         first.send_signal(signal.SIGUSR2)
         time.sleep(1)
         with started(*command(1, 2, 1, "127.0.0.1", port, hang=60.0)) as second:
-            assert first.communicate(timeout=30)[0] == f"mean 0.5 {signal.SIGUSR2}\n"
-            assert second.wait(20) == 0
+            assert first.communicate(timeout=150)[0] == f"mean 0.5 {signal.SIGUSR2}\n"
+            assert second.wait(150) == 0
 
 
 class Group:
@@ -180,7 +180,7 @@ class Group:
         self.together, self.aborts = together, aborts
 
     def abort(self) -> None:
-        self.together.wait(5)
+        self.together.wait(30)
         if not self.aborts:
             time.sleep(60)
 
@@ -199,7 +199,7 @@ def test_a_rank_that_failed_aborts_all_groups_at_once(aborts: bool, monkeypatch:
     monkeypatch.setattr(distributed, "ABORT", 0.5)
     began = time.monotonic()
     distributed.leave(failed=True)
-    assert time.monotonic() - began < 5 and not together.broken
+    assert time.monotonic() - began < 30 and not together.broken
     assert left == (["destroyed"] if aborts else [])
 
 

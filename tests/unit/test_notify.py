@@ -44,7 +44,7 @@ def made(sweep: Path, *ids: str, line: str = "", submitted: bool = True) -> list
 def tell(run: RunFolder, state: str, life: str = "7") -> None:
     event = {"finished": "finished", "failed": "failed", "cancelled": "cancelled"}[state]
     ledger.append(run.path.parent, event, run=run.path.name[-8:], folder=run.path.name, job=life)
-    subprocess.run(["bash", str(notify.SCRIPT), str(run.path), state, life], check=True, timeout=20)
+    subprocess.run(["bash", str(notify.SCRIPT), str(run.path), state, life], check=True, timeout=60)
 
 
 def news(sweep: Path) -> list[str]:
@@ -152,7 +152,7 @@ def test_it_outlives_who_starts_it_and_inherits_nothing(tmp_path: Path) -> None:
     )
     told = subprocess.run([os.sys.executable, "-c", code], start_new_session=True, check=False)
     assert told.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (tmp_path / "news").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -113,14 +113,24 @@ def test_logs(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_logs_followed_into_the_next_attempt(sweep: Path) -> None:
     run = find_one("3bcd", Path("runs"))
     done, seen = threading.Event(), []
-    reader = threading.Thread(target=lambda: seen.extend(follow(run, 0, done.is_set)))
+
+    def read() -> None:
+        for text in follow(run, 0, done.is_set):
+            seen.append(text)
+
+    def wait_for(end: str) -> None:
+        deadline = time.monotonic() + 60
+        while not "".join(seen).endswith(end) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    reader = threading.Thread(target=read)
     reader.start()
-    time.sleep(0.5)
+    wait_for("hello from 3\n")
     attempt = RunFolder(run.path).start_attempt(1, {}, None)
     (attempt.path / "rank0.log").write_text("again\n")
-    time.sleep(0.5)
+    wait_for("again\n")
     done.set()
-    reader.join(5)
+    reader.join(60)
     assert "".join(seen) == "hello from 3\n--- attempt 01 ---\nagain\n"
 
 
@@ -155,9 +165,13 @@ def test_short_names() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("words", ["status", "logs 1bcd", "cancel mine", "resume mine", "doctor mine", "report mine"])
-def test_no_torch(sweep: Path, words: str) -> None:
-    script = f"import sys; from launch.__main__ import main; main({words.split()}); sys.exit('torch' in sys.modules)"
+def test_no_torch(sweep: Path) -> None:
+    """By none of the commands, one after the other."""
+    typed = ["status", "logs 1bcd", "cancel mine", "resume mine", "doctor mine", "report mine"]
+    script = (
+        "import sys\nfrom launch.__main__ import main\n"
+        f"for words in {typed}:\n    main(words.split())\n    assert 'torch' not in sys.modules, words"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT), "PATH": ""}, check=False, capture_output=True
     )

@@ -226,7 +226,7 @@ def test_a_killed_generation_is_started_over(tmp_path: Path) -> None:
 
     child = multiprocessing.get_context("fork").Process(target=toy.write, args=(tmp_path / "set", SMALL, 1, wait))
     child.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".set.*/train2017/*.jpg")) and time.monotonic() < deadline:
         time.sleep(0.01)
     ours = tmp_path / f"{toy._prefix(tmp_path / 'set')}{os.getpid()}.0"  # of a process that lives
@@ -241,7 +241,7 @@ def test_a_killed_generation_is_started_over(tmp_path: Path) -> None:
 
 
 def test_two_at_once_both_end_well(tmp_path: Path) -> None:
-    meet = threading.Barrier(2, timeout=20)
+    meet = threading.Barrier(2, timeout=60)
     ended: list[Path] = []
 
     def report(done: int, total: int) -> None:

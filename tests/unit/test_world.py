@@ -64,5 +64,5 @@ def test_ranks_meet_and_never_by_an_older_attempts_file(tmp_path: Path) -> None:
     assert found == []
     new = meet(run, second[0])
     os.close(new.listening)
-    waiting.join(10)
+    waiting.join(60)
     assert found == [replace(second[1], address=new.address, port=new.port)] and new.port != old.port
