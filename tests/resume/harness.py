@@ -87,7 +87,7 @@ def launch(
     run_dir: Path,
     ranks: int,
     fault: Fault | None = None,
-    timeout: float = 120,
+    timeout: float = 300,
     prepare: Callable[[], None] | None = None,
 ) -> list[int]:
     """Trains, or evaluates, on `ranks` processes until they leave; their exit statuses. Each begins with `prepare`."""

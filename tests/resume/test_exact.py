@@ -17,7 +17,7 @@ from golang.errors import CheckpointError
 from golang.runfolder.checkpoints import entries, lineage
 from golang.runfolder.folder import RunFolder
 from golang.weights.sealed import read, write
-from tests.resume.harness import TOTAL, Fault, differences, final_state, launch, metrics, settings
+from tests.resume.harness import TOTAL, Fault, differences, final_state, here, launch, metrics, settings
 
 ON_A_GPU = [("cuda", precision) for precision in ("fp32", "bf16", "fp16") if torch.cuda.is_available()]
 
@@ -138,7 +138,7 @@ def test_damaged_checkpoints(config: Config, undisturbed: Path, tmp_path: Path) 
 def test_half_precision(precision: str, data_root: Path, tmp_path: Path) -> None:
     """With fp16 scale, growth counter and skipped steps go on too: the first step overflows at the initial scale."""
     config = settings(data_root, precision=precision)
-    assert launch(config, tmp_path / "whole", ranks=1) == [0]
+    assert here(config, tmp_path / "whole") == 0
     assert launch(config, tmp_path / "run", ranks=1, fault=Fault(6)) == [75]
     assert launch(config, tmp_path / "run", ranks=1) == [0]
     assert (metrics(tmp_path / "whole")[-1]["skipped_steps"] > 0) is (precision == "fp16")
@@ -205,7 +205,7 @@ def test_other_versions_are_warned_of(config: Config, tmp_path: Path) -> None:
 def test_retention(config: Config, tmp_path: Path) -> None:
     """The last two, and every second epoch's for good."""
     keeping = replace(config, checkpoint=Checkpoint(60.0, every_steps=3, keep_last=2, keep_every_epochs=2))
-    assert launch(keeping, tmp_path / "run", ranks=1) == [0]
+    assert here(keeping, tmp_path / "run") == 0
     assert sorted(entry.step for entry in entries(RunFolder(tmp_path / "run"))) == [10, 18, 20]
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "run", tmp_path / "run/checkpoints"))
 
@@ -224,7 +224,7 @@ def test_probes_change_nothing(config: Config, undisturbed: Path, tmp_path: Path
 @pytest.mark.parametrize("pipeline", FAST)  # OpenCV's where it is installed
 def test_a_fast_pipeline_resumes_exactly(config: Config, tmp_path: Path, pipeline: str) -> None:
     fast = replace(config, data=replace(config.data, pipeline=pipeline))  # type: ignore[arg-type]
-    assert launch(fast, tmp_path / "undisturbed", ranks=1) == [0]
+    assert here(fast, tmp_path / "undisturbed") == 0
     assert launch(fast, tmp_path / "run", ranks=1, fault=Fault(8, signal.SIGTERM)) == [75]
     assert final_state(tmp_path / "run")["step"] < TOTAL
     assert launch(fast, tmp_path / "run", ranks=1) == [0]

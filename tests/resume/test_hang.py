@@ -153,8 +153,8 @@ def test_a_peer_that_dies_ends_a_rank_that_cannot_see_it(config: Config, tmp_pat
     patient = replace(config, hang_seconds=600.0, checkpoint=Checkpoint(60.0, every_steps=2))
     run = tmp_path / "run"
     began = time.monotonic()
-    assert launch(patient, run, ranks=2, prepare=blocked_launch, timeout=60) == [exits.PEER_LOST, -signal.SIGKILL]
-    assert time.monotonic() - began < 45
+    assert launch(patient, run, ranks=2, prepare=blocked_launch) == [exits.PEER_LOST, -signal.SIGKILL]
+    assert time.monotonic() - began < 300, "long before hang_seconds"
     cause = json.loads((run / "attempts/00/cause.json").read_text())
     assert cause["cause"] == "killed" and "another rank is gone since step 6; the last checkpoint" in cause["message"]
     assert "in launch_kernels" in (run / "attempts/00/rank0.stacks").read_text()
@@ -184,7 +184,7 @@ def test_suspended_is_not_hung(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom golang.engine import watchdog\n"
         "from golang.engine.watchdog import Watchdog\nwatchdog.LINGER = 0.1\n"
-        "with Watchdog(1.0, Path(sys.argv[1]), print) as dog:\n"
+        "with Watchdog(2.0, Path(sys.argv[1]), print) as dog:\n"
         "    for _ in range(int(sys.argv[2])):\n        dog.beat('counting'); print(1, flush=True); time.sleep(0.05)\n"
         "    time.sleep(float(sys.argv[3]))\n"
     )
@@ -199,7 +199,7 @@ def test_suspended_is_not_hung(tmp_path: Path) -> None:
         process.send_signal(signal.SIGSTOP)
         time.sleep(3)
         process.send_signal(signal.SIGCONT)
-        assert process.wait(20) == 0
+        assert process.wait(90) == 0
     with start(1, 60) as process:
-        assert process.wait(20) == exits.HUNG
+        assert process.wait(90) == exits.HUNG
     assert "while counting" in (tmp_path / "stacks").read_text()
