@@ -109,14 +109,14 @@ def endless_features() -> None:
 
 def test_a_hang_in_an_evaluation_leaves_every_ranks_word(config: Config, undisturbed: Path, tmp_path: Path) -> None:
     weights = str(lineage(RunFolder(undisturbed))[0].path)
-    measured = replace(config, hang_seconds=4.0, evaluation=Evaluation(protocol=("knn",), checkpoint=weights))
+    measured = replace(config, hang_seconds=8.0, evaluation=Evaluation(protocol=("knn",), checkpoint=weights))
     run = tmp_path / "run"
     hung = launch(measured, run, ranks=2, fault=Fault(99, hang="step"), prepare=endless_features)
     assert hung == [exits.HUNG, exits.HUNG]
     attempt = Attempt(RunFolder(run), 0)
-    assert attempt.cause()["cause"] == "hang" and "no progress for 4 s" in attempt.cause()["message"]
+    assert attempt.cause()["cause"] == "hang" and "no progress for 8 s" in attempt.cause()["message"]
     assert [(word["rank"], word["cause"]) for word in attempt.failures()] == [(0, "hang"), (1, "hang")]
-    assert all("no progress for 4 s" in attempt.log_file(rank).read_text() for rank in range(2))
+    assert all("no progress for 8 s" in attempt.log_file(rank).read_text() for rank in range(2))
     assert "in labelled" in attempt.stacks_file(1).read_text()
 
 
