@@ -61,9 +61,8 @@ class Detection(Task):
         rng = randomness.generator(numbers.SEED, Purpose.VIEW, epoch, index)
         masks = self.train.masks(nearest) if self.masks else None
         pixels, target = views.detection_view(
-            rng, image, self.train.of(nearest), masks, self.protocol.sides, self.protocol.longest,
-            ignored=self.learns_ignored,
-        )  # fmt: skip
+            rng, image, self.train.of(nearest), masks, self.protocol, self.learns_ignored
+        )
         return index, pixels, *target
 
     def losses(self, batch: list[Item], epoch: int) -> dict[str, Loss]:
