@@ -14,6 +14,7 @@ from golang.data.toy.write import write
 from golang.engine.session import Session
 from golang.evaluation.transfer.detection import Detection
 from golang.evaluation.transfer.finetune import FineTuning
+from golang.evaluation.transfer.scores import coco
 from golang.evaluation.transfer.segmentation import Segmentation
 from golang.method.trunk import build_trunk
 from golang.runfolder.evaluations import result_name
@@ -95,11 +96,30 @@ def while_scoring(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(task, "score", stopping)
 
 
+def while_figures_are_counted(patch: pytest.MonkeyPatch) -> None:
+    """The class that is under way is the last one."""
+    score, count = Detection.score, coco._precisions
+    sessions, classes = list[Session](), list[int]()
+
+    def scoring(self: Detection, session: Session, folder: Path) -> object:
+        sessions.append(session)
+        return score(self, session, folder)
+
+    def stopping(objects: object, column: int, *rest: object) -> object:
+        classes.append(column)
+        assert classes == [0]
+        tell(sessions[0])
+        return count(objects, column, *rest)
+
+    patch.setattr(Detection, "score", scoring)
+    patch.setattr(coco, "_precisions", stopping)
+
+
 @pytest.mark.parametrize(
     ("protocol", "stop"),
     [
-        ("detect", in_a_step), ("detect", while_norms_settle), ("detect", while_scoring), ("segment", in_a_step),
-        ("segment", while_scoring),
+        ("detect", in_a_step), ("detect", while_norms_settle), ("detect", while_scoring),
+        ("detect", while_figures_are_counted), ("segment", in_a_step), ("segment", while_scoring),
     ],
 )  # fmt: skip
 def test_it_goes_on_to_the_same_bits(
@@ -111,6 +131,7 @@ def test_it_goes_on_to_the_same_bits(
         assert here(config, tmp_path / "run") == 75
     assert final_state(tmp_path / "run")["part"] == {
         in_a_step: "training", while_norms_settle: "norms", while_scoring: "scoring",
+        while_figures_are_counted: "scoring",
     }[stop]  # fmt: skip
     assert here(config, tmp_path / "run") == 0
     assert differences(final_state(whole(protocol)), final_state(tmp_path / "run")) == []

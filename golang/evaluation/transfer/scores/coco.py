@@ -36,7 +36,9 @@ def coco(objects: Objects, results: Results, ask: Ask = lambda: None) -> dict[st
 
 def _figures(objects: Objects, results: Results, kind: str, ask: Ask) -> dict[str, Any]:
     names = objects.images.classes
-    truths, found = (_by_class(one, len(names)) for one in (_truths(objects, kind, ask), _found(objects, results, kind)))
+    truths, found = (
+        _by_class(one, len(names)) for one in (_truths(objects, kind, ask), _found(objects, results, kind))
+    )
     parts = list[Precisions]()
     for column in range(len(names)):
         ask()
@@ -79,9 +81,7 @@ def _mean(precisions: Precisions) -> float | None:
     return 100 * float(np.mean(counted)) if len(counted) else None
 
 
-def _indexed(
-    objects: Objects, column: int, annotations: list[dict[str, Any]]
-) -> Any:  # noqa: ANN401 - it has no types
+def _indexed(objects: Objects, column: int, annotations: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - it has no types
     """The scorer's view of a class's annotations."""
     ids, sizes = objects.ids.tolist(), objects.sizes.tolist()
     found = library("coco").COCO(print_function=log.debug)
