@@ -20,8 +20,10 @@ from golang.method.trunk import build_trunk
 from golang.runfolder.evaluations import result_name
 from golang.runfolder.files import read_json
 from golang.runfolder.pinned import pinned
+from tests.cli.command import ROOT, finish, started
 from tests.resume.harness import differences, final_state, here, launch, settings
 from tests.resume.test_own_evaluation import tell
+from tests.slurm.runs import flat
 
 pytest.importorskip("faster_coco_eval")
 TOY = {"classes": 5, "size": 64, "train": 13, "val": 5, "seed": 1}
@@ -151,3 +153,18 @@ def test_two_ranks_agree_with_one(folder: Path, tmp_path: Path, protocol: str) -
         assert torch.allclose(value.double(), two["network"][name].double(), rtol=1e-10, atol=1e-10), name
     found = [result(tmp_path / ranks, config) for ranks in "12"]
     assert found[0]["mAP"] == pytest.approx(found[1]["mAP"], abs=1e-6)
+
+
+def test_torchrun_ends_as_one_rank_does(folder: Path, whole: Callable[[str], Path], tmp_path: Path) -> None:
+    config = asked(folder, "segment")
+    typed = [word for word in flat(config.to_dict()) if not word.startswith("evaluation.")]
+    typed += [f"evaluation.{name}={value}" for name, value in NUMBERS["segment"].items()]
+    typed += ["data=toy", "evaluation=segment", f"checkpoint={folder / 'trunk.pt'}", "run_dir=here"]
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    with started(tmp_path, [str(ROOT / "run.py"), *typed], torchrun) as process:
+        code, output = finish(process)
+    assert code == 0, output
+    two, one = result(tmp_path / "here", config), result(whole("segment"), config)
+    assert two["protocol"] == one["protocol"] and two["mAP"] == pytest.approx(one["mAP"], abs=0.5)
+    networks = (final_state(run)["network"] for run in (tmp_path / "here", whole("segment")))
+    assert differences(*networks, tolerance=1e-3) == []
