@@ -36,9 +36,9 @@ def coco(objects: Objects, results: Results, ask: Ask = lambda: None) -> dict[st
 
 def _figures(objects: Objects, results: Results, kind: str, ask: Ask) -> dict[str, Any]:
     names = objects.images.classes
-    truths, found = (
-        _by_class(one, len(names)) for one in (_truths(objects, kind, ask), _found(objects, results, kind))
-    )
+    truths = _by_class(_truths(objects, kind, ask), len(names))
+    ask()
+    found = _by_class(_found(objects, results, kind), len(names))
     parts = list[Precisions]()
     for column in range(len(names)):
         ask()
