@@ -24,6 +24,7 @@ NUMBERS = {
     "share": ("semisup",),
     "frozen": ON_ANY_OBJECTS,
 }  # of an evaluation's, and of which
+ALIKE = ("detect_voc",)  # SS-PRL ran it as it is run here, so evaluation.published says nothing of it
 NO_OPENCV = (
     "data.pipeline=opencv needs OpenCV, which cannot be imported here; `pip install opencv-python-headless`, or choose "
     "data.pipeline=device or pil (which make another run of it)"
@@ -144,6 +145,11 @@ def check_sweep(sweep: str) -> None:
 
 
 def _check_numbers(evaluation: Evaluation) -> None:
+    if evaluation.published and evaluation.protocol and {*evaluation.protocol} <= {*ALIKE}:
+        raise ConfigError(
+            f"evaluation.published=true changes nothing of evaluation={evaluation.protocol[0]}, which SS-PRL ran as it "
+            "is run here; leave it out"
+        )
     for number, whose in NUMBERS.items():
         value = getattr(evaluation, number)
         if evaluation.protocol and value != getattr(Evaluation(), number) and not {*whose} & {*evaluation.protocol}:

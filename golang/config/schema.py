@@ -158,7 +158,8 @@ class Evaluation:
     lr: Annotated[float | None, POSITIVE] = None  # the head's; semisup's trunk has a hundredth of it
     share: Annotated[float, Range(lambda share: 0 < share <= 1, "be above 0 and at most 1")] = 0.1  # semisup's labels
     frozen: bool = False  # detect and segment leave the trunk as it is
-    # Semi-supervised evaluation leaves the trunk as it is; detect_coco has BGR input, segment_voc five times the rate.
+    # As SS-PRL ran it: semi-supervised evaluation leaves the trunk as it is; detect_coco (so detect) has BGR input,
+    # segment_voc (so segment) five times the rate; the others are no other.
     published: bool = False
     root: str | None = None  # where the protocol's images are, if they are not at data.root
     checkpoint: str | None = None  # train nothing, evaluate this: a file of any layout, or a run's folder

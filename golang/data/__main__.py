@@ -120,8 +120,8 @@ def _show(report: check.SplitReport, most: int | None) -> None:
             print(f"    {kind}: … and {len(files) - most:,} more (--all lists them)")
     if report.faulty:
         print(
-            f"    {len(report.faulty):,} boxes and masks are not what they should be: correct them, or annotate again; "
-            "detection and segmentation refuse them, training does not look at them"
+            f"    {len(report.faulty):,} boxes, masks and maps are not what they should be: correct them, or annotate "
+            "again, before detection or segmentation; training does not look at them"
         )
     if bad := len(report.missing) + len(report.empty) + len(report.unreadable):
         print(f"    {bad:,} of {report.images:,} files cannot be used; {report.remedy}")

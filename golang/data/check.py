@@ -20,7 +20,8 @@ from golang.data import decode
 from golang.data.decode import UnreadableImageError
 from golang.data.images import ImageSet
 from golang.data.objects.measured import size_of
-from golang.data.objects.sets import marked, read_objects
+from golang.data.objects.sets import marked, open_maps, read_objects
+from golang.data.objects.voc import Maps
 from golang.data.packed.index import Pack
 from golang.data.packed.shards import PackedSet
 from golang.data.pool import processors, spread
@@ -48,7 +49,7 @@ class SplitReport:
     missing: list[str] = field(default_factory=list)  # file names
     empty: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)  # file names with reasons
-    faulty: list[str] = field(default_factory=list)  # boxes and masks with reasons
+    faulty: list[str] = field(default_factory=list)  # boxes, masks and maps with reasons
     remedy: str = ""
 
     @property
@@ -105,6 +106,8 @@ def examine(data: Data, quick: bool, progress: Advance, workers: int | None = No
         sizes = _objects(report, data, split) if pack is None else None
         bare = replace(images, labels=None, classes=())  # labels need not travel
         number = min((len(images) - 1) // CHUNK, processors()) if workers is None else workers
+        if pack is None and not quick:
+            _maps(report, data, split, workers)
         converted: Counter[str] = Counter()
         for _, looks in spread(functools.partial(_look, bare, sizes, quick), len(images), CHUNK, number, progress):
             for index, kind, detail in looks:
@@ -169,6 +172,45 @@ def _objects(report: SplitReport, data: Data, split: Split) -> npt.NDArray[np.in
     return objects.sizes
 
 
+def _maps(report: SplitReport, data: Data, split: Split, workers: int | None) -> None:
+    """Looks at the maps of classes of a set that has any: each by itself, and whether their palettes agree, which where
+    a tool has renumbered the values of some they do not."""
+    try:
+        maps = open_maps(data, split)
+    except DataError as error:
+        report.faulty.append(str(error).replace("\n", " "))
+        return
+    if maps is None:
+        return
+    report.notes.append(f"{len(maps):,} maps of classes")
+    number = min((len(maps) - 1) // CHUNK, processors()) if workers is None else workers
+    first: dict[int, tuple[Path, Color]] = {}
+    looks = dict(spread(functools.partial(_look_at_maps, maps), len(maps), CHUNK, number, lambda done, total: None))
+    for start in sorted(looks):
+        for path, fault, colors in looks[start]:
+            others = ((value, *first.setdefault(value, (path, color)), color) for value, color in colors.items())
+            said = (
+                f"{path}: value {value} is of colour {color}, and of {known} in {other}; one of them was renumbered, "
+                "unpack both again"
+                for value, other, known, color in others
+                if known != color
+            )
+            report.faulty += [fault] if fault else [*said][:1]
+
+
+def _look_at_maps(maps: Maps, start: int, stop: int) -> list[tuple[Path, str, dict[int, Color]]]:
+    """Of each map its file, what is wrong with it, and the colours of its values."""
+    found = []
+    for index in range(start, stop):
+        try:
+            maps.of(index)
+            found.append((maps.path(index), "", maps.colors(index)))
+        except DataError as error:
+            found.append((maps.path(index), str(error), {}))
+    return found
+
+
+Color = tuple[int, ...]  # red, green, blue
 Fault = tuple[str, str]  # name of a list of SplitReport or "converted", detail
 Look = tuple[int, str, str]  # index, name of a list of SplitReport or "converted", detail
 

@@ -91,13 +91,14 @@ def _measure(session: Session, results: Path) -> LastWords:
     trunk, trunk_name, origin = found_trunk
     log.info("%s of %s, %d × %s", name, origin, rank.world.size, rank.device.type)
     task: Task | None = None
+    one: FineTuning | Supervised | None = None
     if name in TRANSFER:
 
         def build() -> Task:
             return build_task(config, trunk, trunk_name, dtype)
 
         task = rank.control.on_first_rank(build) or build()
-        one: FineTuning | Supervised = FineTuning(task, session, results)
+        one = FineTuning(task, session, results)
     else:
         rank.control.on_first_rank(lambda: open_val(config.data))  # it may have to write a generated set
         train, test = open_labelled(config.data)
@@ -105,7 +106,7 @@ def _measure(session: Session, results: Path) -> LastWords:
         if name != "knn":
             one = Supervised(protocols.asked(config), trunk, dtype, train, test, session)
     session.beat("measuring")
-    if name == "knn":
+    if one is None:
         found = knn.evaluate(trunk.to(rank.device, dtype), train, test, session)
     else:
         if session.resume is not None:

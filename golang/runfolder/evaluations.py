@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from golang.config import Config, Data, Evaluation, Part
-from golang.config.checks import NUMBERS, ON_ANY_OBJECTS, ON_ANY_SET, TRANSFER
+from golang.config.checks import ALIKE, NUMBERS, ON_ANY_OBJECTS, ON_ANY_SET, TRANSFER
 from golang.config.identity import run_id, set_digits
 from golang.config.labels import has_labels, has_objects, lacking, lacking_objects
 from golang.errors import ConfigError
@@ -82,6 +82,7 @@ def _not_of(name: str) -> dict[str, Any]:
     """The numbers that are other evaluations', as if they had not been set."""
     others = [number for number, whose in NUMBERS.items() if name not in whose]
     others += ["objects_sha256"] if name not in ON_ANY_OBJECTS else []
+    others += ["published"] if name in ALIKE else []
     return {number: getattr(Evaluation(), number) for number in others}
 
 

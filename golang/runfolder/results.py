@@ -32,6 +32,15 @@ def results_in(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: facts for name, path in files.items() if (facts := read_json(path))}
 
 
+def pictures(run: RunFolder) -> dict[str, list[Path]]:
+    """The pictures that each evaluation of a run has drawn, by the name of its folder; links are none."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(run.evaluation.glob("*/*.png")):
+        if path.is_file() and not path.is_symlink():
+            found.setdefault(path.parent.name, []).append(path)
+    return found
+
+
 def beside(facts: dict[str, Any]) -> dict[str, float]:
     """What a detection found beside its mAP, in points: AP50 and AP75 of boxes; AP, AP50 and AP75 of masks. Of other
     results nothing."""

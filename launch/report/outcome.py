@@ -17,7 +17,7 @@ from golang.runfolder.evaluations import measured
 from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import Attempt, RunFolder
 from golang.runfolder.metrics import read_metrics
-from golang.runfolder.results import beside, results
+from golang.runfolder.results import beside, pictures, results
 from launch.sweep import ledger
 from launch.sweep.find import Run, runs_in
 
@@ -60,6 +60,7 @@ class RunOutcome:
     attempts: tuple[Span, ...]
     submitted: tuple[float, ...]
     failures: tuple[tuple[str, str, str], ...]  # (attempt or launcher, cause, message)
+    pictures: dict[str, list[Path]]  # by the evaluation that drew them
 
     @property
     def total_seconds(self) -> float:
@@ -114,6 +115,7 @@ def _outcome(run: Run, lines: Sequence[dict[str, Any]]) -> RunOutcome:
             *((str(one.number), one.cause, one.message) for one in attempts if one.message is not None),
             *(("launcher", "failed", str(line.get("reason", ""))[:400]) for line in lines if line["event"] == "failed"),
         ),
+        pictures=pictures(folder),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from golang.drawing import MissingMatplotlibError
 from golang.errors import GolangError
@@ -47,17 +49,25 @@ def write(sweep: Path) -> list[Path]:
             picture = "![runs, effects, time line](report.png)"
         except MissingMatplotlibError as error:
             picture = f"No picture: {error}"
-        files.write(place.report_text, "\n".join(_lines(sweep, runs, picture)) + "\n")
+        files.write(place.report_text, "\n".join(_lines(place, runs, picture)) + "\n")
     except OSError as error:
         raise ReportError(f"can't write to {place.report}: {error.strerror}; make room, or report on a copy") from error
     return made
 
 
-def _lines(sweep: Path, runs: Sequence[RunOutcome], picture: str) -> Iterator[str]:
+def _lines(place: Sweep, runs: Sequence[RunOutcome], picture: str) -> Iterator[str]:
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
-    yield from (f"# {_plain(sweep.name)}", "", f"{len(runs)} runs: {_plain(states)}. Written {now()}.", "", picture, "")
+    yield from (
+        f"# {_plain(place.path.name)}",
+        "",
+        f"{len(runs)} runs: {_plain(states)}. Written {now()}.",
+        "",
+        picture,
+        "",
+    )
     yield from ("## Runs", "", *_table_of_runs(runs), "")
     yield from _effects(runs)
+    yield from _pictures(runs, place.report)
     yield from _goodput(runs)
     yield from ("## Attempts", "", *_table_of_attempts(runs), "")
     yield from ("## Failures", "", *_failures(runs))
@@ -96,6 +106,22 @@ def _effects(runs: Sequence[RunOutcome]) -> Iterator[str]:
         for effect in found for level in effect.levels
     ]  # fmt: skip
     yield from (*_table(["setting", "value", f"mean {what}", "lowest – highest", "runs", ""], rows), "")
+
+
+def _pictures(runs: Sequence[RunOutcome], report: Path) -> Iterator[str]:
+    """Links from the folder of the report to what evaluations have drawn, where any has."""
+    rows = [
+        [number, name, ", ".join(_link(path, report) for path in paths)]
+        for number, run in enumerate(runs, start=1) for name, paths in run.pictures.items()
+    ]  # fmt: skip
+    if rows:
+        yield from ("## Pictures", "")
+        yield from (f"- {_plain(f'{number}, {name}')}: {links}" for number, name, links in rows)
+        yield ""
+
+
+def _link(path: Path, report: Path) -> str:
+    return f"[{_plain(path.name)}]({quote(os.fsencode(os.path.relpath(path, report)))})"
 
 
 def _goodput(runs: Sequence[RunOutcome]) -> Iterator[str]:

@@ -4,6 +4,7 @@ ended well, and are cancelled when it has failed for good."""
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,10 @@ import torch
 from golang.config import Config
 from golang.data.toy.write import write
 from golang.method.trunk import build_trunk
-from tests.resume.harness import launch, settings
+from golang.runfolder import checkpoints
+from golang.runfolder.pinned import pinned
+from golang.weights import sealed
+from tests.resume.harness import differences, final_state, launch, settings
 
 from .conftest import _running
 from .runs import NODES, TASKS, Typist, flat, preempt
@@ -75,6 +79,39 @@ def test_a_preempted_evaluation_ends_with_the_same_figures(typist: Typist, confi
     assert result(run.path, "semisup_coco_10") == result(tmp_path / "run", "semisup_coco_10")
     (again,) = typist.submit(*asked, sweep="evaluated")
     assert again.job == run.job, "finished, left alone"
+
+
+@pytest.mark.long
+def test_a_preempted_detection_behind_its_run_ends_with_the_same_figures(
+    typist: Typist, config: Config, tmp_path: Path
+) -> None:
+    """Two ranks learn boxes and masks, are preempted between two saves, and go on; once more without a stop."""
+    pytest.importorskip("faster_coco_eval")
+    trained, behind = typist.submit(
+        "cluster.tasks_per_node=1", "evaluation=detect", "evaluation.epochs=3", "evaluation.batch_size=8",
+        "checkpoint.every_steps=5", "cluster.partition=low", sweep="detected",
+    )  # fmt: skip
+    assert behind.record()["Dependency"].startswith(f"afterok:{trained.job}")
+    behind.wait(lambda run: list(run.path.glob("checkpoints/step_*.pt")), 300, "saved")
+    for pid in behind.ranks().values():
+        typist.cluster.run("kill", "-STOP", str(pid), check=False)
+    preempt(typist.cluster, behind)
+    behind.wait_done()
+    first, second = behind.attempts
+    assert "requeued" in behind.words() and json.loads((first / "cause.json").read_text())["cause"] == "preempted"
+    assert 0 < json.loads((first / "cause.json").read_text())["step"] < 75, "in training"
+    assert json.loads((second / "start.json").read_text())["resumed_from"] and "Traceback" not in behind.text()
+    (folder,) = trained.path.glob("evaluation/detect-*")
+    asked = Config.from_dict(json.loads((behind.path / "config.yaml").read_text()))
+    weights = shutil.copy(checkpoints.find(trained.path), tmp_path / "trained.pt")
+    evaluation = replace(asked.evaluation, checkpoint=str(weights), run="")
+    whole = pinned(replace(asked, sweep="x", evaluation=evaluation))
+    assert launch(whole, tmp_path / "run", ranks=NODES) == [0] * NODES
+    (again,) = (tmp_path / "run").glob("evaluation/detect-*")
+    found, expected = (json.loads((one / "result.json").read_text()) for one in (folder, again))
+    assert found.pop("checkpoint") != expected.pop("checkpoint") and found == expected
+    assert differences(*(sealed.read(one / "detections.pt") for one in (folder, again))) == []
+    assert differences(final_state(behind.path)["network"], final_state(tmp_path / "run")["network"]) == []
 
 
 def test_evaluations_follow_their_runs(typist: Typist) -> None:

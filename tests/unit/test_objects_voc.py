@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from golang.config import Data, Toy
+from golang.data import check
 from golang.data import sets as image_sets
 from golang.data.__main__ import main
 from golang.data.objects import sets
@@ -99,6 +100,8 @@ def test_two_years_joined(tmp_path: Path) -> None:
         (xml(thing("cat", 1, "x", 2, 2)), r"object 1 \(cat\): it has no box of four numbers"),
         (xml(thing("cat", 9, 1, 2, 2)), r"object 1 \(cat\): its box .* has a negative side"),
         (xml(thing("cat", 99, 1, 200, 2)), r"object 1 \(cat\): its box .* lies outside the image of 32 × 24"),
+        (xml(thing("cat", 1, 1, 2, 2, difficult=3)), r"object 1 \(cat\): its difficult is '3', neither 0 nor 1"),
+        (xml(thing("cat", 1, 1, "nan", "inf")), r"object 1 \(cat\): it has no box of four numbers"),
         ("<annotation>", r"cannot read .*train3\.xml: .*unpack them again"),
         (None, r"cannot read .*train3\.xml: .*unpack them again"),
     ],
@@ -190,6 +193,43 @@ def test_maps_that_cannot_be(tmp_path: Path) -> None:
             with pytest.raises(DataError, match="cannot read") as caught:
                 segments.of(row)
             assert str(file) in str(caught.value)
+
+
+def test_check_looks_at_every_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_sbd(tmp_path)
+    base, cls = root / "VOCdevkit" / "VOC2012", root / "benchmark_RELEASE" / "dataset" / "cls"
+    config = data("voc_sbd", root)
+    train, val = check.examine(config, False, lambda done, total: None)
+    assert (
+        not train.faulty and not val.faulty and "5 maps of classes" in train.notes and "1 maps of classes" in val.notes
+    )
+    images, maps = base / "JPEGImages", base / "SegmentationClass"
+    (images / "2012_val2.jpg").unlink()
+    Image.new("RGB", (30, 24)).save(images / "2012_train2.jpg")
+    (cls / "2012_val3.mat").unlink()
+    pytest.importorskip("scipy.io").savemat(
+        cls / "2012_train1.mat", {"GTcls": {"Segmentation": np.full((24, 32), 300), "Boundaries": np.zeros(3)}}
+    )
+    shutil.copy(maps / "2012_val1.png", maps / "2012_train3.png")
+    with Image.open(maps / "2012_val1.png") as image:
+        image.putpalette([n % 251 for n in range(768)])
+        image.save(maps / "2012_val1.png")
+    train, val = check.examine(config, False, lambda done, total: None)
+    assert len(train.faulty) == 3 and not val.faulty and train.missing == ["2012_val2.jpg"]
+    said = "\n".join(train.faulty)
+    assert f"{cls}/2012_train2.mat is of 32 × 24, and its image of 30 × 24" in said
+    assert f"cannot read {cls}/2012_val3.mat" in said
+    assert f"cannot read {cls}/2012_train1.mat: its values are no classes" in said
+    (base / "ImageSets" / "Segmentation" / "val.txt").write_text("2012_val1\n2012_train3\n")
+    Image.new("RGB", (32, 24)).save(maps / "2012_val3.png")
+    _, val = check.examine(data("voc2012", root), False, lambda done, total: None)
+    (fault,) = (one for one in val.faulty if "SegmentationClass" in one)
+    assert f"{maps}/2012_train3.png: value 1 is of colour (" in fault and f"in {maps}/2012_val1.png; one of" in fault
+    assert main(["check", str(root), "--set", "voc_sbd"]) == 1
+    assert "3 boxes, masks and maps are not what they should be: correct them" in capsys.readouterr().out
+    (base / "ImageSets" / "Segmentation" / "val.txt").unlink()
+    _, val = check.examine(data("voc2012", root), False, lambda done, total: None)
+    assert any("ImageSets/Segmentation/val.txt does not exist" in one for one in val.faulty)
 
 
 def test_the_generated_set_says_the_same_in_both_layouts(tmp_path: Path) -> None:

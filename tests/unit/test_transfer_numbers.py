@@ -11,7 +11,7 @@ from golang.errors import ConfigError
 from golang.evaluation.transfer import numbers
 from golang.evaluation.transfer.batches import plan
 from golang.evaluation.transfer.numbers import PROTOCOLS, asked
-from golang.runfolder.evaluations import DATA, data_of, result_name
+from golang.runfolder.evaluations import DATA, data_of, of_checkpoint, result_name
 
 
 def of(name: str, **settings: object) -> Evaluation:
@@ -36,6 +36,12 @@ def test_the_numbers_are_the_literatures() -> None:
     assert (segments.network, segments.steps, segments.batch_size, segments.lr) == ("fcn", 20_000, 16, 0.01)
     assert (segments.decay, segments.norm_decay, segments.side, segments.longest) == (5e-4, 5e-4, 512, 2048)
     assert segments.images == 10_582 and segments.precise == 0
+    assert (segments.scales, segments.most, segments.tries) == ((0.5, 2.0), 0.75, 10)
+    assert (segments.brightness, segments.contrast, segments.saturation) == (32, (0.5, 1.5), (0.5, 1.5))
+    assert segments.hue == 36 and {protocol.flip for protocol in (coco, voc, segments)} == {0.5}
+    for detection in (coco, voc):
+        plain = (detection.scales, detection.brightness, detection.contrast, detection.saturation, detection.hue)
+        assert plain == ((1, 1), 0, (1, 1), (1, 1), 0), "a detector's images keep their colours"
     assert segments.rate(0) == 0.01
     assert segments.rate(10_000) == pytest.approx((0.01 - 1e-4) * 0.5**0.9 + 1e-4)
     assert segments.rate(20_000) == 1e-4
@@ -45,7 +51,16 @@ def test_published_is_what_ss_prl_ran() -> None:
     assert not asked(of("detect_coco"), 118_287, 427).published
     assert asked(of("detect_coco", published=True), 118_287, 427).published
     assert asked(of("segment_voc", published=True), 10_582, 333).lr == 0.05
-    assert asked(of("detect_voc", published=True), 16_551, 333) == PROTOCOLS["detect_voc"]
+
+
+def test_published_changes_nothing_of_detect_voc_and_says_so() -> None:
+    evaluation = {"protocol": ["detect_voc"], "published": True, "root": "/a", "checkpoint": "/b.pt"}
+    with pytest.raises(ConfigError, match=r"evaluation\.published=true changes nothing of evaluation=detect_voc"):
+        check(Config.from_dict({"evaluation": evaluation}))
+    both = Config.from_dict({"evaluation": evaluation | {"protocol": ["detect_coco", "detect_voc"]}})
+    check(both)
+    names = [result_name(one) for one in of_checkpoint(both)]
+    assert names == ["detect_coco-published", "detect_voc"], "that of detect_voc is the same evaluation"
 
 
 def test_any_set_has_the_protocols_numbers_in_proportion() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,19 @@ from PIL import Image
 
 from golang.data.objects.objects import Found
 from golang.evaluation.transfer import views
+from golang.evaluation.transfer.numbers import PROTOCOLS, Protocol
 from golang.evaluation.transfer.views import Distortion, detection_view, fitted, segmentation_view, whole_view
 from golang.randomness import Purpose, generator
 
 GRAY = (124, 116, 104)
+
+
+def boxes_at(*sides: int, longest: int = 1000, flip: float = 0.5) -> Protocol:
+    return replace(PROTOCOLS["detect_coco"], sides=sides, longest=longest, flip=flip)
+
+
+def crops_of(side: int, longest: int = 1000) -> Protocol:
+    return replace(PROTOCOLS["segment_voc"], side=side, longest=longest)
 
 
 class Draws:
@@ -63,9 +73,9 @@ def test_boxes_and_masks_go_with_the_image() -> None:
     image.paste((255, 0, 0), (30, 10, 40, 30))
     masks = np.zeros((1, 50, 100), dtype=np.bool_)
     masks[0, 10:30, 30:40] = True
-    plain = detection_view(Draws(0.6, 0.7), image, found_in(box), masks, (50, 100), 1000)
+    plain = detection_view(Draws(0.6, 0.7), image, found_in(box), masks, boxes_at(50, 100))
     assert plain[1].boxes.tolist() == [[60.0, 20.0, 80.0, 60.0]]
-    pixels, target = detection_view(Draws(0.6, 0.2), image, found_in(box), masks, (50, 100), 1000)
+    pixels, target = detection_view(Draws(0.6, 0.2), image, found_in(box), masks, boxes_at(50, 100))
     assert pixels.dtype == torch.uint8 and pixels.shape == (3, 100, 200)
     assert target.boxes.tolist() == [[120.0, 20.0, 140.0, 60.0]] and target.boxes.dtype == torch.float32
     assert target.masks is not None and target.masks.dtype == torch.bool
@@ -73,42 +83,43 @@ def test_boxes_and_masks_go_with_the_image() -> None:
     assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == [120, 20, 140, 60]
     assert target.masks[0].sum() == 20 * 40 and torch.equal(target.masks[0], pixels[0] > 127)
     assert torch.equal(pixels.flip(-1), plain[0])
-    kept = detection_view(Draws(0.6, 0.2), image, found_in(box), None, (50, 100), 1000, flip=False)
+    kept = detection_view(Draws(0.6, 0.2), image, found_in(box), None, boxes_at(50, 100, flip=0))
     assert torch.equal(kept[0], plain[0]) and torch.equal(kept[1].boxes, plain[1].boxes)
 
 
 def test_each_axis_scales_by_what_it_became() -> None:
     """481 × 640 at 640: 640 and 851.6, that is 852, pixels; boxes at the border stay there."""
     box = (0.0, 0.0, 481.0, 640.0)
-    _, target = detection_view(Draws(0.0), Image.new("RGB", (481, 640)), found_in(box), None, (640,), 1333)
+    image, protocol = Image.new("RGB", (481, 640)), boxes_at(640, longest=1333)
+    _, target = detection_view(Draws(0.0), image, found_in(box), None, protocol)
     assert target.boxes.tolist() == [[0.0, 0.0, 640.0, 852.0]] and target.masks is None
 
 
 def test_sides_are_drawn_alike_and_crowds_are_not_learned() -> None:
     image, sides = Image.new("RGB", (20, 10)), (10, 20, 30, 40)
     found = found_in((1, 1, 5, 5), (2, 2, 6, 6), ignored=(True, False))
-    drawn = [detection_view(generator(0, Purpose.VIEW, 0, i), image, found, None, sides, 999) for i in range(400)]
+    drawn = [detection_view(generator(0, Purpose.VIEW, 0, i), image, found, None, boxes_at(*sides)) for i in range(400)]
     counts = [sum(view.shape[1] == side for view, _ in drawn) for side in sides]
     assert sum(counts) == 400 and min(counts) > 70
     assert {tuple(target.classes.tolist()) for _, target in drawn} == {(1,)}
     flipped = sum(target.boxes[0, 0] > 0.5 * view.shape[2] for view, target in drawn)
     assert 160 < flipped < 240
-    both = detection_view(Draws(0.0), image, found, None, sides, 999, ignored=True)[1]
+    both = detection_view(Draws(0.0), image, found, None, boxes_at(*sides), ignored=True)[1]
     assert both.classes.tolist() == [0, 1]
     crowd = found_in((1, 1, 5, 5), ignored=(True,))
-    nothing = detection_view(Draws(0.0), image, crowd, np.ones((1, 10, 20), bool), sides, 999)[1]
+    nothing = detection_view(Draws(0.0), image, crowd, np.ones((1, 10, 20), bool), boxes_at(*sides))[1]
     assert nothing.boxes.shape == (0, 4) and nothing.masks is not None and nothing.masks.shape == (0, 10, 20)
 
 
 def test_views_are_functions_of_their_generator() -> None:
     image, labels = noise(90, 70), np.random.default_rng(1).integers(0, 3, (70, 90), dtype=np.uint8)
     once, again, other = (
-        segmentation_view(generator(0, Purpose.VIEW, 2, index), image, labels, 48, 200) for index in (5, 5, 6)
+        segmentation_view(generator(0, Purpose.VIEW, 2, index), image, labels, crops_of(48, 200)) for index in (5, 5, 6)
     )
     assert torch.equal(once[0], again[0]) and torch.equal(once[1], again[1]) and not torch.equal(once[0], other[0])
     draws = Draws(0.1)
     for one in (labels, np.zeros_like(labels)):  # a first try that serves, and ten that do not
-        segmentation_view(draws, image, one, 48, 200)
+        segmentation_view(draws, image, one, crops_of(48, 200))
     assert len(set(draws.calls)) == 1 and len(draws.calls) == 2
 
 
@@ -117,21 +128,21 @@ def test_a_crop_is_the_part_of_the_resized_image() -> None:
     image = noise(120, 80)
     labels = np.indices((80, 120)).sum(0).astype(np.uint8) % 7
     draws = Draws((1.5 - 0.5) / 1.5, 7.5 / 31, 15.5 / 76)
-    pixels, known = segmentation_view(draws, image, labels, 60, 1000)
+    pixels, known = segmentation_view(draws, image, labels, crops_of(60))
     whole = np.asarray(image.resize((135, 90), Image.Resampling.BILINEAR))
     difference = pixels.permute(1, 2, 0).numpy().astype(int) - whole[7:67, 15:75]
     assert np.abs(difference).max() <= 2 and np.mean(difference != 0) < 0.2, "rounded twice, and ties fall either way"
     rows, columns = (np.arange(7, 67) + 0.5) * 80 / 90, (np.arange(15, 75) + 0.5) * 120 / 135
     assert np.array_equal(known.numpy(), labels[rows.astype(int)[:, None], columns.astype(int)])
     flipped = Draws(*draws.first, *[0.9] * 18, 0.1)
-    mirrored = segmentation_view(flipped, image, labels, 60, 1000)
+    mirrored = segmentation_view(flipped, image, labels, crops_of(60))
     assert torch.equal(mirrored[0].flip(-1), pixels) and torch.equal(mirrored[1].flip(-1), known)
 
 
 def test_what_an_image_does_not_reach_is_ignored() -> None:
     """At half of 64 pixels, 40 × 40 becomes 32 × 32, in the top left corner."""
     image, labels = Image.new("RGB", (40, 40), (200, 10, 10)), np.ones((40, 40), dtype=np.uint8)
-    pixels, known = segmentation_view(Draws(0.0), image, labels, 64, 1000)
+    pixels, known = segmentation_view(Draws(0.0), image, labels, crops_of(64))
     assert known.shape == (64, 64) and (known[:32, :32] == 1).all() and (known == 255).sum() == 64 * 64 - 32 * 32
     assert pixels[:, 40, 5].tolist() == pixels[:, 5, 40].tolist() == list(GRAY) and pixels[0, 5, 5] == 200
 
@@ -144,15 +155,15 @@ def test_a_crop_of_nearly_one_class_is_tried_again() -> None:
     tries = [(0.0, left / 193) for left in (0.5, 10.5, 170.5, 150.5)]
     same_size = (1 - 0.5) / 1.5
     draws = [same_size, *(number for one in tries for number in one)]
-    _, known = segmentation_view(Draws(*draws), image, labels, 64, 1000)
+    _, known = segmentation_view(Draws(*draws), image, labels, crops_of(64))
     assert (known == 1).sum() == 64 * (170 + 64 - 192), "42 of 64 columns"
     first = [same_size, *[0.0, 0.5 / 193] * 9, 0.0, 10.5 / 193]
     labels[:, 10] = 2
-    _, known = segmentation_view(Draws(*first), image, labels, 64, 1000)
+    _, known = segmentation_view(Draws(*first), image, labels, crops_of(64))
     assert (known[:, 0] == 2).all() and (known[:, 1:] == 0).all(), "the tenth, at 10"
     ignored = np.where(labels == 0, 255, labels).astype(np.uint8)
     ignored[:, :8], ignored[:, 9:12] = 0, 1
-    _, known = segmentation_view(Draws(same_size, 0.0, 0.5 / 193), image, ignored, 64, 1000)
+    _, known = segmentation_view(Draws(same_size, 0.0, 0.5 / 193), image, ignored, crops_of(64))
     assert (known[:, 0] == 0).all(), "8 of the 11 columns that count: less than three quarters"
 
 
@@ -177,7 +188,8 @@ def test_colours() -> None:
 
 
 def test_colours_are_drawn_half_of_the_time() -> None:
-    drawn = [Distortion.drawn(generator(0, Purpose.VIEW, 0, index).random(9).tolist()) for index in range(2000)]
+    draws = (generator(0, Purpose.VIEW, 0, index).random(9).tolist() for index in range(2000))
+    drawn = [Distortion.drawn(nine, PROTOCOLS["segment_voc"]) for nine in draws]
     for name, neutral, low, high in (
         ("brightness", 0.0, -32, 32), ("contrast", 1.0, 0.5, 1.5), ("saturation", 1.0, 0.5, 1.5), ("hue", 0.0, -36, 36),
     ):  # fmt: skip
@@ -188,7 +200,5 @@ def test_colours_are_drawn_half_of_the_time() -> None:
     assert 900 < sum(one.contrast_first for one in drawn) < 1100
 
 
-def test_the_numbers() -> None:
-    """Of TRANSFER's protocols: × .5–2, at most 75 % of one class, a flip every other time, what is padded."""
-    assert (views.SCALES, views.MOST, views.FLIP, views.TRIES) == ((0.5, 2.0), 0.75, 0.5, 10)
+def test_what_is_padded_is_of_the_mean() -> None:
     assert views.PADDING == GRAY == tuple(round(255 * mean) for mean in (0.485, 0.456, 0.406))

@@ -51,10 +51,11 @@ def _read(listing: Callable[[Collector], Listing], published: bool) -> Read:
     boxes = collected.boxes
     boxes[:, 2:] += boxes[:, :2]
     widths, heights = sizes[np.maximum(owners, 0)].T.astype(np.int64)
+    flaws = collected.repeats() | collected.flaws | collected.odd_corners() | collected.misfits(heights, widths)
     draft = Draft(
         images, sizes, whole_numbers(list(rows))[kept], owners, boxes, classes, collected.ignored, collected.areas,
         file.path, lambda row: f"{file.path}: annotation {collected.ids[row]!r} ({images.name(int(owners[row]))})",
-        published, collected.shapes(), collected.flaws | collected.misfits(heights, widths),
+        published, collected.shapes(), flaws,
     )  # fmt: skip
     return draft.judged()
 

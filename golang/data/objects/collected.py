@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from golang.data.objects.masks import FIFTHS, Shapes, compressed
-from golang.data.readers.coco import KEY
+from golang.data.readers.coco import KEY, short
 
 _ENOUGH = 2**20  # corners that are held as floats
 _FAR = 2**20  # pixels; nothing that is further off is drawn any nearer
@@ -34,6 +34,7 @@ class Collected:
         self._starts, self._corners, self._values = array("q", [0]), array("d"), list[npt.NDArray[np.int32]]()
         self._runs: dict[int, tuple[object, int]] = {}  # size and pixels in all, of masks in run lengths
         self._held = 0  # values in self._values
+        self._odd: list[npt.NDArray[np.int64]] = []  # which values were no finite numbers
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
@@ -63,6 +64,28 @@ class Collected:
         first, last, starts = (np.array(rows, dtype=np.int64) for rows in (self._first, self._last, self._starts))
         return Shapes(np.frombuffer(bytes(self._coded), dtype=np.bool_), first, last, starts, values)
 
+    def odd_corners(self) -> dict[int, str]:
+        """What is wrong with polygons, by row: corners that are NaN or infinite."""
+        self._flush()
+        first, last = np.array(self._first, dtype=np.int64), np.array(self._last, dtype=np.int64)
+        owners, counts = np.full(len(self._starts), -1), last - first
+        own = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        owners[own] = np.repeat(np.arange(len(counts)), counts)
+        values = np.concatenate([np.zeros(0, dtype=np.int64), *self._odd])
+        rows = np.unique(owners[np.searchsorted(np.array(self._starts), values, side="right") - 1])
+        return {row: "a corner of its mask is no finite number" for row in rows.tolist() if row >= 0}
+
+    def repeats(self) -> dict[int, str]:
+        """What is wrong with ids, by row: an earlier annotation has the same."""
+        seen, found = set[object](), dict[int, str]()
+        for row, key in enumerate(self.ids):
+            if not isinstance(key, (int, float, str)):  # a file may do without
+                continue
+            if key in seen:
+                found[row] = "an annotation before it has the same id"
+            seen.add(key)
+        return found
+
     def misfits(self, heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -> dict[int, str]:
         """What is wrong with run lengths, by row, given the sizes of the images, int64 [annotations]."""
         found = {}
@@ -76,7 +99,10 @@ class Collected:
 
     def polygons(self, match: re.Match[bytes]) -> bytes:
         text = match[1].decode("ascii")
-        lists, end = _DECODE(text)
+        try:
+            lists, end = _DECODE(text)
+        except ValueError:  # the list goes on with what is no number
+            return match[0]
         if end < len(text):
             raise ValueError(f"a list of polygons with more brackets closed than opened: {text[-80:]}")
         self._lists.append(self._parts(lists))
@@ -100,7 +126,10 @@ class Collected:
             self.boxed |= bool(entry.get("bbox"))
         area = entry.get("area")
         self._areas.append(area if isinstance(area, (int, float)) and 0 <= area < 2**60 else np.nan)
-        self._ignored.append(entry.get("iscrowd") in (1, "1"))
+        crowd = entry.get("iscrowd")
+        self._ignored.append(crowd in (1, "1"))
+        if crowd not in (0, 1, "0", "1", None):
+            self.flaws[row] = f"its iscrowd is {short(crowd)}, neither 0 nor 1"
         first, last = self._shape(row, entry.get("segmentation"))
         self._first.append(first)
         self._last.append(last)
@@ -158,7 +187,9 @@ class Collected:
     def _flush(self) -> None:
         """Rounds the corners that are held as COCO's rule does: 5 · x + .5, cut towards zero."""
         if self._corners:
-            corners = np.clip(np.nan_to_num(np.frombuffer(self._corners)), -_FAR, _FAR)
+            said = np.frombuffer(self._corners)
+            self._odd.append(self._held + np.flatnonzero(~np.isfinite(said)))
+            corners = np.clip(np.nan_to_num(said), -_FAR, _FAR)
             self._keep((FIFTHS * corners + 0.5).astype(np.int32))
             self._corners = array("d")
 

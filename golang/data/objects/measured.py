@@ -11,15 +11,25 @@ from PIL import ExifTags, Image
 
 from golang.data.decode import UnreadableImageError, opened
 from golang.data.images import ASKING, REMEDY, ImageSet
+from golang.errors import DataError
 
 _TURNED = (5, 6, 7, 8)  # EXIF's orientations that swap width and height
 
 
-def measured(images: ImageSet, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Width and height of the images `rows`, int32 [n, 2], as `images.load` would turn them. Raises DataError, naming
-    the file, for one that is no image."""
+def measured(images: ImageSet, rows: npt.NDArray[np.int64], lenient: bool = False) -> npt.NDArray[np.int32]:
+    """Width and height of the images `rows`, int32 [n, 2], as `images.load` would turn them. For one that is no image
+    raises DataError, naming the file; if `lenient`, it is of 0 × 0."""
+
+    def size(row: np.int64) -> tuple[int, int]:
+        try:
+            return _size(images, int(row))
+        except DataError:
+            if lenient:
+                return 0, 0
+            raise
+
     with ThreadPoolExecutor(ASKING) as pool:
-        found = list(pool.map(lambda row: _size(images, int(row)), rows))
+        found = list(pool.map(size, rows))
     return np.array(found, dtype=np.int32).reshape(-1, 2)
 
 

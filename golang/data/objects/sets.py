@@ -6,11 +6,13 @@ from pathlib import Path
 
 from golang.config import Data
 from golang.config.paths import expanded
+from golang.data.images import ImageSet
 from golang.data.objects import coco, voc
 from golang.data.objects.draft import Read
 from golang.data.objects.objects import Objects
 from golang.data.objects.painted import Painted
 from golang.data.objects.segments import Segments
+from golang.data.objects.voc import Maps
 from golang.data.packed.index import Pack
 from golang.data.readers.coco import Coco
 from golang.data.readers.instances import Instances
@@ -52,17 +54,29 @@ def open_both(data: Data) -> tuple[Objects, Objects]:
     DataError for a class that one of them alone has."""
     val = open_objects(data, "val")  # first: the smaller
     train = open_objects(data, "train")
-    READERS[data.name].matched(train.images, val.images)
+    _match(data, train.images, val.images)
     return train, val.with_classes(train.images.classes)
 
 
 def open_both_segments(data: Data) -> tuple[Segments, Segments]:
     """The same of the classes of pixels."""
     val, train = open_segments(data, "val"), open_segments(data, "train")
-    READERS[data.name].matched(train.images, val.images)
+    _match(data, train.images, val.images)
     if train.classes != val.classes:
         raise DataError(f"data={data.name}: the classes to train on, {train.classes}, are not those of {val.classes}")
     return train, val
+
+
+def _match(data: Data, train: ImageSet, val: ImageSet) -> None:
+    """Raises DataError, with the files of one's own set, for a class that one split alone has."""
+    reader = READERS[data.name]
+    try:
+        reader.matched(train, val)
+    except DataError as error:
+        if not isinstance(reader, Instances):
+            raise
+        files = " and ".join(map(str, reader.files(data)))
+        raise DataError(f"{error}; correct {files}") from error
 
 
 def look(data: Data, maps: bool) -> None:
@@ -87,6 +101,17 @@ def marked(data: Data) -> bool:
     if isinstance(reader, Voc):
         return (reader.base(reader.root(data)) / "Annotations").is_dir()
     return isinstance(reader, (Coco, Instances, Joined))
+
+
+def open_maps(data: Data, split: Split) -> Maps | None:
+    """The maps of classes in files of a split of `data`, whatever its images are; None where there are none. Raises
+    DataError as `open_segments`."""
+    reader = READERS[data.name]
+    if isinstance(reader, Voc) and not (reader.base(reader.root(data)) / "SegmentationClass").is_dir():
+        return None
+    return (
+        voc.segments(reader, reader.root(data), split, lenient=True) if isinstance(reader, (Voc, Augmented)) else None
+    )
 
 
 def read_objects(data: Data, split: Split) -> Read:

@@ -30,7 +30,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 class _Annotation(NamedTuple):
     size: tuple[int, int]  # width and height; 0 where the file does not say
-    objects: list[tuple[str, bool, list[float]]]  # class, difficult, corners; fewer than four where it has no box
+    objects: list[tuple[str, str, list[float]]]  # class, difficult, corners; fewer than four where it has no box
 
 
 def objects(reader: Voc | Joined, root: Path, split: Split) -> Read:
@@ -53,20 +53,25 @@ def objects(reader: Voc | Joined, root: Path, split: Split) -> Read:
         return f"{paths[row]}: object {number - first[row] + 1} ({name})"
 
     flaws = {
+        number: f"its difficult is {difficult!r}, neither 0 nor 1"
+        for number, (_, _, difficult, _) in enumerate(found)
+        if difficult not in ("", "0", "1")
+    } | {
         number: "ImageSets/Main has no such class" for number, (_, name, *_) in enumerate(found) if name not in columns
     }
     draft = Draft(
         images, _sizes(images, read), np.arange(1, len(images) + 1),
         owners=np.array([row for row, *_ in found], dtype=np.int64), boxes=boxes,
         classes=np.array([columns.get(name, 0) for _, name, *_ in found], dtype=np.int64),
-        ignored=np.array([difficult for *_, difficult, _ in found], dtype=np.bool_), areas=np.full(len(found), np.nan),
-        source=paths[0].parent, said=said, published=True, flaws=flaws,
+        ignored=np.array([difficult == "1" for *_, difficult, _ in found], dtype=np.bool_),
+        areas=np.full(len(found), np.nan), source=paths[0].parent, said=said, published=True, flaws=flaws,
     )  # fmt: skip
     return draft.judged()
 
 
-def segments(reader: Voc | Augmented, root: Path, split: Split) -> Segments:
-    """The maps of a split of VOC, and of SBD where it has no own. Raises DataError for what is missing."""
+def segments(reader: Voc | Augmented, root: Path, split: Split, lenient: bool = False) -> Maps:
+    """The maps of a split of VOC, and of SBD where it has no own. Raises DataError for what is missing; if `lenient`,
+    images that cannot be read are of 0 × 0."""
     if isinstance(reader, Augmented):
         images, voc = reader.read(root, split), Voc(2012)
     else:
@@ -79,25 +84,27 @@ def segments(reader: Voc | Augmented, root: Path, split: Split) -> Segments:
     if not maps.is_dir():
         raise DataError(f"{reader.title}: {maps} does not exist; {reader.remedy(root, split)}")
     classes = (BACKGROUND, *names_of(voc.check(root, split)[1]))
-    sizes = measured(images, np.arange(len(images)))
-    return _Maps(images, sizes, classes, maps, theirs, frozenset(own))
+    sizes = measured(images, np.arange(len(images)), lenient)
+    return Maps(images, sizes, classes, maps, theirs, frozenset(own))
 
 
 @dataclass(frozen=True, eq=False)
-class _Maps(Segments):
+class Maps(Segments):
     """Maps in files: VOC's of the images `own`, SBD's of the others."""
 
     maps: Path
     theirs: Path | None
     own: frozenset[str]
 
-    def of(self, index: int) -> npt.NDArray[np.uint8]:
+    def path(self, index: int) -> Path:
+        """The file of a map."""
         name = Path(self.images.name(index)).stem
-        if self.theirs is None or name in self.own:
-            path, found = self.maps / f"{name}.png", _png(self.maps / f"{name}.png")
-        else:
-            path, found = self.theirs / f"{name}.mat", _mat(self.theirs / f"{name}.mat")
-        if found.shape != tuple(self.sizes[index, ::-1]):
+        return self.maps / f"{name}.png" if self.theirs is None or name in self.own else self.theirs / f"{name}.mat"
+
+    def of(self, index: int) -> npt.NDArray[np.uint8]:
+        path = self.path(index)
+        found = _png(path) if path.suffix == ".png" else _mat(path)
+        if self.sizes[index].any() and found.shape != tuple(self.sizes[index, ::-1]):
             (height, width), (wide, high) = found.shape[:2], self.sizes[index]
             raise DataError(f"{path} is of {width} × {height}, and its image of {wide} × {high}; unpack both again")
         wrong = found[(found >= len(self.classes)) & (found != IGNORED)]
@@ -107,6 +114,16 @@ class _Maps(Segments):
                 "archive"
             )
         return found
+
+    def colors(self, index: int) -> dict[int, tuple[int, ...]]:
+        """Red, green and blue of each value in a map with a palette. Raises DataError as `of`."""
+        path = self.path(index)
+        if path.suffix != ".png":
+            return {}
+        values = np.unique(_png(path)).tolist()
+        with Image.open(path) as image:
+            palette = image.getpalette("RGB") or []
+        return {value: tuple(palette[3 * value : 3 * value + 3]) for value in values}
 
 
 def _png(path: Path) -> npt.NDArray[np.uint8]:
@@ -126,7 +143,10 @@ def _mat(path: Path) -> npt.NDArray[np.uint8]:
         raise DataError("the maps of SBD need scipy: pip install scipy") from error
     try:
         stored = loadmat(path, squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
-        return np.ascontiguousarray(stored, dtype=np.uint8)
+        found = np.ascontiguousarray(stored, dtype=np.uint8)
+        if not np.array_equal(found, stored):
+            raise ValueError("its values are no classes")
+        return found
     except Exception as error:  # a damaged file raises nearly anything
         raise DataError(f"cannot read {path}: {error}; unpack it again from its archive") from error
 
@@ -137,7 +157,7 @@ def _annotation(path: Path, remedy: str) -> _Annotation:
         size = root.find("size")
         sides = [0, 0] if size is None else [int(float(size.findtext(side, "0"))) for side in ("width", "height")]
         found = [
-            (one.findtext("name", "").strip(), one.findtext("difficult", "0").strip() == "1", _corners(one))
+            (one.findtext("name", "").strip(), one.findtext("difficult", "0").strip(), _corners(one))
             for one in root.findall("object")
         ]
     except (OSError, ValueError, ElementTree.ParseError) as error:

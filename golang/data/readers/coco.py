@@ -22,8 +22,8 @@ CHUNK = 2**24  # bytes read at a time
 KEY = b'"segmentation":'
 _ABSENT = KEY + b"0"
 # The corners of polygons by their key, which stands in front because the search for it is fast there. Looking back: a
-# quote inside a JSON string is told by the backslash before it.
-_POLYGONS = re.compile(KEY + rb'(?<!\\"segmentation":)\s*(\[[\[\]0-9.,eE+\-\s]*\])')
+# quote inside a JSON string is told by the backslash before it. NaN and Infinity are no JSON, but Python writes them.
+_POLYGONS = re.compile(KEY + rb'(?<!\\"segmentation":)\s*(\[[\[\]0-9.,eE+\-\sNaInfity]*\])')
 
 Id = int | str
 _Numbered = tuple[dict[Id, int], list[str]]  # rows or columns by their ids, and their names
@@ -158,14 +158,15 @@ class File:
     def labels(self, rows: Mapping[Id, int], columns: Mapping[Id, int]) -> npt.NDArray[np.uint8]:
         """uint8 [images, categories], 1 where an annotation says so. Raises DataError for one of something unknown."""
         labels = np.zeros((len(rows), len(columns)), dtype=np.uint8)
-        for entry in self.annotations or ():
+        for number, entry in enumerate(self.annotations or (), 1):
             if not isinstance(entry, tuple):
                 raise self.malformed(f"an annotation without image_id and category_id: {short(entry)}")
             image, category = entry
             if image not in rows:
-                raise self.malformed(f"an annotation of unknown image {image!r}")
+                raise self.malformed(f"an annotation of unknown image {image!r}, number {number} of the list")
             if category not in columns:
-                raise self.malformed(f"an annotation of unknown category {category!r} (image {image!r})")
+                said = f"(image {image!r}), number {number} of the list"
+                raise self.malformed(f"an annotation of unknown category {category!r} {said}")
             labels[rows[image], columns[category]] = 1
         return labels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ FOUND = "detections.pt"
 NARROW = 256  # channels of a trunk; what stands on one of fewer, which is for trying things, is narrow, too
 
 
+class _NoTimeError(Exception):
+    """The evaluation is asked to stop, so scoring goes no further."""
+
+
 class Detection(Task):
     """Mask R-CNN or Faster R-CNN on a trunk."""
 
@@ -61,9 +66,8 @@ class Detection(Task):
         rng = randomness.generator(numbers.SEED, Purpose.VIEW, epoch, index)
         masks = self.train.masks(nearest) if self.masks else None
         pixels, target = views.detection_view(
-            rng, image, self.train.of(nearest), masks, self.protocol.sides, self.protocol.longest,
-            ignored=self.learns_ignored,
-        )  # fmt: skip
+            rng, image, self.train.of(nearest), masks, self.protocol, self.learns_ignored
+        )
         return index, pixels, *target
 
     def losses(self, batch: list[Item], epoch: int) -> dict[str, Loss]:
@@ -82,12 +86,25 @@ class Detection(Task):
         with session.alone(f"scoring {len(self.test)} images") as stopped:
             if stopped is not None:
                 results.save(folder / FOUND)
-                score = voc11 if self.protocol.network == "c4" else coco
-                found = score(self.test, results)
+                found = self._figures(results, stopped)
+        session.ask()  # what was left off ends here, on every rank
         return {
             **found, "train": str(self.train.images.root), "test": str(self.test.images.root),
             "train_images": len(self.chosen), "test_images": len(self.test),
         }  # fmt: skip
+
+    def _figures(self, results: Results, stopped: Callable[[], bool]) -> dict[str, Any]:
+        """What `results` are worth; nothing once `stopped` says that there is no time."""
+
+        def ask() -> None:
+            if stopped():
+                raise _NoTimeError
+
+        score = voc11 if self.protocol.network == "c4" else coco
+        try:
+            return score(self.test, results, ask)
+        except _NoTimeError:
+            return {}
 
     def detect(self, session: Session) -> Results:
         """What this rank finds in its part of the test images."""

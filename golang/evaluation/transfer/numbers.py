@@ -39,6 +39,14 @@ class Protocol:
     side: int  # at test; the trunk's input in segmentation
     longest: int  # pixels that a long side has at most
     sides: tuple[int, ...] = ()  # in training, one drawn an image; of a segmentation a crop is cut from another scale
+    flip: float = 0.5  # chance
+    scales: tuple[float, float] = (1.0, 1.0)  # of a segmentation's training image, around its size at test
+    most: float = 1.0  # share of a crop's pixels that one class may take
+    tries: int = 1  # crops, of which the last one is taken if all have more of one class
+    brightness: float = 0.0  # levels up or down
+    contrast: tuple[float, float] = (1.0, 1.0)  # factors
+    saturation: tuple[float, float] = (1.0, 1.0)
+    hue: float = 0.0  # degrees either way
     milestones: tuple[int, ...] = ()  # steps at which the rate falls to a tenth; without, polynomially to `final_lr`
     warmup: int = 0  # steps
     final_lr: float = 0.0
@@ -75,7 +83,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "segment_voc", DATA["segment_voc"], "fcn", images=10_582, steps=20_000, lr=0.01, decay=5e-4,
-            norm_decay=5e-4, side=512, longest=2048, final_lr=1e-4,
+            norm_decay=5e-4, side=512, longest=2048, final_lr=1e-4, scales=(0.5, 2.0), most=0.75, tries=10,
+            brightness=32, contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=36,
         ),
     )
 }  # fmt: skip

@@ -49,7 +49,7 @@ class Segmentation(Task):
         image, nearest = self.train.load_nearest(index)
         rng = randomness.generator(numbers.SEED, Purpose.VIEW, epoch, index)
         labels = self.train.of(nearest)
-        return index, *views.segmentation_view(rng, image, labels, self.protocol.side, self.protocol.longest)
+        return index, *views.segmentation_view(rng, image, labels, self.protocol)
 
     def losses(self, batch: list[Item], epoch: int) -> dict[str, Loss]:
         device = next(self.network.parameters()).device

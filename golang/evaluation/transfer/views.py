@@ -22,18 +22,12 @@ from golang.data.crops.device import MEAN
 from golang.data.objects.objects import Found
 from golang.data.objects.segments import IGNORED
 from golang.evaluation.transfer.networks.types import Target
+from golang.evaluation.transfer.numbers import Protocol
 
 Map = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
 Size = tuple[int, int]  # width, height
 
-FLIP = 0.5  # chance
-SCALES = (0.5, 2.0)  # of a segmentation's image, around its size at test
-MOST = 0.75  # share of a crop's pixels that one class may take
-TRIES = 10  # crops, of which the last one is taken if all have more of one class
-BRIGHTNESS = 32.0  # levels up or down
-CONTRAST = SATURATION = (0.5, 1.5)  # factors
-HUE = 36.0  # degrees either way
 PADDING = tuple(round(255 * mean) for mean in MEAN)  # levels that are 0 once normalised, within half a level
 _COLOR_DRAWS = 9
 
@@ -50,19 +44,20 @@ def whole_view(image: Image.Image, side: int, longest: int) -> Tensor:
 
 
 def detection_view(
-    rng: np.random.Generator, image: Image.Image, found: Found, masks: Masks | None, sides: Sequence[int],
-    longest: int, flip: bool = True, ignored: bool = False,
+    rng: np.random.Generator, image: Image.Image, found: Found, masks: Masks | None, protocol: Protocol,
+    ignored: bool = False,
 ) -> tuple[Tensor, Target]:  # fmt: skip
-    """An image at one of `sides`, each as likely, and flipped half of the time: uint8 [3, h, w], with its objects.
+    """An image at one of the protocol's sides, each as likely, and flipped at its chance: uint8 [3, h, w], with its
+    objects.
 
     Args:
         masks: bool [n, height, width] of the n objects found in it, or None.
-        flip: whether it may be flipped at all.
         ignored: whether objects that are not to be found when scored are to be learned, as VOC's difficult ones are
             and COCO's crowds are not.
     """
     drawn, mirror = rng.random(2).tolist()
-    width, height = fitted(image.size, sides[int(drawn * len(sides))], longest)
+    sides = protocol.sides
+    width, height = fitted(image.size, sides[int(drawn * len(sides))], protocol.longest)
     pixels = image.resize((width, height), Image.Resampling.BILINEAR)
     kept = np.ones(len(found.boxes), dtype=np.bool_) if ignored else ~found.ignored
     across, down = width / image.width, height / image.height
@@ -70,7 +65,7 @@ def detection_view(
     if masks is not None:
         rows, columns = _nearest(image.height, height), _nearest(image.width, width)
         masks = masks[kept][:, rows[:, None], columns]
-    if flip and mirror < FLIP:
+    if mirror < protocol.flip:
         pixels = ImageOps.mirror(pixels)
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
         masks = None if masks is None else masks[:, :, ::-1]
@@ -79,32 +74,33 @@ def detection_view(
 
 
 def segmentation_view(
-    rng: np.random.Generator, image: Image.Image, labels: Map, side: int, longest: int
+    rng: np.random.Generator, image: Image.Image, labels: Map, protocol: Protocol
 ) -> tuple[Tensor, Tensor]:
-    """A crop of `side` × `side` pixels of an image and of its map, uint8 [height, width]: uint8 [3, side, side] and
-    [side, side].
+    """A crop of `side` × `side` pixels, as the protocol says, of an image and of its map, uint8 [height, width]: uint8
+    [3, side, side] and [side, side].
 
-    The image is scaled by one of SCALES around its size at test, then cut: where one class takes more than MOST of
-    the pixels that count, another place is tried. Half of the crops are flipped; colours are distorted. What the image
-    does not reach is of the mean colour and IGNORED.
+    The image is scaled by one of `scales` around its size at test, then cut: where one class takes more than `most` of
+    the pixels that count, another place is tried. Some crops are flipped; colours are distorted. What the image does
+    not reach is of the mean colour and IGNORED.
     """
-    u = rng.random(1 + 2 * TRIES + 1 + _COLOR_DRAWS).tolist()
-    ratio = SCALES[0] + (SCALES[1] - SCALES[0]) * u[0]
-    scale = min(ratio * side / min(image.size), ratio * longest / max(image.size))
+    side, last = protocol.side, 1 + 2 * protocol.tries
+    u = rng.random(last + 1 + _COLOR_DRAWS).tolist()
+    ratio = _between(protocol.scales, u[0])
+    scale = min(ratio * side / min(image.size), ratio * protocol.longest / max(image.size))
     width, height = max(1, _scaled(image.width, scale)), max(1, _scaled(image.height, scale))
     rows, columns = _nearest(image.height, height), _nearest(image.width, width)
-    for down, across in zip(u[1 : 1 + 2 * TRIES : 2], u[2 : 2 + 2 * TRIES : 2], strict=True):
+    for down, across in zip(u[1:last:2], u[2 : last + 1 : 2], strict=True):
         top, left = (int(draw * (max(whole - side, 0) + 1)) for draw, whole in ((down, height), (across, width)))
         part = labels[rows[top : top + side, None], columns[left : left + side]]
-        if _mixed(part):
+        if _mixed(part, protocol.most):
             break
     across, down = image.width / width, image.height / height
     right, bottom = (left + part.shape[1]) * across, (top + part.shape[0]) * down
     box = (left * across, top * down, min(right, image.width), min(bottom, image.height))
     cut = image.resize(part.shape[::-1], Image.Resampling.BILINEAR, box=box)
-    if u[1 + 2 * TRIES] < FLIP:
+    if u[last] < protocol.flip:
         cut, part = ImageOps.mirror(cut), part[:, ::-1]
-    cut = Distortion.drawn(u[2 + 2 * TRIES :]).apply(cut)
+    cut = Distortion.drawn(u[last + 1 :], protocol).apply(cut)
     pixels, known = Image.new("RGB", (side, side), PADDING), np.full((side, side), IGNORED, dtype=np.uint8)
     pixels.paste(cut)
     known[: part.shape[0], : part.shape[1]] = part
@@ -122,13 +118,12 @@ class Distortion:
     hue: float  # degrees
 
     @classmethod
-    def drawn(cls, u: Sequence[float]) -> Distortion:
-        """From nine numbers in [0, 1)."""
+    def drawn(cls, u: Sequence[float], protocol: Protocol) -> Distortion:
+        """From nine numbers in [0, 1), within what the protocol allows."""
         on = [draw < 0.5 for draw in u[:4]]
-        factors = [low + (high - low) * draw for (low, high), draw in zip((CONTRAST, SATURATION), u[5:7], strict=True)]
         return cls(
-            BRIGHTNESS * (2 * u[4] - 1) * on[0], factors[0] if on[1] else 1.0, u[8] < 0.5,
-            factors[1] if on[2] else 1.0, HUE * (2 * u[7] - 1) * on[3],
+            protocol.brightness * (2 * u[4] - 1) * on[0], _between(protocol.contrast, u[5]) if on[1] else 1.0,
+            u[8] < 0.5, _between(protocol.saturation, u[6]) if on[2] else 1.0, protocol.hue * (2 * u[7] - 1) * on[3],
         )  # fmt: skip
 
     def apply(self, image: Image.Image) -> Image.Image:
@@ -153,10 +148,14 @@ def _nearest(before: int, after: int) -> npt.NDArray[np.int64]:
     return (2 * np.arange(after) + 1) * before // (2 * after)
 
 
-def _mixed(part: Map) -> bool:
-    """Whether a crop holds two classes or more, none of them on more than MOST of its pixels that count."""
+def _between(ends: tuple[float, float], u: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * u
+
+
+def _mixed(part: Map, most: float) -> bool:
+    """Whether a crop holds two classes or more, none of them on more than `most` of its pixels that count."""
     counts = np.bincount(part.ravel(), minlength=IGNORED + 1)[:IGNORED]
-    return bool(np.count_nonzero(counts) > 1 and counts.max() <= MOST * counts.sum())
+    return bool(np.count_nonzero(counts) > 1 and counts.max() <= most * counts.sum())
 
 
 def _turned(levels: npt.NDArray[np.float32], saturation: float, hue: float) -> npt.NDArray[np.float32]:

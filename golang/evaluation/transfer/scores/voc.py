@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,17 @@ OVERLAPS = tuple(percent / 100 for percent in range(50, 100, 5))  # IoU threshol
 POINTS = 10  # recall is asked at 0, 1/10, … 10/10
 
 
-def voc11(objects: Objects, results: Results) -> dict[str, Any]:
+def voc11(objects: Objects, results: Results, ask: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Figures in points: `mAP`, the mean over the classes that have an object and over IoU .5 to .95; `AP50`, `AP75`;
     `per_class`, the mean over IoU; `classes_without_positives`, which count in none. Difficult objects are neither to
-    be found nor wrong to find."""
+    be found nor wrong to find. `ask` is called now and then, and ends it by raising."""
     names, matches = objects.images.classes, Matches.of(objects, results)
     totals = np.bincount(objects.classes[~objects.ignored], minlength=len(names))
     columns = np.flatnonzero(totals)
     ordered = results.classes.numpy()[matches.order]
     points = np.zeros((len(OVERLAPS), len(columns)))
     for row, threshold in enumerate(OVERLAPS):
+        ask()
         right, neither = (flags[matches.order] for flags in matches.judged(threshold))
         for place, column in enumerate(columns):
             counted = (ordered == column) & ~neither
