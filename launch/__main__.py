@@ -12,7 +12,7 @@ from pathlib import Path
 from golang.errors import GolangError
 from golang.runfolder.folder import RunFolder
 from launch.errors import without
-from launch.monitor import cancel, logs, resume, status, table
+from launch.monitor import brief, cancel, logs, order, resume, status
 from launch.sweep.find import find, find_one, find_sweep
 from launch.text import plain
 
@@ -40,10 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """A table of runs, or JSON."""
+    """A table of runs, the brief of a large one, or JSON."""
     lines, trouble = status.standings(find(options.target, options.runs_dir))
+    if options.state:
+        lines = order.of_states(lines, options.state)
+    lines = order.by(lines, options.sort or "name")
     if not options.json:
-        table.show(lines, trouble)
+        brief.show(lines, trouble, whole=bool(options.all or options.state or options.sort))
     else:
         print(status.as_json(lines))
         print(trouble, end="\n" if trouble else "", file=sys.stderr)
@@ -128,7 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         return own.add_argument
 
     add = command("status", show_status, "how runs stand")
-    add("--json", action="store_true", help="for programs")
+    add("--all", action="store_true", help="each run, also where that is more than a screen")
+    add("--state", action="append", help="each run in it (failed, waiting …); again for another state")
+    add("--sort", choices=order.KEYS, help="each run, in that order")
+    add("--json", action="store_true", help="for programs: each run, with all that is known")
     add = command("watch", watch_status, "how runs stand, live, until none is under way")
     add("--every", type=_seconds, default=5.0, metavar="SECONDS", help="between looks (default: 5)")
     add = command("logs", show_logs, "what a rank said", needed=True)

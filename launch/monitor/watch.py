@@ -11,10 +11,6 @@ from typing import Any
 from launch.monitor.status import Standing
 from launch.monitor.table import render
 
-# What one looks at first. A state that is not here is one of Slurm's own, between running and waiting.
-ORDER = ("running", "", "failed", "died", "stuck", "waiting", "stopped", "not submitted", "cancelled", "finished")
-UNDER_WAY = frozenset({"running", "waiting", "suspended", "completing"})
-
 
 def watch(look: Callable[[], tuple[list[Standing], str]], every: float) -> None:
     """Shows how runs stand until none is under way: in place on a terminal, elsewhere once for every change. One that
