@@ -27,6 +27,7 @@ class Sweep:
         self.report = path / "report"
         self.report_text = self.report / "report.md"
         self.report_picture = self.report / "report.png"
+        self.report_page = self.report / "index.html"
 
     def turn_file(self, number: int) -> Path:
         """Held by a run that trains on this machine while it is its turn."""

@@ -1,0 +1,186 @@
+"""Curves of metrics.jsonl for a page: thinned so that extremes stay, and packed small.
+
+Of a curve the log lines are cut into equal parts, and of each part the lowest and the highest value stay where they
+are; so do the first and the last. A packed run is JSON, deflated, in base64: `step` and `time` as the first value and
+then differences, `attempts` as [line, attempt] where one begins, and `metrics` as [lines as differences, values].
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import multiprocessing
+import os
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from golang.runfolder.metrics import read_metrics
+
+FEWEST, MOST = 60, 600  # points of a curve
+DIGITS = 5  # that a value keeps
+_TOGETHER = 2_500_000  # points of all curves of a page, roughly
+_METRICS = 24  # of a run, roughly
+_POOL = 64  # runs from which several processes are worth their start
+_NOT_DRAWN = frozenset({"step", "time", "attempt"})
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of one run."""
+
+    metrics: tuple[str, ...]
+    lines: int  # of metrics.jsonl
+    packed: str
+
+
+_kept: dict[Path, tuple[tuple[int, int, int], Curves]] = {}  # of a page that is made again and again
+
+
+def points_of(runs: int) -> int:
+    """How many points a curve may have on a page of that many runs: an even number."""
+    return max(FEWEST, min(MOST, _TOGETHER // (_METRICS * max(1, runs)))) // 2 * 2
+
+
+def rule(points: int) -> str:
+    """What thinning does, for a reader of the page."""
+    return (
+        f"A curve of more than {points} log lines is thinned: its lines are cut into {points // 2} equal parts, and of "
+        f"each part the lowest and the highest value stay, as do the first and the last, so no extreme is lost. Values "
+        f"have {DIGITS} digits. Smoothing averages the points that stayed."
+    )
+
+
+def thin(values: Floats, points: int) -> list[npt.NDArray[np.int64]]:
+    """Which of the lines stay of each curve in `values` [K, N]: increasing indices of finite values, at most `points`
+    and the two ends."""
+    known = np.isfinite(values)
+    count = values.shape[1]
+    if count <= points:
+        return [np.flatnonzero(row) for row in known]
+    parts = points // 2
+    width = math.ceil(count / parts)
+    padding = ((0, 0), (0, parts * width - count))
+    begins = np.arange(parts) * width
+    spots = []
+    for blank, lowest in ((np.inf, True), (-np.inf, False)):
+        cut = np.pad(np.where(known, values, blank), padding, constant_values=blank).reshape(len(values), parts, width)
+        spots.append((cut.argmin(2) if lowest else cut.argmax(2)) + begins)
+    picked = np.concatenate([*spots, np.broadcast_to([0, count - 1], (len(values), 2))], axis=1)
+    found = []
+    for row, mask in zip(picked, known, strict=True):
+        inside = np.unique(row[row < count])
+        found.append(inside[mask[inside]])
+    return found
+
+
+def pack(lines: Sequence[dict[str, Any]], points: int) -> Curves:
+    """The curves of a run's log lines."""
+    names = sorted({key for line in lines[:1] + lines[-1:] for key in line} - _NOT_DRAWN)
+    if len({frozenset(line) for line in lines}) > 1:
+        names = sorted({key for line in lines for key in line} - _NOT_DRAWN)
+    columns = np.array([[_number(line.get(name)) for line in lines] for name in names]).reshape(len(names), len(lines))
+    shown = np.isfinite(columns).any(axis=1) if lines else np.zeros(len(names), bool)
+    names = [name for name, there in zip(names, shown, strict=True) if there]
+    rounded = _rounded(columns[shown])
+    picked = thin(rounded, points) if names else []
+    attempts = [line.get("attempt") for line in lines]
+    begun = [index for index in range(len(lines)) if index == 0 or attempts[index] != attempts[index - 1]]
+    content = {
+        "step": _differences([line["step"] for line in lines]),
+        "time": _differences(_seconds(lines)),
+        "attempts": [[index, attempts[index] if isinstance(attempts[index], int) else None] for index in begun],
+        "metrics": {
+            name: [_differences(indices.tolist()), row[indices].tolist()]
+            for name, row, indices in zip(names, rounded, picked, strict=True)
+        },
+    }
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Curves(tuple(names), len(lines), base64.b64encode(zlib.compress(text.encode(), 6)).decode())
+
+
+def read(files: Sequence[Path], points: int) -> list[Curves]:
+    """The curves of metrics files, in their order; of many in several processes. A file that is as it was is not read
+    again."""
+    stamps = [(*_stamp(path), points) for path in files]
+    changed = [
+        path for path, stamp in zip(files, stamps, strict=True) if path not in _kept or _kept[path][0] != stamp
+    ]
+    if len(changed) < _POOL:
+        found = [_packed(path, points) for path in changed]
+    else:
+        workers = len(os.sched_getaffinity(0))
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = list(pool.map(_packed, changed, [points] * len(changed), chunksize=8))
+    fresh = dict(zip(changed, found, strict=True))
+    for path, stamp in zip(files, stamps, strict=True):
+        if path in fresh:
+            _kept[path] = (stamp, fresh[path])
+    return [_kept[path][1] for path in files]
+
+
+def _packed(path: Path, points: int) -> Curves:
+    try:
+        return pack(read_metrics(path), points)
+    except OSError:
+        return pack([], points)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _number(value: object) -> float:
+    """NaN for what is no number."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            found = float(value)
+        except OverflowError:
+            return math.nan
+        return found if abs(found) < 1e100 else math.nan
+    return math.nan
+
+
+def _rounded(values: Floats) -> Floats:
+    """To DIGITS digits."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        exponent = DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        exponent = np.where(np.isfinite(exponent), exponent, 0)
+        up = np.round(values * 10.0 ** np.maximum(exponent, 0)) / 10.0 ** np.maximum(exponent, 0)
+        down = np.round(values / 10.0 ** np.maximum(-exponent, 0)) * 10.0 ** np.maximum(-exponent, 0)
+        found = np.where(exponent >= 0, up, down)
+    return np.where(np.isfinite(found), found, np.where(np.isfinite(values), values, np.nan))
+
+
+def _seconds(lines: Sequence[dict[str, Any]]) -> list[int]:
+    """When each line was written, in seconds since 1970; where one does not say, as the one before."""
+    found: list[int] = []
+    for line in lines:
+        try:
+            found.append(int(datetime.fromisoformat(_with_colon(str(line.get("time")))).timestamp()))
+        except (ValueError, OverflowError, OSError):
+            found.append(found[-1] if found else 0)
+    return found
+
+
+def _with_colon(stamp: str) -> str:
+    """Python 3.10 reads a zone with a colon only."""
+    return f"{stamp[:-2]}:{stamp[-2:]}" if stamp[-5:-4] in ("+", "-") else stamp
+
+
+def _differences(values: Sequence[int]) -> list[int]:
+    return [value - before for value, before in zip(values, [0, *values[:-1]], strict=True)]
