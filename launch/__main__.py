@@ -54,7 +54,15 @@ def show_status(options: argparse.Namespace) -> int:
 
 
 def watch_status(options: argparse.Namespace) -> int:
-    """The same table, live; what Slurm held after a requeue is released."""
+    """The same table, live, where what Slurm held after a requeue is released; or the sweep's page."""
+    if options.web:
+        from launch.live.serve import serve
+
+        with contextlib.suppress(KeyboardInterrupt):
+            serve(find_sweep(options.target, options.runs_dir), options.port or 0, options.every)
+        return 0
+    if options.port is not None:
+        raise GolangError("--port is where --web serves its page: add --web, or leave the port out")
     from launch.monitor.watch import watch
 
     find(options.target, options.runs_dir)  # what isn't there is said at once
@@ -137,6 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="for programs: each run, with all that is known")
     add = command("watch", watch_status, "how runs stand, live, until none is under way")
     add("--every", type=_seconds, default=5.0, metavar="SECONDS", help="between looks (default: 5)")
+    add("--web", action="store_true", help="the sweep's page instead, on this machine alone, until Ctrl-C")
+    add("--port", type=_port, help="of --web (default: a free one)")
     add = command("logs", show_logs, "what a rank said", needed=True)
     add("--rank", type=int, default=0)
     add("--attempt", type=int, help="default: the newest")
@@ -160,6 +170,12 @@ def _seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} must be a number of seconds above 0")
     return value
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 1 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":
