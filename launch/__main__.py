@@ -66,8 +66,16 @@ def watch_status(options: argparse.Namespace) -> int:
     from launch.monitor.watch import watch
 
     find(options.target, options.runs_dir)  # what isn't there is said at once
+
+    folders: dict[tuple[str, str], Path] = {}
+
+    def look() -> tuple[list[status.Standing], str]:
+        runs = find(options.target, options.runs_dir)
+        folders.update({(run.sweep.name, run.path.name): run.path for run in runs})
+        return status.standings(runs, releasing=True)
+
     with contextlib.suppress(KeyboardInterrupt):
-        watch(lambda: status.standings(find(options.target, options.runs_dir), releasing=True), options.every)
+        watch(look, options.every, lambda line: folders[line.sweep, line.run])
     return 0
 
 

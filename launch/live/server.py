@@ -24,8 +24,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from golang.errors import GolangError
 from launch.live.feed import Feed
-from launch.live.tail import Tail
 from launch.monitor.logs import log_file
+from launch.monitor.tail import Tail
 from launch.sweep.find import NotFoundError, runs_in
 from launch.text import plain
 

@@ -20,7 +20,7 @@ _WHY = 60  # characters of a reason
 _REST = "--all lists them, --state STATE those in it, --sort KEY (mAP, loss, updated …) in that order."
 
 
-def show(lines: Sequence[Standing], trouble: str, whole: bool) -> None:
+def show(lines: Sequence[Standing], trouble: str, whole: bool = False) -> None:
     """Prints the table of runs as wide as the terminal is; its brief if it is higher, unless all is wanted."""
     from rich.console import Console
 

@@ -23,7 +23,7 @@ from launch.live import server as live
 from launch.live.feed import Feed, stamps
 from launch.live.serve import address
 from launch.live.server import Server
-from launch.live.tail import BEHIND, FIRST, LONGEST, Tail
+from launch.monitor.tail import BEHIND, FIRST, LONGEST, Tail
 
 
 class Served:
