@@ -43,11 +43,10 @@ class Board(App[bool]):
     CSS = "#counts, #trouble { height: auto; } #words { display: none; } #words.open { display: block; }"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "detail", "look into", show=True),
         Binding("s", "sort", "sort"),
         Binding("slash", "filter", "filter"),
         Binding("escape", "all", "all runs", show=False),
-        Binding("q,ctrl+c", "leave", "leave", priority=False),
+        Binding("q,ctrl+c", "leave", "leave"),
     ]
 
     class Looked(Message):
@@ -128,9 +127,11 @@ class Board(App[bool]):
             table.move_cursor(row=same.index(there) if there in same else 0, animate=False, scroll=False)
             table.scroll_to(left.x, left.y, animate=False)
         counts = Text("\n").join(counted(sweep, own) for sweep, own in list(by_sweep(self._lines).items())[:5])
-        part = f"{len(self._shown)} of {len(self._lines)} runs, sorted by {self._sorted}"
+        part = f"{len(self._shown)} of {len(self._lines)} runs, sorted by {self._sorted}; Enter looks into one"
         self.query_one("#counts", Static).update(Text("\n").join([counts, Text(part, "dim")]))
-        self.query_one("#trouble", Static).update(Text(plain(self._trouble), "yellow"))
+        trouble = self.query_one("#trouble", Static)
+        trouble.display = bool(self._trouble)
+        trouble.update(Text(plain(self._trouble), "yellow"))
 
     def _at_cursor(self) -> tuple[str, str] | None:
         row = self._table.cursor_row
@@ -140,6 +141,10 @@ class Board(App[bool]):
     def _by_column(self, message: DataTable.HeaderSelected) -> None:
         self._sorted = _COLUMNS[str(message.column_key.value)]
         self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
+        """Whether a key counts: of the board's own, none while a run is looked into."""
+        return action not in ("sort", "filter", "all") or len(self.screen_stack) == 1
 
     def action_sort(self) -> None:
         """By the next key."""
