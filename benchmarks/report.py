@@ -20,9 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from golang.runfolder.folder import RunFolder
-from launch.report.effects import best_first
-from launch.report.outcome import outcomes
-from launch.report.web.payload import of_runs
+from launch.report.web.payload import payload
 from launch.report.web.render import render
 from tests.browser.chromium import ARGUMENTS, PATH
 from tests.browser.sweeps import Shape, add_run, make
@@ -55,7 +53,7 @@ def sweep_of(folder: Path, runs: int, lines: int) -> Path:
 def measured(sweep: Path) -> dict[str, float]:
     """Seconds and megabytes of one page."""
     begun, spent = time.perf_counter(), sum(os.times()[:4])
-    text = render(of_runs(sweep, best_first(outcomes(sweep))))
+    text = render(payload(sweep))
     made, cpu = time.perf_counter() - begun, sum(os.times()[:4]) - spent
     page = sweep / "index.html"
     page.write_text(text)

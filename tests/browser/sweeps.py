@@ -104,7 +104,11 @@ def _attempt(
     (folder / "start.json").write_text(json.dumps(start))
     (folder / "status.json").write_text(json.dumps({"step": reached, "total": total, "updated": stamp(ended)}))
     if cause not in ("running", "lost"):
-        said = {"message": "ValueError: the queue holds 3,840 embeddings, and a step brings 4,096"} if cause == "bug" else {}
+        said = (
+            {"message": "ValueError: the queue holds 3,840 embeddings, and a step brings 4,096"}
+            if cause == "bug"
+            else {}
+        )
         (folder / "cause.json").write_text(json.dumps({"cause": cause, "step": reached, "at": stamp(ended), **said}))
     for rank in range(4):
         (folder / f"rank{rank}.log").write_text(f"attempt {number} rank {rank}\n" * 20)
@@ -136,7 +140,10 @@ def _metrics(
 def _evaluated(run: RunFolder, rate: float, prototypes: int, seed: int, classes: tuple[str, ...]) -> None:
     chance = random.Random(f"{rate} {prototypes}{seed}")
     base = 62 - 5 * abs(math.log2(rate / 0.6)) + 3 * (prototypes > 1000) + chance.gauss(0, 0.8)
-    points = {name: min(99.0, max(1.0, base + 11 * math.sin(3 * place) + chance.gauss(0, 2))) for place, name in enumerate(classes)}
+    points = {
+        name: min(99.0, max(1.0, base + 11 * math.sin(3 * place) + chance.gauss(0, 2)))
+        for place, name in enumerate(classes)
+    }
     run.evaluation.mkdir()
     facts = {"mAP": sum(points.values()) / len(points), "per_class": points}
     run.probe_file.write_text(json.dumps(facts))

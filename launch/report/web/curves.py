@@ -8,12 +8,13 @@ then differences, `attempts` as [line, attempt] where one begins, and `metrics` 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import multiprocessing
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from golang.runfolder.files import as_number
 from golang.runfolder.metrics import read_metrics
 
 FEWEST, MOST = 60, 600  # points of a curve
@@ -86,10 +88,8 @@ def thin(values: Floats, points: int) -> list[npt.NDArray[np.int64]]:
 
 def pack(lines: Sequence[dict[str, Any]], points: int) -> Curves:
     """The curves of a run's log lines."""
-    names = sorted({key for line in lines[:1] + lines[-1:] for key in line} - _NOT_DRAWN)
-    if len({frozenset(line) for line in lines}) > 1:
-        names = sorted({key for line in lines for key in line} - _NOT_DRAWN)
-    columns = np.array([[_number(line.get(name)) for line in lines] for name in names]).reshape(len(names), len(lines))
+    names = sorted(set().union(*lines) - _NOT_DRAWN)
+    columns = np.array([_column([line.get(name) for line in lines]) for name in names]).reshape(len(names), len(lines))
     shown = np.isfinite(columns).any(axis=1) if lines else np.zeros(len(names), bool)
     names = [name for name, there in zip(names, shown, strict=True) if there]
     rounded = _rounded(columns[shown])
@@ -109,24 +109,25 @@ def pack(lines: Sequence[dict[str, Any]], points: int) -> Curves:
     return Curves(tuple(names), len(lines), base64.b64encode(zlib.compress(text.encode(), 6)).decode())
 
 
-def read(files: Sequence[Path], points: int) -> list[Curves]:
-    """The curves of metrics files, in their order; of many in several processes. A file that is as it was is not read
-    again."""
-    stamps = [(*_stamp(path), points) for path in files]
-    changed = [
-        path for path, stamp in zip(files, stamps, strict=True) if path not in _kept or _kept[path][0] != stamp
-    ]
-    if len(changed) < _POOL:
-        found = [_packed(path, points) for path in changed]
-    else:
-        workers = len(os.sched_getaffinity(0))
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = list(pool.map(_packed, changed, [points] * len(changed), chunksize=8))
-    fresh = dict(zip(changed, found, strict=True))
-    for path, stamp in zip(files, stamps, strict=True):
-        if path in fresh:
-            _kept[path] = (stamp, fresh[path])
-    return [_kept[path][1] for path in files]
+@contextlib.contextmanager
+def reading(files: Iterable[Path], points: int) -> Iterator[Callable[[Path], Curves]]:
+    """Reads metrics files while its body does something else; what it yields waits for the curves of one. Many are read
+    by other processes. A file that is as it was is not read again."""
+    stamps = {path: (*_stamp(path), points) for path in files}
+    changed = [path for path, stamp in stamps.items() if path not in _kept or _kept[path][0] != stamp]
+    with contextlib.ExitStack() as stack:
+        found: Iterator[Curves] = map(_packed, changed, [points] * len(changed))
+        if len(changed) >= _POOL:
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context))
+            found = pool.map(_packed, changed, [points] * len(changed), chunksize=8)
+
+        def curves_of(path: Path) -> Curves:
+            for fresh, curve in zip(changed, found, strict=False):
+                _kept[fresh] = (stamps[fresh], curve)
+            return _kept[path][1]
+
+        yield curves_of
 
 
 def _packed(path: Path, points: int) -> Curves:
@@ -144,15 +145,13 @@ def _stamp(path: Path) -> tuple[int, int]:
     return facts.st_size, facts.st_mtime_ns
 
 
-def _number(value: object) -> float:
-    """NaN for what is no number."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            found = float(value)
-        except OverflowError:
-            return math.nan
-        return found if abs(found) < 1e100 else math.nan
-    return math.nan
+def _column(values: Sequence[object]) -> Floats:
+    """As numbers; NaN for what is none."""
+    with contextlib.suppress(OverflowError):
+        if set(map(type, values)) <= {int, float}:  # at a tenth of the time
+            column = np.array(values, dtype=np.float64)
+            return np.where(np.abs(column) < 1e100, column, np.nan)
+    return np.array([math.nan if (value := as_number(one)) is None else value for one in values], dtype=np.float64)
 
 
 def _rounded(values: Floats) -> Floats:
@@ -183,4 +182,4 @@ def _with_colon(stamp: str) -> str:
 
 
 def _differences(values: Sequence[int]) -> list[int]:
-    return [value - before for value, before in zip(values, [0, *values[:-1]], strict=True)]
+    return [value - before for value, before in zip(values, [0, *values], strict=False)]

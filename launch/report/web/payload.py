@@ -16,20 +16,34 @@ from launch.report.outcome import RunOutcome, outcomes
 from launch.report.web import about, costs, curves
 from launch.report.web.classes import Classes
 from launch.report.web.pictures import pictures
+from launch.sweep.find import runs_in
 
 _LONGEST = 60  # characters of a run's label
 
 
 def payload(sweep: Path) -> dict[str, Any]:
     """Of a sweep's runs, the best first; what is missing or damaged is said in `missing`."""
-    return of_runs(sweep, best_first(outcomes(sweep)))
+    return report(sweep)[1]
 
 
-def of_runs(sweep: Path, runs: Sequence[RunOutcome]) -> dict[str, Any]:
-    """The same of outcomes that were read already."""
-    folders = [RunFolder(sweep / run.name) for run in runs]
-    points = curves.points_of(len(runs))
-    packed = curves.read([folder.metrics_file for folder in folders], points)
+def report(sweep: Path) -> tuple[list[RunOutcome], dict[str, Any]]:
+    """What came of the runs, and what the page shows of them."""
+    found = [RunFolder(run.path) for run in runs_in(sweep)]
+    points = curves.points_of(len(found))
+    with curves.reading((folder.metrics_file for folder in found), points) as curves_of:
+        runs = best_first(outcomes(sweep))
+        folders = [RunFolder(sweep / run.name) for run in runs]
+        packed = [curves_of(folder.metrics_file) for folder in folders]
+    return runs, _content(sweep, runs, folders, packed, points)
+
+
+def _content(
+    sweep: Path,
+    runs: Sequence[RunOutcome],
+    folders: Sequence[RunFolder],
+    packed: Sequence[curves.Curves],
+    points: int,
+) -> dict[str, Any]:
     keys, shared = axes(runs), _shared(runs)
     classes, versions = Classes(len(runs)), about.Table()
     rows = [
@@ -153,5 +167,3 @@ def _missing(sweep: Path, runs: Sequence[RunOutcome], packed: Sequence[curves.Cu
     if not about.described(sweep):
         said.append("The sweep has no sweep.yaml: what was typed is not known.")
     return said
-
-
