@@ -1,7 +1,7 @@
 """What the page of a report costs: `python -m benchmarks.report`.
 
-Makes sweeps of 18, 100 and 1,000 runs of 2,000 log lines each, writes the page of each as `launch report` does, and opens
-it in Chromium: how long it takes to make, how large it is, and how long until the table is there, until it is sorted by
+Makes sweeps of 18, 100 and 1,000 runs of 2,000 log lines each, writes the page of each as `launch report` does, and
+opens it in Chromium: how long it takes to make, how large it is, and how long until the table is there, until it is sorted by
 another column, and until every chart is drawn. Prints a table, and one line of JSON last.
 """
 
@@ -82,8 +82,10 @@ def main() -> int:
         for runs in arguments.runs:
             found[runs] = measured(sweep_of(Path(folder), runs, arguments.lines))
     table = Table(box=None, title=f"the page of a report, {arguments.lines} log lines a run", title_justify="left")
-    heads = {"made": "made, s", "made_cpu": "of processor, s", "mb": "MB", "open": "table there, s", "sort": "sorted, s",
-             "drawn": "all charts drawn, s"}  # fmt: skip
+    heads = {
+        "made": "made, s", "made_cpu": "of processor, s", "mb": "MB", "open": "table there, s", "sort": "sorted, s",
+        "drawn": "all charts drawn, s",
+    }  # fmt: skip
     for head in ("runs", *heads.values()):
         table.add_column(head, justify="right")
     for runs, figures in found.items():

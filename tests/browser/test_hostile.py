@@ -57,14 +57,8 @@ def test_it_is_text_everywhere(sweep: Path, opening: Opening) -> None:
     for details in page.locator(".numbers").all():
         details.evaluate("(one) => (one.open = true)")
     for place in range(6):
-        page.evaluate(
-            "(place) => { const one = document.getElementById('which'); one.selectedIndex = place; one.dispatchEvent(new Event('change')) }",
-            place,
-        )
-        page.evaluate(
-            "(place) => { const one = document.getElementById('second'); one.selectedIndex = place; one.dispatchEvent(new Event('change')) }",
-            place,
-        )
+        for select in ("which", "second"):
+            page.select_option(f"#{select}", index=place)
         tab.drawn()
     assert page.evaluate("window.hit") is None
     assert (

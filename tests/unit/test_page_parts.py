@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from golang.runfolder import files
 from golang.runfolder.folder import RunFolder
 from launch.report.outcome import RunOutcome, Span
-from launch.report.web import curves, pictures
+from launch.report.web import curves, pictures, reading
 from launch.report.web.costs import costs
 from launch.report.web.render import as_json, digest, render
+from tests.browser.sweeps import Shape, make
 
 
 def unpacked(found: curves.Curves) -> dict[str, Any]:
@@ -72,30 +74,30 @@ def test_more_runs_have_fewer_points_each_and_the_page_says_how_many() -> None:
     assert "more than 104 log lines" in curves.rule(104) and "52 equal parts" in curves.rule(104)
 
 
-def test_a_file_that_stays_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "metrics.jsonl"
-    file.write_text('{"step": 1, "loss": 2}\n')
-    with curves.reading([file, tmp_path / "none"], 100) as found:
-        assert [found(tmp_path / "none").lines, found(file).lines] == [0, 1]
-    monkeypatch.setattr(curves, "read_metrics", lambda path: pytest.fail("read again"))
-    with curves.reading([file], 100) as found:
-        assert found(file).lines == 1
+def test_a_run_that_stays_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make(tmp_path / "s", Shape(rates=(0.6,), prototypes=(300,), seeds=2, lines=8))
+    first, points = reading.read(sweep)
+    assert points == curves.MOST and [one.code for one in first] == ["3f9c2a71"] * 2
+    assert first[0].versions["torch"] == "2.11.0" and first[0].logs[3] == {"attempt": 0, "rank": 3, "bytes": 340}
+    monkeypatch.setattr(reading, "_read", lambda *arguments: pytest.fail("read again"))
+    assert reading.read(sweep)[0] == first
     monkeypatch.undo()
-    file.write_text('{"step": 1, "loss": 2}\n{"step": 2, "loss": 2}\n')
-    with curves.reading([file], 100) as found:
-        assert found(file).lines == 2
+    run = first[1].outcome.folder
+    run.metrics_file.write_text("")
+    changed, _ = reading.read(sweep)
+    assert [one.curves.lines for one in changed] == [8, 0] and changed[0] is first[0]
+    cause = run.attempts / "01/cause.json"
+    files.write(cause, json.dumps({"cause": "hang", "step": 1}))
+    assert reading.read(sweep)[0][1].outcome.attempts[-1].cause == "hang"
 
 
-def test_many_files_are_read_by_other_processes(tmp_path: Path) -> None:
-    files = [tmp_path / str(number) for number in range(70)]
-    for number, file in enumerate(files):
-        file.write_text('{"step": 1, "loss": NaN, "lr": 1}\n' * number)
-    with curves.reading(files, 100) as found:
-        assert [found(file).lines for file in files] == list(range(70))
+def test_many_runs_are_read_by_other_processes(tmp_path: Path) -> None:
+    sweep = make(tmp_path / "s", Shape(rates=(0.6,), prototypes=(300,), seeds=70, lines=1))
+    assert len(reading.read(sweep)[0]) == 70 > reading._POOL
 
 
 def span(number: int, began: float, ended: float, resumed: int, reached: int, cause: str) -> Span:
-    return Span(number, False, began, ended, 2, "n", resumed, reached, 40, cause, None)
+    return Span(number, began, ended, 2, "n", resumed, reached, 40, cause, None, in_place=False)
 
 
 def test_costs_are_waits_steps_again_and_the_rest() -> None:
@@ -104,7 +106,9 @@ def test_costs_are_waits_steps_again_and_the_rest() -> None:
         span(1, 200, 240, 20, 35, "preempted"),
         span(2, 500, 540, 35, 40, "finished"),
     )
-    run = RunOutcome("x", "finished", {}, (), {}, {}, None, 40, 40, 160.0, attempts, (40.0, 300.0), ())
+    run = RunOutcome(
+        Path("x"), "finished", {}, (), {}, {}, None, 40, 40, 160.0, attempts, (), submitted=(40.0, 300.0), failures=()
+    )
     found = costs(run)
     assert found.waits == (60.0, 50.0, 200.0)  # before the third somebody submitted it anew
     assert found.steps_again == {"node lost": 10}
