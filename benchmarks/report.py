@@ -1,8 +1,8 @@
 """What the page of a report costs: `python -m benchmarks.report`.
 
 Makes sweeps of 18, 100 and 1,000 runs of 2,000 log lines each, writes the page of each as `launch report` does, and
-opens it in Chromium: how long it takes to make, how large it is, and how long until the table is there, until it is sorted by
-another column, and until every chart is drawn. Prints a table, and one line of JSON last.
+opens it in Chromium: how long it takes to make, how large it is, and how long until the table is there, until it is
+sorted by another column, and until every chart is drawn. Prints a table, and one line of JSON last.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ class Life:
 
 def lives(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Life]:
     """The attempts in order; one without a readable start is not among them."""
-    logged = {count(line.get("attempt")): when(line.get("time")) or 0.0 for line in metrics}
+    last = {count(line.get("attempt")): line.get("time") for line in metrics}
+    logged = {number: when(stamp) or 0.0 for number, stamp in last.items()}
     return [life for number in folder.attempt_numbers() if (life := _life(Attempt(folder, number), logged))]
 
 

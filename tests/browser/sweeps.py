@@ -134,7 +134,8 @@ def _metrics(
             "attention_entropy": 0.5 + 0.5 * math.exp(-3 * step / total) + chance.gauss(0, 0.01),
             "queue_fill": min(1.0, step / 500), "samples": step * 128, "skipped_steps": 0, "unreadable_images": 0,
             "attempt": attempt, "time": stamp(clock + (step - done) * pace),
-            "images_per_second": 128 / pace + chance.gauss(0, 2), "step_seconds": pace, "data_wait_seconds": 0.02 * chance.random(),
+            "images_per_second": 128 / pace + chance.gauss(0, 2), "step_seconds": pace,
+            "data_wait_seconds": 0.02 * chance.random(),
         }  # fmt: skip
 
 
