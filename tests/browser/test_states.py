@@ -61,7 +61,9 @@ def test_one_with_damaged_folders(sweep: Path, opening: Opening) -> None:
     (four.attempts / "00/start.json").write_text("[]")
     (sweep / "sweep.yaml").write_text("\x00")
     tab, missing = shown(sweep, opening)
-    assert "1 run's settings can't be read" in missing and "no sweep.yaml" in missing
+    assert "Of 4 runs something is missing or can't be read" in missing and "no sweep.yaml" in missing
+    tab.page.select_option("#which", one.path.name)
+    assert "config.yaml can't be read" in tab.page.inner_text("#run-body")
     assert tab.page.locator("#runs tbody tr").count() == 4
     assert "could not be read" in tab.page.inner_text("#pictures-said")
 
@@ -127,13 +129,13 @@ def test_live_it_changes_and_keeps_what_was_chosen(sweep: Path, chromium: Any) -
     page.click("[data-sort=loss]")
     page.uncheck("#runs tbody tr:nth-child(1) input")
     page.select_option("#metric", "lr")
-    page.evaluate("window.scrollTo(0, 700)")
+    page.evaluate("window.scrollTo({top: 600, behavior: 'instant'})")
     page.focus("[data-sort=loss]")
     stream = f"retry: 600000\nevent: update\ndata: {json.dumps(after)}\n\n"
     hold[0].fulfill(body=stream, content_type="text/event-stream")
     tab.until("document.getElementById('runs').textContent.includes('changed')")
     tab.drawn()
-    assert page.evaluate("window.scrollY") == 700
+    assert page.evaluate("window.scrollY") == 600
     assert page.input_value("#filter") == "seed" and page.input_value("#metric") == "lr"
     assert page.evaluate("document.activeElement.dataset.sort") == "loss"
     assert tab.column("loss")[0] == "0.1250" and page.locator("#runs input:checked").count() == 3
