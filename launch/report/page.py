@@ -37,16 +37,16 @@ def write(sweep: Path) -> list[Path]:
     try:
         place.report.mkdir(mode=0o700, exist_ok=True)
         try:
+            made.append(draw(runs, place.report_picture))
+            picture = "![runs, effects, time line](report.png)"
+        except MissingMatplotlibError as error:
+            picture = f"No picture: {error}"
+        try:
             files.write(place.report_page, render(content), durable=False)
             made.append(place.report_page)
             whole = "[The page](index.html) shows the same to look at, sort and filter."
         except MissingPageError as error:
             whole = f"No page: {error}"
-        try:
-            made.append(draw(runs, place.report_picture))
-            picture = "![runs, effects, time line](report.png)"
-        except MissingMatplotlibError as error:
-            picture = f"No picture: {error}"
         files.write(place.report_text, "\n".join(_lines(sweep, runs, [whole, picture])) + "\n")
     except OSError as error:
         raise ReportError(f"can't write to {place.report}: {error.strerror}; make room, or report on a copy") from error

@@ -65,7 +65,7 @@ def facts(
         "Typed": " in ".join(filter(None, [str(typed.get("typed", "")), str(typed.get("cwd", ""))])),
         "Code": ", ".join(f"{name} ({count} runs)" for name, count in snapshots.most_common(5)),
         "Recipe": ", ".join(recipe),
-        "Also set for all runs": ", ".join(changed),
+        "Also set for all runs": ", ".join(changed) or ("nothing" if shared else ""),
         "Machines": _listed([host for host, _ in hosts.most_common()]),
         "Ranks of an attempt": ", ".join(map(str, ranks)),
         "Versions": used,
