@@ -1,8 +1,8 @@
 """What the page of a report costs: `python -m benchmarks.report`.
 
-Makes sweeps of 18, 100 and 1,000 runs of 2,000 log lines each, writes the page of each as `launch report` does, and opens
-it in Chromium: how long it takes to make, how large it is, and how long until the table is there, until it is sorted by
-another column, and until every chart is drawn. Prints a table, and one line of JSON last.
+Makes sweeps of 18, 100 and 1,000 runs of 2,000 log lines each, writes the page of each as `launch report` does, and
+opens it in Chromium: how long it takes to make, how large it is, and how long until the table is there, until it is
+sorted by another column, and until every chart is drawn. Prints a table, and one line of JSON last.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from golang.runfolder.folder import RunFolder
-from launch.report.effects import best_first
-from launch.report.outcome import outcomes
-from launch.report.web.payload import of_runs
+from launch.report.web.payload import payload
 from launch.report.web.render import render
 from tests.browser.chromium import ARGUMENTS, PATH
 from tests.browser.sweeps import Shape, add_run, make
@@ -55,7 +53,7 @@ def sweep_of(folder: Path, runs: int, lines: int) -> Path:
 def measured(sweep: Path) -> dict[str, float]:
     """Seconds and megabytes of one page."""
     begun, spent = time.perf_counter(), sum(os.times()[:4])
-    text = render(of_runs(sweep, best_first(outcomes(sweep))))
+    text = render(payload(sweep))
     made, cpu = time.perf_counter() - begun, sum(os.times()[:4]) - spent
     page = sweep / "index.html"
     page.write_text(text)
@@ -84,8 +82,10 @@ def main() -> int:
         for runs in arguments.runs:
             found[runs] = measured(sweep_of(Path(folder), runs, arguments.lines))
     table = Table(box=None, title=f"the page of a report, {arguments.lines} log lines a run", title_justify="left")
-    heads = {"made": "made, s", "made_cpu": "of processor, s", "mb": "MB", "open": "table there, s", "sort": "sorted, s",
-             "drawn": "all charts drawn, s"}  # fmt: skip
+    heads = {
+        "made": "made, s", "made_cpu": "of processor, s", "mb": "MB", "open": "table there, s", "sort": "sorted, s",
+        "drawn": "all charts drawn, s",
+    }  # fmt: skip
     for head in ("runs", *heads.values()):
         table.add_column(head, justify="right")
     for runs, figures in found.items():

@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     from golang.errors import GolangError
     from golang.processes.local import train_here
     from golang.processes.train import train
+    from golang.records.table import runs
 
 # Read when torch is imported. DDP would warn on each start that it looked for unused parameters and found none: we
 # have it look because it then keeps its bucket order, which exact resume needs.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 __version__ = "0.1.0"
-__all__ = ["Config", "GolangError", "Outcome", "train", "train_here"]
+__all__ = ["Config", "GolangError", "Outcome", "runs", "train", "train_here"]
 
 _HOMES = {
     "Config": "golang.config",
     "GolangError": "golang.errors",
     "Outcome": "golang.engine.session",
+    "runs": "golang.records.table",
     "train": "golang.processes.train",
     "train_here": "golang.processes.local",
 }

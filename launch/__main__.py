@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--partition", help="default: the runs' own, else Slurm's default")
     add("--probe", action="store_true", help="send two small jobs (a minute) that try signals, files and locks")
     add("--json", action="store_true", help="for programs")
-    command("report", write_report, "a sweep's report: report.md and report.png", sweep=True)
+    command("report", write_report, "a sweep's report: index.html, report.md and report.png", sweep=True)
     add = command("sync", sync_runs, "one clean W&B run of each, from its metrics.jsonl", needed=True)
     add("--offline", action="store_true", help="only write the folders for `wandb sync`")
     return parser

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from golang.config.identity import OUTSIDE
-from launch.report.outcome import RunOutcome, is_below
+from golang.records.record import is_below
+from launch.report.outcome import RunOutcome
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""`python -m launch report SWEEP`: a sweep's runs as report/report.md, as report/index.html where Jinja2 and Plotly are,
-and as report/report.png where matplotlib is."""
+"""`python -m launch report SWEEP`: a sweep's runs as report/report.md; as report/index.html, the page, where Jinja2 and
+Plotly are; as report/report.png where matplotlib is."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from golang.errors import GolangError
 from golang.runfolder import files
 from golang.runfolder.files import now
 from launch.report.chart import draw
-from launch.report.effects import axes, best_first, marginals, measure
-from launch.report.outcome import RunOutcome, outcomes
+from launch.report.effects import axes, marginals, measure
+from launch.report.outcome import RunOutcome
 from launch.report.web.costs import GOODPUT
-from launch.report.web.payload import of_runs
+from launch.report.web.payload import report
 from launch.report.web.render import MissingPageError, render
 from launch.sweep.paths import Sweep
+
 
 class ReportError(GolangError):
     """The report can't be written."""
@@ -26,7 +27,7 @@ class ReportError(GolangError):
 
 def write(sweep: Path) -> list[Path]:
     """Writes the report; the files made. Raises ReportError if there is nothing to report, or no place for it."""
-    runs = best_first(outcomes(sweep))
+    runs, content = report(sweep)
     if not runs:
         raise ReportError(f"{sweep} holds no run to report on; python -m launch status lists what there is")
     place = Sweep(sweep)
@@ -36,16 +37,16 @@ def write(sweep: Path) -> list[Path]:
     try:
         place.report.mkdir(mode=0o700, exist_ok=True)
         try:
-            files.write(place.report_page, render(of_runs(sweep, runs)), durable=False)
-            made.append(place.report_page)
-            whole = "[The page](index.html) shows the same to look at, sort and filter."
-        except MissingPageError as error:
-            whole = f"No page: {error}"
-        try:
             made.append(draw(runs, place.report_picture))
             picture = "![runs, effects, time line](report.png)"
         except MissingMatplotlibError as error:
             picture = f"No picture: {error}"
+        try:
+            files.write(place.report_page, render(content), durable=False)
+            made.append(place.report_page)
+            whole = "[The page](index.html) shows the same to look at, sort and filter."
+        except MissingPageError as error:
+            whole = f"No page: {error}"
         files.write(place.report_text, "\n".join(_lines(sweep, runs, [whole, picture])) + "\n")
     except OSError as error:
         raise ReportError(f"can't write to {place.report}: {error.strerror}; make room, or report on a copy") from error

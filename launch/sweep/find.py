@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golang.errors import GolangError
+from golang.records.find import by_numbers
 from golang.runfolder.folder import RunFolder
 from golang.sources import program
 from launch.sweep import ledger
@@ -37,7 +38,7 @@ class Run:
 
 def runs_in(sweep: Path) -> list[Run]:
     """A sweep's runs by name."""
-    folders = sorted((path.parent for path in sweep.glob(str(RunFolder("*").config_file))), key=_by_numbers)
+    folders = sorted((path.parent for path in sweep.glob(str(RunFolder("*").config_file))), key=by_numbers)
     return runs_of(sweep, folders)
 
 
@@ -45,12 +46,6 @@ def runs_of(sweep: Path, folders: Sequence[Path]) -> list[Run]:
     """The runs that live in folders of a sweep, with the job that each was last given."""
     jobs = {line["folder"]: line["job"] for line in ledger.read(sweep) if line["job"] and line["folder"]}
     return [Run(folder, jobs.get(folder.name, "")) for folder in folders]
-
-
-def _by_numbers(folder: Path) -> list[str | float]:
-    """Orders names as people do: epochs=7 before epochs=15."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", folder.name)
-    return [float(part) if number % 2 else part for number, part in enumerate(parts)]
 
 
 def find(target: str | None, runs_dir: Path) -> list[Run]:

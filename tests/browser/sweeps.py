@@ -44,7 +44,7 @@ def stamp(second: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(START + second))
 
 
-def make(sweep: Path, shape: Shape = Shape()) -> Path:  # noqa: B008 - it is frozen
+def make(sweep: Path, shape: Shape = Shape()) -> Path:
     """A grid of learning rates, prototypes and seeds, stopped by preemptions, a lost node and a bug here and there."""
     sweep.mkdir(parents=True)
     words = f"optim.base_lr={','.join(map(str, shape.rates))} model.prototypes={','.join(map(str, shape.prototypes))}"
@@ -104,7 +104,11 @@ def _attempt(
     (folder / "start.json").write_text(json.dumps(start))
     (folder / "status.json").write_text(json.dumps({"step": reached, "total": total, "updated": stamp(ended)}))
     if cause not in ("running", "lost"):
-        said = {"message": "ValueError: the queue holds 3,840 embeddings, and a step brings 4,096"} if cause == "bug" else {}
+        said = (
+            {"message": "ValueError: the queue holds 3,840 embeddings, and a step brings 4,096"}
+            if cause == "bug"
+            else {}
+        )
         (folder / "cause.json").write_text(json.dumps({"cause": cause, "step": reached, "at": stamp(ended), **said}))
     for rank in range(4):
         (folder / f"rank{rank}.log").write_text(f"attempt {number} rank {rank}\n" * 20)
@@ -121,22 +125,27 @@ def _metrics(
             "step": step, "epoch": step // 100, "loss": loss, "loss_global": loss * 1.1 + chance.gauss(0, 0.05),
             "loss_local": loss * 0.9 + chance.gauss(0, 0.05), "loss_cross_view": loss + chance.gauss(0, 0.05),
             "ln_k": math.log(prototypes), "ln_k_local": math.log(prototypes), "gradient_norm": 1 + chance.random(),
-            "parameter_norm": 80 + 30 * step / total + chance.random(), "lr": rate * (1 + math.cos(math.pi * step / total)) / 2,
+            "parameter_norm": 80 + 30 * step / total + chance.random(),
+            "lr": rate * (1 + math.cos(math.pi * step / total)) / 2,
             "prototype_perplexity": prototypes * (1 - math.exp(-4 * step / total)) * (0.9 + 0.05 * chance.random()),
             "dead_prototypes": int(prototypes * math.exp(-5 * step / total)),
-            "local_prototype_perplexity": prototypes * (1 - math.exp(-3 * step / total)) * (0.9 + 0.05 * chance.random()),
+            "local_prototype_perplexity": prototypes * (1 - math.exp(-3 * step / total)) * (0.8 + chance.random() / 9),
             "dead_local_prototypes": int(prototypes * math.exp(-4 * step / total)),
             "attention_entropy": 0.5 + 0.5 * math.exp(-3 * step / total) + chance.gauss(0, 0.01),
             "queue_fill": min(1.0, step / 500), "samples": step * 128, "skipped_steps": 0, "unreadable_images": 0,
-            "attempt": attempt, "time": stamp(clock + (step - done) * pace), "images_per_second": 128 / pace + chance.gauss(0, 2),
-            "step_seconds": pace, "data_wait_seconds": 0.02 * chance.random(),
+            "attempt": attempt, "time": stamp(clock + (step - done) * pace),
+            "images_per_second": 128 / pace + chance.gauss(0, 2), "step_seconds": pace,
+            "data_wait_seconds": 0.02 * chance.random(),
         }  # fmt: skip
 
 
 def _evaluated(run: RunFolder, rate: float, prototypes: int, seed: int, classes: tuple[str, ...]) -> None:
     chance = random.Random(f"{rate} {prototypes}{seed}")
     base = 62 - 5 * abs(math.log2(rate / 0.6)) + 3 * (prototypes > 1000) + chance.gauss(0, 0.8)
-    points = {name: min(99.0, max(1.0, base + 11 * math.sin(3 * place) + chance.gauss(0, 2))) for place, name in enumerate(classes)}
+    points = {
+        name: min(99.0, max(1.0, base + 11 * math.sin(3 * place) + chance.gauss(0, 2)))
+        for place, name in enumerate(classes)
+    }
     run.evaluation.mkdir()
     facts = {"mAP": sum(points.values()) / len(points), "per_class": points}
     run.probe_file.write_text(json.dumps(facts))

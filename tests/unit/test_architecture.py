@@ -47,6 +47,7 @@ def test_the_page_names_what_is_there() -> None:
     [
         "golang.config",
         "golang.runfolder",
+        "golang.records",
         "golang.world",
         "golang.exits",
         "golang.tracking",

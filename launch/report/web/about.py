@@ -9,9 +9,9 @@ from typing import Any
 
 from golang.config import Config
 from golang.config.identity import flat
+from golang.records.record import is_below
 from golang.runfolder.files import read_json
-from golang.runfolder.folder import RunFolder
-from launch.report.outcome import RunOutcome, is_below
+from launch.report.web.reading import Reading
 from launch.sweep.paths import Sweep
 from launch.text import shown
 
@@ -32,9 +32,10 @@ class Table:
         return self.rows.index(row)
 
 
-def sweep(path: Path) -> dict[str, str]:
-    """Its name and its folder."""
-    return {"name": path.name, "path": str(path)}
+def defaults() -> dict[str, str]:
+    """Every setting's default, as text, as records have their settings."""
+    values = flat(Config().to_dict())
+    return {key: str(tuple(value) if isinstance(value, list) else value) for key, value in values.items()}
 
 
 def described(path: Path) -> dict[str, Any]:
@@ -42,34 +43,29 @@ def described(path: Path) -> dict[str, Any]:
     return read_json(Sweep(path).description)
 
 
-def code(folder: RunFolder) -> str:
-    """The snapshot that a run was last submitted with; "" if there is none."""
-    return str(read_json(folder.overrides_file).get("code", ""))
-
-
 def facts(
-    path: Path, runs: Sequence[RunOutcome], shared: dict[str, str], versions: Sequence[dict[str, str]]
+    path: Path, runs: Sequence[Reading], shared: dict[str, str], versions: Sequence[dict[str, str]]
 ) -> list[list[str]]:
     """Pairs of a heading and a text."""
     typed = described(path)
     words = typed.get("command")
     command = shown([_without_secrets(str(word)) for word in words]) if isinstance(words, list) else ""
-    snapshots = Counter(filter(None, (code(RunFolder(path / run.name)) for run in runs)))
-    defaults = {key: str(value) for key, value in flat(Config().to_dict()).items()}
+    snapshots = Counter(run.code for run in runs if run.code)
+    usual = defaults()
     recipe = [f"{key}={shared[key]}" for key in _RECIPE if key in shared]
     changed = [
         f"{key}={value}" for key, value in sorted(shared.items())
-        if key not in _RECIPE and value != defaults.get(key) and not is_below(key, _NOT_SAID)
+        if key not in _RECIPE and value != usual.get(key) and not is_below(key, _NOT_SAID)
     ]  # fmt: skip
-    hosts = Counter(attempt.host for run in runs for attempt in run.attempts if attempt.host)
-    ranks = sorted({attempt.ranks for run in runs for attempt in run.attempts})
+    hosts = Counter(attempt.host for run in runs for attempt in run.outcome.attempts if attempt.host)
+    ranks = sorted({attempt.ranks for run in runs for attempt in run.outcome.attempts})
     used = "; ".join(", ".join(f"{key} {value}" for key, value in row.items()) for row in versions if row)
     found = {
         "Command": command,
         "Typed": " in ".join(filter(None, [str(typed.get("typed", "")), str(typed.get("cwd", ""))])),
         "Code": ", ".join(f"{name} ({count} runs)" for name, count in snapshots.most_common(5)),
         "Recipe": ", ".join(recipe),
-        "Also set for all runs": ", ".join(changed),
+        "Also set for all runs": ", ".join(changed) or ("nothing" if shared else ""),
         "Machines": _listed([host for host, _ in hosts.most_common()]),
         "Ranks of an attempt": ", ".join(map(str, ranks)),
         "Versions": used,

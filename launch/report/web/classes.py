@@ -1,12 +1,11 @@
-"""The average precision of every class, of many runs, small."""
+"""The figures of every class, of many runs, small."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from golang.runfolder.files import as_number
-from golang.runfolder.folder import RunFolder
-from golang.runfolder.results import results
+from launch.report.web.reading import Scored
 
 _TOGETHER = 400_000  # figures on a page
 _LONGEST = 80  # characters of a class's name
@@ -15,28 +14,25 @@ _LONGEST = 80  # characters of a class's name
 class Classes:
     """Takes runs in their order, the best first; those for which there is no more room have no figures."""
 
-    def __init__(self, runs: int) -> None:
+    def __init__(self) -> None:
         self.names: list[list[str]] = []  # lists of classes, each once
         self._places: dict[tuple[str, ...], int] = {}
-        self._figures, self._left, self._runs = 0, 0, runs
+        self._figures, self._left = 0, 0
 
-    def of(self, folder: RunFolder) -> dict[str, dict[str, Any]]:
-        """Of each evaluation of a run with classes: what it measures, which list of classes, and points in its order."""
+    def of(self, scored: Mapping[str, Scored]) -> dict[str, dict[str, Any]]:
+        """Of each evaluation of a run: what it measures, which list of classes, and points in that list's order."""
         found = {}
-        for name, facts in results(folder).items():
-            points = facts.get("per_class")
-            if not isinstance(points, dict) or not points:
-                continue
-            if self._figures + len(points) > _TOGETHER:
+        for name, one in scored.items():
+            if self._figures + len(one.points) > _TOGETHER:
                 self._left += 1
                 continue
-            self._figures += len(points)
-            labels = tuple(_short(str(label)) for label in points)
+            self._figures += len(one.points)
+            labels = tuple(map(_short, one.points))
             if labels not in self._places:
                 self._places[labels] = len(self.names)
                 self.names.append(list(labels))
-            values = [None if (value := as_number(one)) is None else round(value, 2) for one in points.values()]
-            found[name] = {"what": str(facts.get("measure", "AP")), "names": self._places[labels], "points": values}
+            points = [None if value is None else round(value, 2) for value in one.points.values()]
+            found[name] = {"what": one.what, "names": self._places[labels], "points": points}
         return found
 
     def told(self) -> str:

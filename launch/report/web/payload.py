@@ -7,48 +7,46 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from golang.config import Config
-from golang.config.identity import OUTSIDE, flat
+from golang.config.identity import OUTSIDE
 from golang.runfolder.files import now
-from golang.runfolder.folder import Attempt, RunFolder
 from launch.report.effects import axes, best_first, marginals, measure
-from launch.report.outcome import RunOutcome, outcomes
+from launch.report.outcome import RunOutcome
 from launch.report.web import about, costs, curves
 from launch.report.web.classes import Classes
 from launch.report.web.pictures import pictures
+from launch.report.web.reading import Reading, read
 
 _LONGEST = 60  # characters of a run's label
 
 
 def payload(sweep: Path) -> dict[str, Any]:
     """Of a sweep's runs, the best first; what is missing or damaged is said in `missing`."""
-    return of_runs(sweep, best_first(outcomes(sweep)))
+    return report(sweep)[1]
 
 
-def of_runs(sweep: Path, runs: Sequence[RunOutcome]) -> dict[str, Any]:
-    """The same of outcomes that were read already."""
-    folders = [RunFolder(sweep / run.name) for run in runs]
-    points = curves.points_of(len(runs))
-    packed = curves.read([folder.metrics_file for folder in folders], points)
+def report(sweep: Path) -> tuple[list[RunOutcome], dict[str, Any]]:
+    """What came of the runs, the best first, and what the page shows of them. Raises DataError if `sweep` is no
+    folder."""
+    found, points = read(sweep)
+    places = {run.name: place for place, run in enumerate(best_first([one.outcome for one in found]))}
+    found.sort(key=lambda one: places[one.outcome.name])
+    runs = [one.outcome for one in found]
     keys, shared = axes(runs), _shared(runs)
-    classes, versions = Classes(len(runs)), about.Table()
-    rows = [
-        _row(run, folder, curve, shared, keys, classes, versions)
-        for run, folder, curve in zip(runs, folders, packed, strict=True)
-    ]
-    seen = pictures([folder.path for folder in folders])
-    return {
-        "sweep": about.sweep(sweep),
+    classes, versions = Classes(), about.Table()
+    rows = [_row(one, shared, keys, classes, versions) for one in found]
+    seen = pictures([run.path for run in runs])
+    content = {
+        "sweep": {"name": sweep.name, "path": str(sweep)},
         "written": now(),
-        "about": about.facts(sweep, runs, shared, versions.rows),
-        "missing": list(_missing(sweep, runs, packed)),
+        "about": about.facts(sweep, found, shared, versions.rows),
+        "missing": _missing(sweep, found),
         "axes": keys,
         "measure": measure(runs),
         "shared": shared,
-        "defaults": {key: str(value) for key, value in flat(Config().to_dict()).items()},
+        "defaults": about.defaults(),
         "outside": list(OUTSIDE),
         "effects": [asdict(effect) for effect in marginals(runs) if effect.key != "seed"],
-        "metrics": sorted({name for curve in packed for name in curve.metrics}),
+        "metrics": sorted({name for one in found for name in one.curves.metrics}),
         "classes": classes.names,
         "classes_left": classes.told(),
         "versions": versions.rows,
@@ -57,23 +55,17 @@ def of_runs(sweep: Path, runs: Sequence[RunOutcome]) -> dict[str, Any]:
         "pictures_left": seen.told(),
         "rules": {"curves": curves.rule(points), "goodput": costs.GOODPUT, "costs": costs.RULE},
     }
+    return runs, content
 
 
 def _row(
-    run: RunOutcome,
-    folder: RunFolder,
-    curve: curves.Curves,
-    shared: dict[str, str],
-    keys: Sequence[str],
-    classes: Classes,
-    versions: about.Table,
+    one: Reading, shared: dict[str, str], keys: Sequence[str], classes: Classes, versions: about.Table
 ) -> dict[str, Any]:
-    spent = costs.costs(run)
-    numbers = [attempt.number for attempt in run.attempts]
+    run, spent = one.outcome, costs.costs(one.outcome)
     return {
         "name": run.name,
         "label": _label(run, keys),
-        "path": str(folder.path),
+        "path": str(run.path),
         "state": run.state,
         "settings": {key: value for key, value in run.settings.items() if shared.get(key) != value},
         "scores": run.scores,
@@ -89,15 +81,15 @@ def _row(
         "again": spent.again,
         "steps_again": spent.steps_again,
         "rest": round(spent.rest, 1),
-        "submitted": run.submitted,
         "attempts": [asdict(attempt) for attempt in run.attempts],
         "failures": [list(failure) for failure in run.failures],
-        "logs": [log for number in numbers for log in _logs(Attempt(folder, number))],
-        "versions": versions.number(_versions(folder, numbers)),
-        "code": about.code(folder),
-        "classes": classes.of(folder),
-        "lines": curve.lines,
-        "curves": curve.packed,
+        "troubles": list(run.troubles),
+        "logs": one.logs,
+        "versions": versions.number(one.versions),
+        "code": one.code,
+        "classes": classes.of(one.classes),
+        "lines": one.curves.lines,
+        "curves": one.curves.packed,
     }
 
 
@@ -114,44 +106,29 @@ def _shared(runs: Sequence[RunOutcome]) -> dict[str, str]:
     return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 
 
-def _logs(attempt: Attempt) -> list[dict[str, int]]:
-    found = []
-    for path in attempt.path.glob("rank*.log"):
-        rank = path.stem.removeprefix("rank")
-        if rank.isdecimal() and path.is_file():
-            found.append({"attempt": attempt.number, "rank": int(rank), "bytes": path.stat().st_size})
-    return sorted(found, key=lambda log: log["rank"])
-
-
-def _versions(folder: RunFolder, numbers: Sequence[int]) -> dict[str, str]:
-    """Of the newest attempt."""
-    found = Attempt(folder, numbers[-1]).start().get("versions") if numbers else None
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _missing(sweep: Path, runs: Sequence[RunOutcome], packed: Sequence[curves.Curves]) -> list[str]:
+def _missing(sweep: Path, found: Sequence[Reading]) -> list[str]:
     """What a reader would look for and not find."""
-    said = []
+    runs, said = [one.outcome for one in found], []
+    begun = [one for one in found if one.outcome.attempts]
+    name = measure(runs)
 
     def say(count: int, one: str, many: str) -> None:
         if count:
             said.append(one if count == 1 else many.format(count))
 
-    say(sum(run.state == "running" for run in runs), "1 run is under way; its figures will change.",
-        "{} runs are under way; their figures will change.")  # fmt: skip
+    running = sum(run.state == "running" for run in runs)
+    say(running, "1 run is under way; its figures will change.", "{} runs are under way; their figures will change.")
     say(sum(not run.attempts for run in runs), "1 run has not started.", "{} runs have not started.")
-    say(sum(not run.settings for run in runs), "1 run's settings can't be read: its config.yaml is damaged.",
-        "{} runs' settings can't be read: their config.yaml is damaged.")  # fmt: skip
-    begun = [curve for run, curve in zip(runs, packed, strict=True) if run.attempts]
-    say(sum(not curve.lines for curve in begun), "1 run that began has no metrics, and no curve.",
-        "{} runs that began have no metrics, and no curves.")  # fmt: skip
-    if not any(run.scores for run in runs):
+    unread = sum(bool(run.troubles) for run in runs)
+    say(unread, "Of 1 run something is missing or can't be read; its own section says what.",
+        "Of {} runs something is missing or can't be read; their own sections say what.")  # fmt: skip
+    bare = sum(not one.curves.lines for one in begun)
+    say(bare, "1 run that began has no metrics, and no curve.", "{} runs that began have no metrics, and no curves.")
+    if not name:
         said.append("No run has a score: nothing was evaluated yet, so runs are ordered by loss.")
-    else:
-        say(sum(measure(runs) not in run.scores for run in runs), f"1 run has no {measure(runs)} score, and comes last.",
-            f"{{}} runs have no {measure(runs)} score, and come last.")  # fmt: skip
+    unmeasured = sum(name not in run.scores for run in runs) if name else 0
+    say(unmeasured, f"1 run has no score of {name}, and comes last.",
+        f"{{}} runs have no score of {name.replace('{', '{{').replace('}', '}}')}, and come last.")  # fmt: skip
     if not about.described(sweep):
-        said.append("The sweep has no sweep.yaml: what was typed is not known.")
+        said.append("The sweep has no sweep.yaml that can be read: what was typed is not known.")
     return said
-
-

@@ -30,7 +30,8 @@ class Pictures:
         parts = []
         if self.shown:
             parts.append(
-                f"Pictures of the best {RUNS} runs that have some, at most {WIDEST} pixels wide and {TOGETHER / 1e6:g} MB together."
+                f"Pictures of the best {RUNS} runs that have some, at most {WIDEST} pixels wide and "
+                f"{TOGETHER / 1e6:g} MB together."
             )
         if self.left:
             parts.append(f"{self.left} more lie in the runs' folders, below evaluation/.")
@@ -76,7 +77,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _small(file: Path) -> tuple[int, int, bytes]:
-    """Width, height and JPEG of a picture. Raises OSError, ValueError or SyntaxError for one that is damaged, or none."""
+    """Width, height and JPEG of a picture. Raises OSError, ValueError or SyntaxError for one that is damaged."""
     from PIL import Image
 
     if file.stat().st_size > _LARGEST:

@@ -58,7 +58,7 @@ const SCALE = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678",
 function parallelChart() {
   const runs = shownRuns.filter((run) => measured(run) !== null);
   const keys = data.axes.filter((key) => new Set(data.runs.map((run) => setting(run, key))).size > 1).slice(0, 10);
-  byId("parallel-said").textContent = `Each line is a run, dark where its ${measureName()} is ${data.measure ? "low" : "high"}; the table's filter holds here too.${data.axes.length > 10 ? ` The first 10 of ${data.axes.length} settings.` : ""}`;
+  byId("parallel-said").textContent = `Each line is a run, yellow for the best ${measureName()}, blue for the worst; the table's filter holds here too.${data.axes.length > 10 ? ` The first 10 of ${data.axes.length} settings.` : ""}`;
   if (runs.length < 2 || keys.length < 1) return null;
   const dimensions = [...keys.map((key) => dimension(key, runs.map((run) => setting(run, key)))), dimension(measureName(), runs.map(measured), 3)];
   const scores = runs.map(measured);

@@ -29,7 +29,7 @@ function showRun(why) {
   const kept = new Set([...byId("run-body").querySelectorAll("details[open]")].map((one) => one.id));
   byId("run-body").replaceChildren(
     element("p", {}, isolated(`${run.state}; ${run.step} of ${run.total || "?"} steps; ${measureName()} ${figure(measured(run), 3)}; goodput ${percent(run.goodput)}`)),
-    ...[attemptsOf(run), failuresOf(run), neighboursOf(run), settingsOf(run), filesOf(run)].filter((part) => part !== null),
+    ...[attemptsOf(run), troublesOf(run), neighboursOf(run), settingsOf(run), filesOf(run)].filter((part) => part !== null),
   );
   for (const details of byId("run-body").querySelectorAll("details")) if (kept.has(details.id)) details.open = true;
 }
@@ -44,9 +44,10 @@ function attemptsOf(run) {
   return element("div", {}, element("h3", {}, "Attempts"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attempts" }, table));
 }
 
-function failuresOf(run) {
-  const told = run.failures.filter(([who]) => who === "launcher");
-  return told.length ? element("ul", { class: "note" }, told.map(([, cause, message]) => element("li", {}, isolated(`The launcher: ${cause}: ${message}`)))) : null;
+function troublesOf(run) {
+  const launcher = run.failures.filter(([who]) => who === "launcher").map(([, cause, message]) => `The launcher: ${cause}: ${message}`);
+  const told = [...run.troubles, ...launcher];
+  return told.length ? element("ul", { class: "note" }, told.map((text) => element("li", {}, isolated(text)))) : null;
 }
 
 function neighboursOf(run) {

@@ -61,7 +61,7 @@ function lineChart(runs) {
     heads: ["run", "attempt", "began", "seconds", "waited before, s", "ended by"],
     rows: () => attempts.map(({ run, attempt, wait }) => [element("td", {}, isolated(shorter(run.label, 60))), attempt.number, moment(attempt.began), attempt.ended - attempt.began, wait, element("td", {}, isolated(attempt.cause))]),
     layout: {
-      height: 110 + 20 * Math.max(runs.length, 3), showlegend: true, margin: { t: 8, b: 76 }, legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 11 } },
+      height: 110 + 20 * Math.max(runs.length, 3) + (window.innerWidth < 600 ? 19 * traces.length : 0), showlegend: true, margin: { t: 8, b: 76 + (window.innerWidth < 600 ? 19 * traces.length : 0) }, legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 11 } },
       xaxis: { title: `${unitName} since the first began to wait`, rangemode: "tozero" }, yaxis: { tickvals: runs.map((_, place) => place), ticktext: labels, range: [runs.length - 0.4, -0.6], showgrid: false },
     },
   };

@@ -1,0 +1,1 @@
+"""Runs as records: what their folders say, read without torch."""
