@@ -165,13 +165,13 @@ class Handler(BaseHTTPRequestHandler):
         attempt, rank = _number(asked.get("attempt", "")), _number(asked.get("rank", ""))
         if run is None or attempt is None or rank is None:
             raise NotFoundError("there is no log of that run, attempt and rank")
-        with Tail(log_file(run, rank, attempt), _number(self.headers.get("Last-Event-ID", ""))) as tail:
+        with Tail(log_file(run, rank, attempt)) as tail:
             self._head(200, "text/event-stream")
             heard = time.monotonic()
             while self.command != "HEAD":
                 if lines := tail.read():
                     data = json.dumps({"lines": lines})
-                    self._write(f"event: lines\nid: {tail.offset}\ndata: {data}\n\n".encode())
+                    self._write(f"event: lines\ndata: {data}\n\n".encode())
                 elif time.monotonic() - heard > _SIGN_OF_LIFE:
                     self._write(b": nothing new\n\n")
                 else:

@@ -16,28 +16,22 @@ _CHUNK = 64 * 1024
 
 
 class Tail:
-    """Reads a log from near its end on, or from `start`, the offset of an earlier reader."""
+    """Reads a log from near its end on."""
 
-    def __init__(self, path: Path, start: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         """Raises OSError, also for a link and for what is no plain file."""
         # A pipe would keep its reader waiting, and a link would show another file.
         self._file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             os.close(self._file)
             raise OSError(errno.EINVAL, "not a plain file", str(path))
-        self._at, self._rest, self._cut, self._idle = 0 if start is None else start, b"", False, False
-        self._opened = start is not None
+        self._at, self._rest, self._cut, self._idle, self._opened = 0, b"", False, False, False
 
     def __enter__(self) -> Tail:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
-
-    @property
-    def offset(self) -> int:
-        """Where a later reader goes on."""
-        return self._at - len(self._rest)
 
     def read(self) -> list[str]:
         """The lines that came since; none if there are none. A line without an end is shown once nothing follows it."""

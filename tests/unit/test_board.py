@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ class Played:
                 await pilot.pause()
                 await keys(pilot)
 
-        asyncio.run(played())
+        with ThreadPoolExecutor(1) as other:  # this thread may have a loop already: of the browser's tests
+            other.submit(lambda: asyncio.run(played())).result()
         return self.board.return_value
 
     def rows(self) -> list[str]:
