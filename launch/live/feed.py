@@ -27,7 +27,7 @@ class Update:
 
     version: int  # from 1
     payload: dict[str, Any]
-    text: str  # the same as JSON, in one line
+    data: bytes  # the same as JSON, in one line
 
 
 class Feed:
@@ -84,7 +84,8 @@ class Feed:
             return before
         payload = self._make()
         self._seen = stamp
-        return Update(before.version + 1 if before else 1, payload, json.dumps(payload, separators=(",", ":")))
+        data = json.dumps(payload, separators=(",", ":")).encode()
+        return Update(before.version + 1 if before else 1, payload, data)
 
 
 def stamps(sweep: Path) -> dict[str, object]:

@@ -158,7 +158,9 @@ class Handler(BaseHTTPRequestHandler):
                 self._write(b": nothing new\n\n")
             else:
                 version = update.version
-                self._write(f"event: update\nid: {version}\ndata: {update.text}\n\n".encode())
+                self._write(f"event: update\nid: {version}\ndata: ".encode())
+                self._write(update.data)
+                self._write(b"\n\n")
 
     def _log(self, asked: dict[str, str]) -> None:
         run = next((run for run in runs_in(self.server.sweep) if run.path.name == asked.get("run")), None)

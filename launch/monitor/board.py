@@ -40,6 +40,7 @@ _PAUSE = 0.5  # seconds between looks at a log
 class Board(App[bool]):
     """Ends with True once no run is under way and the board is looked at, with None when a person leaves."""
 
+    TITLE = "golang launch watch"
     CSS = "#counts, #trouble { height: auto; } #words { display: none; } #words.open { display: block; }"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [

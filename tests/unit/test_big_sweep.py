@@ -7,7 +7,7 @@ import json
 import os
 import re
 import struct
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from launch.monitor.brief import fitting
 from launch.monitor.order import by, matching
 from launch.monitor.status import Standing
 from launch.report.chart import MOST, draw
-from launch.report.outcome import RunOutcome, Span
+from launch.report.outcome import outcomes
 from launch.sweep import ledger
 
 
@@ -136,13 +136,13 @@ def test_status_of_a_large_sweep(waiting: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_picture_of_two_thousand_runs_is_a_page(tmp_path: Path) -> None:
     figures = pytest.importorskip("matplotlib.figure")
-    span = Span(0, False, 1e9, 1e9 + 80, 2, "n", 0, 10, 100, "killed", None)
-    known = {
-        "state": "finished", "typed": ("lr",), "beside": {}, "loss": 1.0, "step": 1, "total": 1, "useful": 1.0,
-        "attempts": (span, replace(span, cause="lost")), "submitted": (), "failures": (), "path": tmp_path,
-    }  # fmt: skip
-    known = {name: value for name, value in known.items() if name in {field.name for field in fields(RunOutcome)}}
-    runs = [RunOutcome(name=f"x-{i:08x}", settings={"lr": str(i)}, scores={"knn": -i}, **known) for i in range(2000)]
+    run = RunFolder.create(tmp_path / "s/x-0bcdef01", Config())
+    for _ in range(2):
+        run.start_attempt(2, {}, None).write_cause("killed", 5)
+    (one,) = outcomes(tmp_path / "s")
+    runs = [
+        replace(one, name=f"x-{i:08x}", settings={"lr": str(i)}, typed=("lr",), scores={"knn": -i}) for i in range(2000)
+    ]
     titles: list[str] = []
     save = figures.Figure.savefig
 
