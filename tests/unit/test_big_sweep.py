@@ -141,7 +141,8 @@ def test_the_picture_of_two_thousand_runs_is_a_page(tmp_path: Path) -> None:
         run.start_attempt(2, {}, None).write_cause("killed", 5)
     (one,) = outcomes(tmp_path / "s")
     runs = [
-        replace(one, name=f"x-{i:08x}", settings={"lr": str(i)}, typed=("lr",), scores={"knn": -i}) for i in range(2000)
+        replace(one, path=one.path.with_name(f"x-{i:08x}"), settings={"lr": str(i)}, typed=("lr",), scores={"knn": -i})
+        for i in range(2000)
     ]
     titles: list[str] = []
     save = figures.Figure.savefig
