@@ -103,9 +103,8 @@ def pack(lines: Sequence[dict[str, Any]], points: int) -> Curves:
 
 def _columns(lines: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     """The values of each key, None where a line lacks it."""
-    first = list(lines[0]) if lines else []
-    if all(list(line) == first for line in lines):  # as is usual: at a fifth of the time
-        return dict(zip(first, zip(*(line.values() for line in lines), strict=True), strict=False))
+    if len(set(map(tuple, lines))) == 1:  # as is usual: at a fifth of the time
+        return dict(zip(lines[0], zip(*(line.values() for line in lines), strict=True), strict=True))
     return {key: [line.get(key) for line in lines] for key in set().union(*lines)}
 
 
