@@ -177,7 +177,8 @@ function listenToTable() {
     if (button?.dataset.sort) {
       order.down = order.key === button.dataset.sort ? !order.down : /^(mAP|goodput|attempts|again|waited|hours)/.test(button.dataset.sort);
       order.key = button.dataset.sort;
-      filtered();
+      showTable("filter");
+      showTimeLine();
     } else if (button?.dataset.open) openRun(button.dataset.open);
   });
   byId("runs").addEventListener("change", (event) => {
