@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from golang.runfolder import files
 
-try:
-    from orjson import loads as _loads  # at a quarter of the time
-except ImportError:
-    _loads = json.loads
+_loads: Callable[[str], Any] = json.loads
+with contextlib.suppress(ImportError):
+    import orjson  # at a quarter of the time
+
+    _loads = orjson.loads
 
 # Keys whose values depend on the machine's mood; everything else repeats exactly.
 TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds", "step_seconds"})

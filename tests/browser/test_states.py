@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from golang.config import Evaluation
+from golang.config.identity import run_id
+from golang.runfolder.evaluations import of_run
+from golang.runfolder.files import yaml_text
 from golang.runfolder.folder import RunFolder
 from launch.report.page import write
 from launch.report.web.payload import payload
@@ -76,6 +81,23 @@ def test_one_without_metrics_and_scores(sweep: Path, opening: Opening) -> None:
     assert "4 runs that began have no metrics" in missing and "nothing was evaluated yet" in missing
     assert tab.texts("#chart-curve .empty") == ["No run has written metrics yet."]
     assert "no two settings" in tab.texts("#chart-parallel .empty")[0]
+
+
+def test_one_of_evaluations_only(sweep: Path, opening: Opening) -> None:
+    """They measure a run of another sweep, with which their results lie."""
+    other = folders(sweep)[0]
+    asked = replace(other.config(), evaluation=Evaluation(protocol=("knn",), root="/data"))
+    (evaluation,) = of_run(asked, other.path)
+    run = RunFolder(sweep.parent / "alone" / f"knn-{run_id(evaluation)}")
+    for folder in (run.path, run.attempts):
+        folder.mkdir(parents=True)
+    run.config_file.write_text(yaml_text(evaluation.to_dict()))
+    run.start_attempt(1, {}, None).write_cause("finished", 0)
+    run.done_file.touch()
+    tab, missing = shown(run.path.parent, opening)
+    assert "1 run that began has no metrics" in missing
+    assert tab.column("state") == ["finished"] and float(tab.column("mAP (knn)")[0]) > 10
+    assert tab.texts("#chart-curve .empty") == ["No run has written metrics yet."]
 
 
 def test_one_without_matplotlib_or_without_the_page(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,13 @@ def test_a_packed_run_says_what_its_lines_said() -> None:
     assert unpacked(curves.pack([], 100))["metrics"] == {}
 
 
+def test_times_are_those_of_the_lines() -> None:
+    stamps = ["2026-01-01T00:00:10+0000", "2026-01-01T00:01:00+0000", "2026-01-01T02:01:01+0200", "no time", None]
+    for found in (curves._seconds(stamps[:2]), curves._seconds(stamps)):
+        assert [second - found[0] for second in found] == [0, 50, 51, 51, 51][: len(found)]
+    assert curves._seconds(["", ""]) == [0, 0] and curves._seconds([None]) == [0]
+
+
 def test_more_runs_have_fewer_points_each_and_the_page_says_how_many() -> None:
     points = [curves.points_of(runs) for runs in (1, 18, 100, 300, 1000, 10**6)]
     assert points == sorted(points, reverse=True) and points[0] == curves.MOST and points[-1] == curves.FEWEST

@@ -53,7 +53,7 @@ function chart(id, make, otherwise) {
   if (!drawing) {
     drawing = true;
     document.body.dataset.charts = "waiting";
-    setTimeout(drawAll);
+    requestAnimationFrame(() => setTimeout(drawAll)); // once what is there has been seen
   }
 }
 

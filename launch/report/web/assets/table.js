@@ -2,6 +2,8 @@
 
 const order = { key: "rank", down: false };
 const hidden = new Map(); // by a column's key, whether a person hid it (true) or showed it (false)
+const rowsMade = new Map(); // by a run's name, its row, for as long as the columns stay
+let rowsOf = ""; // which columns they have
 let shownRuns = []; // those that pass the filter, in the table's order
 
 // All columns: their values, and how they are shown.
@@ -83,6 +85,9 @@ function showTable(why) {
   const test = passes(byId("filter").value, all);
   shownRuns = data.runs.filter((run) => (!state || run.state === state) && test(run)).sort(inOrder(column, order.down));
   const shown = all.filter(isShown);
+  const which = shown.map((one) => one.key).join("\n");
+  if (why !== "filter" || which !== rowsOf) rowsMade.clear();
+  rowsOf = which;
   const focused = document.activeElement?.dataset?.focus;
   byId("runs").tHead.replaceChildren(element("tr", {}, element("th", { scope: "col", class: "pick" }, element("span", { class: "hidden" }, "drawn")), shown.map((one) => headOf(one))));
   byId("runs").tBodies[0].replaceChildren(...shownRuns.map((run) => rowOf(run, shown)));
@@ -98,10 +103,18 @@ function headOf(column) {
 }
 
 function rowOf(run, shown) {
-  const drawnNow = chosen.has(run.name);
-  const box = element("input", { type: "checkbox", checked: drawnNow, "data-run": run.name, "data-focus": `run ${run.name}`, "aria-label": `draw ${shorter(run.name, 80)}` });
-  if (drawnNow) box.style.accentColor = look(run.name).color;
-  return element("tr", { class: drawnNow ? "chosen" : null }, element("td", { class: "pick" }, box), shown.map((column) => {
+  if (!rowsMade.has(run.name)) rowsMade.set(run.name, newRow(run, shown));
+  const row = rowsMade.get(run.name);
+  const box = row.querySelector("input");
+  box.checked = chosen.has(run.name);
+  box.style.accentColor = box.checked ? look(run.name).color : "";
+  row.classList.toggle("chosen", box.checked);
+  return row;
+}
+
+function newRow(run, shown) {
+  const box = element("input", { type: "checkbox", "data-run": run.name, "data-focus": `run ${run.name}`, "aria-label": `draw ${shorter(run.name, 80)}` });
+  return element("tr", {}, element("td", { class: "pick" }, box), shown.map((column) => {
     const text = String(column.show(run));
     if (column.key === "run") return element("th", { scope: "row", class: "name" }, element("button", { type: "button", class: "link", "data-open": run.name, "data-focus": `open ${run.name}`, title: shorter(text, 300) }, isolated(shorter(text, 200))));
     if (column.key === "state") return element("td", {}, element("span", { class: `state ${["finished", "running"].includes(text) ? text : "other"}` }, isolated(shorter(text, 60))));
@@ -164,7 +177,8 @@ function listenToTable() {
     if (button?.dataset.sort) {
       order.down = order.key === button.dataset.sort ? !order.down : /^(mAP|goodput|attempts|again|waited|hours)/.test(button.dataset.sort);
       order.key = button.dataset.sort;
-      filtered();
+      showTable("filter");
+      showTimeLine();
     } else if (button?.dataset.open) openRun(button.dataset.open);
   });
   byId("runs").addEventListener("change", (event) => {
