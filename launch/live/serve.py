@@ -15,9 +15,11 @@ from launch.text import plain, shown
 
 
 def serve(sweep: Path, port: int, every: float) -> None:
-    """Says where the page is, and serves it until it is interrupted. Raises GolangError where the port can't be had."""
+    """Says where the page is, and serves it until it is interrupted. Raises GolangError where the port can't be
+    had or the page not be made."""
     feed = Feed(lambda: payload(sweep), lambda: stamps(sweep), every)
     with Server(sweep, port, feed, _page) as server:
+        server.page()  # what it can't be made of is said here
         print(address(sweep.name, server), flush=True)
         try:
             server.serve_forever()

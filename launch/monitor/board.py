@@ -100,8 +100,9 @@ class Board(App[bool]):
 
     @on(Looked)
     def _take(self, message: Looked) -> None:
+        changed = (self._lines, self._trouble) != message.found
         self._lines, self._trouble = message.found
-        if self.query(DataTable):  # as long as it is not being left
+        if changed and self.query(DataTable):  # as long as it is not being left
             self._draw()
             self._end()
 
