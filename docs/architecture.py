@@ -26,7 +26,7 @@ WORDS = {
     "golang.runfolder": "a run's folder", "golang.data": "images to crops", "golang.method": "the method",
     "golang.config": "settings, checks, a run's identity",
     "launch.commands": "golang COMMAND", "launch.__main__": "python -m launch",
-    "launch.planning": "command line → runs", "launch.monitor": "status, logs …",
+    "launch.planning": "command line → runs", "launch.monitor": "status, logs …", "launch.live": "the page, live",
     "launch.report": "report", "launch.doctor": "doctor", "launch.submission": "runs → queue",
     "launch.node": "on the node: entry, requeue", "launch.sweep": "a sweep's folder",
 }  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from golang.errors import GolangError
 from golang.runfolder.folder import RunFolder
 from launch.errors import without
-from launch.monitor import cancel, logs, resume, status, table
+from launch.monitor import brief, cancel, logs, order, resume, status
 from launch.sweep.find import find, find_one, find_sweep
 from launch.text import plain
 
@@ -40,10 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """A table of runs, or JSON."""
+    """A table of runs, the brief of a large one, or JSON."""
     lines, trouble = status.standings(find(options.target, options.runs_dir))
+    if options.state:
+        lines = order.of_states(lines, options.state)
+    lines = order.by(lines, options.sort or "name")
     if not options.json:
-        table.show(lines, trouble)
+        brief.show(lines, trouble, whole=bool(options.all or options.state or options.sort))
     else:
         print(status.as_json(lines))
         print(trouble, end="\n" if trouble else "", file=sys.stderr)
@@ -51,12 +54,28 @@ def show_status(options: argparse.Namespace) -> int:
 
 
 def watch_status(options: argparse.Namespace) -> int:
-    """The same table, live; what Slurm held after a requeue is released."""
+    """The same table, live, where what Slurm held after a requeue is released; or the sweep's page."""
+    if options.web:
+        from launch.live.serve import serve
+
+        with contextlib.suppress(KeyboardInterrupt):
+            serve(find_sweep(options.target, options.runs_dir), options.port or 0, options.every)
+        return 0
+    if options.port is not None:
+        raise GolangError("--port is where --web serves its page: add --web, or leave the port out")
     from launch.monitor.watch import watch
 
     find(options.target, options.runs_dir)  # what isn't there is said at once
+
+    folders: dict[tuple[str, str], Path] = {}
+
+    def look() -> tuple[list[status.Standing], str]:
+        runs = find(options.target, options.runs_dir)
+        folders.update({(run.sweep.name, run.path.name): run.path for run in runs})
+        return status.standings(runs, releasing=True)
+
     with contextlib.suppress(KeyboardInterrupt):
-        watch(lambda: status.standings(find(options.target, options.runs_dir), releasing=True), options.every)
+        watch(look, options.every, lambda line: folders[line.sweep, line.run])
     return 0
 
 
@@ -145,9 +164,14 @@ def _parser() -> argparse.ArgumentParser:
         return own.add_argument
 
     add = command("status", show_status, "how runs stand")
-    add("--json", action="store_true", help="for programs")
+    add("--all", action="store_true", help="each run, also where that is more than a screen")
+    add("--state", action="append", help="each run in it (failed, waiting …); again for another state")
+    add("--sort", choices=order.KEYS, help="each run, in that order")
+    add("--json", action="store_true", help="for programs: each run, with all that is known")
     add = command("watch", watch_status, "how runs stand, live, until none is under way")
     add("--every", type=_seconds, default=5.0, metavar="SECONDS", help="between looks (default: 5)")
+    add("--web", action="store_true", help="the sweep's page instead, on this machine alone, until Ctrl-C")
+    add("--port", type=_port, help="of --web (default: a free one)")
     add = command("logs", show_logs, "what a rank said", needed=True)
     add("--rank", type=int, default=0)
     add("--attempt", type=int, help="default: the newest")
@@ -160,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--partition", help="default: the runs' own, else Slurm's default")
     add("--probe", action="store_true", help="send two small jobs (a minute) that try signals, files and locks")
     add("--json", action="store_true", help="for programs")
-    command("report", write_report, "a sweep's report: report.md and report.png", sweep=True)
+    command("report", write_report, "a sweep's report: index.html, report.md and report.png", sweep=True)
     add = command("compare", compare_runs, "what differs between two runs: settings, curves, classes", needed=True)
     add("other", metavar="target", help="the other run")
     add = command("export", export_sweep, "a sweep's numbers for another tool", sweep=True)
@@ -176,6 +200,12 @@ def _seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} must be a number of seconds above 0")
     return value
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 1 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from golang.runfolder import files
+
+_loads: Callable[[str], Any] = json.loads
+with contextlib.suppress(ImportError):
+    import orjson  # at a quarter of the time
+
+    _loads = orjson.loads
 
 # Keys whose values depend on the machine's mood; everything else repeats exactly.
 TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds", "step_seconds"})
@@ -21,12 +29,20 @@ def _lines(written: str) -> list[dict[str, Any]]:
     lines = []
     for text in written.splitlines():
         try:
-            line = json.loads(text)
+            line = _parsed(text)
         except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and type(line.get("step")) is int:
             lines.append(line)
     return lines
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - it is any JSON
+    """Raises ValueError or RecursionError."""
+    try:
+        return _loads(text)
+    except ValueError:
+        return json.loads(text)  # reads NaN and Infinity, too
 
 
 class Tail:

@@ -1,59 +1,46 @@
-"""`python -m launch watch SWEEP|RUN`: the table of runs, again and again."""
+"""`python -m launch watch SWEEP|RUN`: how runs stand, again and again, until none is under way."""
 
 from __future__ import annotations
 
-import contextlib
+import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
+from launch.monitor import brief
+from launch.monitor.order import UNDER_WAY
 from launch.monitor.status import Standing
-from launch.monitor.table import render
 
-# What one looks at first. A state that is not here is one of Slurm's own, between running and waiting.
-ORDER = ("running", "", "failed", "died", "stuck", "waiting", "stopped", "not submitted", "cancelled", "finished")
-UNDER_WAY = frozenset({"running", "waiting", "suspended", "completing"})
+_Look = Callable[[], tuple[list[Standing], str]]
 
 
-def watch(look: Callable[[], tuple[list[Standing], str]], every: float) -> None:
-    """Shows how runs stand until none is under way: in place on a terminal, elsewhere once for every change. One that
-    waits for ever is not."""
+def watch(look: _Look, every: float, where: Callable[[Standing], Path]) -> None:
+    """Shows how runs stand until none is under way, which one that waits for ever is not: on a terminal as a board with
+    keys, elsewhere once for every change. `every`: seconds between looks; `where`: a run's folder."""
     from rich.console import Console
-    from rich.live import Live
 
-    console, before = Console(), None
-    in_place = console.is_terminal and not console.is_dumb_terminal
-    with Live(console=console, auto_refresh=False) if in_place else contextlib.nullcontext() as live:
-        while True:
-            lines, trouble = look()
-            now = [(line.run, line.state, line.step, line.attempts, line.last) for line in lines], trouble
-            if live is not None:
-                live.update(screen(console, lines, trouble), refresh=True)
-            elif now != before:
-                console.print(time.strftime("%Y-%m-%d %H:%M:%S"))
-                console.print(render(lines, trouble, console.width))
-            before = now
-            if not any(line.state in UNDER_WAY for line in lines):
-                return
-            time.sleep(every)
+    console = Console()
+    board = console.is_terminal and not console.is_dumb_terminal and sys.stdin.isatty()
+    lines, trouble = look()
+    if board and under_way(lines):
+        from launch.monitor.board import Board
 
-
-def screen(console: Any, lines: Sequence[Standing], trouble: str) -> Any:  # noqa: ANN401 - rich's
-    """As many runs as fit on the console, the ones to look at first, and a count of the others."""
-    from rich.console import Group
-    from rich.text import Text
-
-    order = sorted(lines, key=lambda line: ORDER.index(line.state if line.state in ORDER else ""))
-    shown = min(len(order), console.height)
+        if Board(look, every, where, (lines, trouble)).run() is None:
+            return  # a person left
+        lines, trouble = look()
+    before = None
     while True:
-        parts = [render(order[:shown], trouble, console.width, lines)]
-        if hidden := Counter(line.state for line in order[shown:]):
-            counts = ", ".join(f"{count} {state}" for state, count in hidden.items())
-            parts.append(Text(f"… and {counts}", style="dim"))
-        parts.append(Text(time.strftime("%H:%M:%S, Ctrl-C leaves"), style="dim"))
-        whole = Group(*parts)
-        excess = len(console.render_lines(whole)) - console.height
-        if excess <= 0 or shown == 1:
-            return whole
-        shown = max(1, shown - max(1, excess // 4))  # a run may take several lines
+        now = [(line.run, line.state, line.step, line.attempts, line.last) for line in lines], trouble
+        if now != before:
+            if not board:
+                console.print(time.strftime("%Y-%m-%d %H:%M:%S"))
+            brief.show(lines, trouble)
+        if not under_way(lines):
+            return
+        before = now
+        time.sleep(every)
+        lines, trouble = look()
+
+
+def under_way(lines: Sequence[Standing]) -> bool:
+    return any(line.state in UNDER_WAY for line in lines)

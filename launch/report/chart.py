@@ -19,14 +19,18 @@ FIXED = {"finished": ("#009E73", ""), "running": ("#56B4E9", ""), "lost": ("#000
 OTHERS = (("#E69F00", "////"), ("#0072B2", "...."), ("#D55E00", "xxxx"), ("#CC79A7", "\\\\\\\\"), ("#F0E442", "++++"))
 REST = "other"
 FAINT = "#bbbbbb"
+MOST = 40  # runs on the picture
 _EFFECTS = 6  # settings with a panel of their own
+_TICKS = 16  # values of a setting that are named
 _LONGEST = 34  # characters of a run's label
 _DOTS_PER_INCH = 130
 
 
 def draw(runs: Sequence[RunOutcome], path: Path) -> Path:
-    """Draws runs in their order, the best first. Raises MissingMatplotlibError, OSError."""
-    effects = marginals(runs)[:_EFFECTS]
+    """Draws the first `MOST` of runs in their order, the best first, and says so; effects are of all of them. Raises
+    MissingMatplotlibError, OSError."""
+    effects, what, number = marginals(runs)[:_EFFECTS], _what(runs), len(runs)
+    runs = runs[:MOST]
     row = 0.26 if len(runs) <= 20 else 0.19
     upper, lower = max(2.4, row * len(runs) + 1.0, 1.55 * len(effects)), max(1.9, row * len(runs) + 1.2)
     whole = figure(11.0, upper + lower)
@@ -36,14 +40,15 @@ def draw(runs: Sequence[RunOutcome], path: Path) -> Path:
     size = 8 if len(runs) <= 20 else 7
     left, *right = above.subfigures(1, 2, width_ratios=(1.35, 1.0)) if effects else [above]
     for part in right:
-        _effects(part, effects, _what(runs))
-    _scores(left.subplots(), runs, labels, size, legend)
+        _effects(part, effects, what)
+    title = "Runs, the best first" if number <= MOST else f"The best {MOST} of {number} runs; all: report.md"
+    _scores(left.subplots(), runs, labels, size, [title, *textwrap.wrap(legend, 50)])
     _time_line(below, runs, labels, size)
     put(path, lambda file: file.write(png(whole, _DOTS_PER_INCH)), durable=False)
     return path
 
 
-def _scores(panel: Any, runs: Sequence[RunOutcome], labels: Sequence[str], size: int, of: str) -> None:  # noqa: ANN401
+def _scores(panel: Any, runs: Sequence[RunOutcome], labels: Sequence[str], size: int, title: Sequence[str]) -> None:  # noqa: ANN401
     name = measure(runs)
     values = [run.scores.get(name) if name else run.loss for run in runs]
     spots = [(value, place) for place, value in enumerate(values) if value is not None]
@@ -56,7 +61,7 @@ def _scores(panel: Any, runs: Sequence[RunOutcome], labels: Sequence[str], size:
     panel.grid(axis="x", color="#e5e5e5", linewidth=0.8)
     panel.set_xlabel(_what(runs), fontsize=9)
     panel.margins(x=0.08)
-    panel.set_title("\n".join(["Runs, the best first", *textwrap.wrap(of, 50)]), loc="left", color=INK, fontsize=10)
+    panel.set_title("\n".join(title), loc="left", color=INK, fontsize=10)
     if not spots:
         panel.set_xticks([])
 
@@ -65,12 +70,13 @@ def _effects(part: Any, effects: Sequence[Effect], what: str) -> None:  # noqa: 
     panels = part.subplots(len(effects), 1, squeeze=False)[:, 0]
     for panel, effect in zip(panels, effects, strict=True):
         places = range(len(effect.levels))
-        for place, level in zip(places, effect.levels, strict=True):
-            panel.plot([place, place], [level.low, level.high], color=FAINT, linewidth=3, solid_capstyle="round")
+        lows, highs = [level.low for level in effect.levels], [level.high for level in effect.levels]
+        panel.vlines(places, lows, highs, color=FAINT, linewidth=3, capstyle="round")
         panel.plot(places, [level.mean for level in effect.levels], "o-", color="#D55E00", markersize=4, linewidth=1.2)
         few = len(effect.levels) <= 8
-        shown = [_plain(_short(level.value, 12 if few else 8)) for level in effect.levels]
-        panel.set_xticks(list(places), shown, fontsize=7, rotation=0 if few and max(map(len, shown)) < 8 else 30)
+        named = places[:: math.ceil(len(places) / _TICKS)]
+        shown = [_plain(_short(effect.levels[place].value, 12 if few else 8)) for place in named]
+        panel.set_xticks(list(named), shown, fontsize=7, rotation=0 if few and max(map(len, shown)) < 8 else 30)
         panel.set_xlim(-0.5, len(effect.levels) - 0.5)
         panel.tick_params(axis="y", labelsize=7)
         panel.margins(y=0.15)
@@ -91,10 +97,11 @@ def _time_line(part: Any, runs: Sequence[RunOutcome], labels: Sequence[str], siz
         ends = [attempt.ended for attempt in run.attempts] or known
         if known:
             panel.plot([(min(known) - zero) / unit, (max(ends) - zero) / unit], [place, place], color=FAINT, zorder=1)
-        for attempt in run.attempts:
-            color, hatch = styles.get(attempt.cause, styles.get(REST, FIXED["lost"]))
-            panel.barh(place, attempt.seconds / unit, left=(attempt.began - zero) / unit, height=0.62, color=color,
-                       hatch=hatch, edgecolor="white", linewidth=0.6, zorder=2)  # fmt: skip
+        for cause in dict.fromkeys(attempt.cause for attempt in run.attempts):
+            color, hatch = styles.get(cause, styles.get(REST, FIXED["lost"]))
+            bars = [((one.began - zero) / unit, one.seconds / unit) for one in run.attempts if one.cause == cause]
+            panel.broken_barh(bars, (place - 0.31, 0.62), facecolors=color, hatch=hatch, edgecolor="white",
+                              linewidth=0.6, zorder=2)  # fmt: skip
         share = "–" if run.goodput is None else f"{100 * run.goodput:.0f} %"
         panel.text(1.01, place, share, transform=panel.get_yaxis_transform(), va="center", fontsize=size, color=INK)
     panel.text(1.01, 1.0, "goodput", transform=panel.transAxes, va="bottom", fontsize=size, color=INK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from golang.config.identity import OUTSIDE
 from golang.records.record import is_below
@@ -21,6 +21,7 @@ class Level:
     low: float
     high: float
     runs: int
+    spread: float | None  # standard deviation between seeds, of the mean over each; None of fewer than two
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,27 @@ def marginals(runs: Sequence[RunOutcome]) -> list[Effect]:
     scored = [(run, figure) for run in runs if (figure := score[run.name]) is not None]
     found = []
     for key in keys:
-        cells: dict[tuple[str, ...], dict[str, list[float]]] = {}
+        cells: dict[tuple[str, ...], dict[str, list[tuple[str, float]]]] = {}
         for run, figure in scored:
             others = tuple(run.settings.get(other, "–") for other in keys if other != key)
-            cells.setdefault(others, {}).setdefault(run.settings.get(key, "–"), []).append(figure)
+            own = cells.setdefault(others, {}).setdefault(run.settings.get(key, "–"), [])
+            own.append((run.settings.get("seed", "–"), figure))
         values = sorted({value for cell in cells.values() for value in cell}, key=_in_order)
         whole = [cell for cell in cells.values() if len(cell) == len(values)]
         if len(values) < 2:
             continue
-        figures = {value: [one for cell in whole or cells.values() for one in cell.get(value, [])] for value in values}
-        levels = (Level(value, fmean(own), min(own), max(own), len(own)) for value, own in figures.items())
+        counted = whole or list(cells.values())
+        levels = (_level(value, [pair for cell in counted for pair in cell.get(value, [])]) for value in values)
         found.append(Effect(key, tuple(levels), bool(whole)))
     return found
+
+
+def _level(value: str, pairs: Sequence[tuple[str, float]]) -> Level:
+    """Of (seed, figure) of its runs."""
+    figures = [figure for _, figure in pairs]
+    seeds = [fmean(one for own, one in pairs if own == seed) for seed in sorted({seed for seed, _ in pairs})]
+    spread = stdev(seeds) if len(seeds) > 1 else None
+    return Level(value, fmean(figures), min(figures), max(figures), len(figures), spread)
 
 
 def _in_order(value: str) -> tuple[float, str]:

@@ -1,4 +1,5 @@
-"""`python -m launch report SWEEP`: a sweep's runs as report/report.md, and report/report.png where matplotlib is."""
+"""`python -m launch report SWEEP`: a sweep's runs as report/report.md; as report/index.html, the page, where Jinja2 and
+Plotly are; as report/report.png where matplotlib is."""
 
 from __future__ import annotations
 
@@ -14,19 +15,12 @@ from golang.errors import GolangError
 from golang.runfolder import files
 from golang.runfolder.files import now
 from launch.report.chart import draw
-from launch.report.effects import axes, best_first, marginals, measure
-from launch.report.outcome import RunOutcome, outcomes
+from launch.report.effects import axes, marginals, measure
+from launch.report.outcome import RunOutcome
+from launch.report.web.costs import GOODPUT
+from launch.report.web.payload import report
+from launch.report.web.render import MissingPageError, render
 from launch.sweep.paths import Sweep
-
-GOODPUT = (
-    "Goodput is useful over total GPU-seconds. Useful: every step that stands in metrics.jsonl counts once, with the "
-    "`step_seconds` of its log line (wall time a step, waiting for data and periodic saves included) times the ranks "
-    "of its attempt, at most as long as the attempt was; steps after an attempt's last line count as that line's; a "
-    "step that was done again counts by its last time only. Total: for each attempt, its ranks times the seconds from "
-    "its start.json to its cause.json (without one of its own, to the last that it wrote). The difference is starting, "
-    "repeating steps, last saves, and waiting to be stopped. Time in the queue counts in neither. A rank is a GPU, or "
-    "a process where there is none."
-)
 
 
 class ReportError(GolangError):
@@ -35,7 +29,7 @@ class ReportError(GolangError):
 
 def write(sweep: Path) -> list[Path]:
     """Writes the report; the files made. Raises ReportError if there is nothing to report, or no place for it."""
-    runs = best_first(outcomes(sweep))
+    runs, content = report(sweep)
     if not runs:
         raise ReportError(f"{sweep} holds no run to report on; python -m launch status lists what there is")
     place = Sweep(sweep)
@@ -49,22 +43,22 @@ def write(sweep: Path) -> list[Path]:
             picture = "![runs, effects, time line](report.png)"
         except MissingMatplotlibError as error:
             picture = f"No picture: {error}"
-        files.write(place.report_text, "\n".join(_lines(place, runs, picture)) + "\n")
+        try:
+            files.write(place.report_page, render(content), durable=False)
+            made.append(place.report_page)
+            whole = "[The page](index.html) shows the same to look at, sort and filter."
+        except MissingPageError as error:
+            whole = f"No page: {error}"
+        files.write(place.report_text, "\n".join(_lines(place, runs, [whole, picture])) + "\n")
     except OSError as error:
         raise ReportError(f"can't write to {place.report}: {error.strerror}; make room, or report on a copy") from error
     return made
 
 
-def _lines(place: Sweep, runs: Sequence[RunOutcome], picture: str) -> Iterator[str]:
+def _lines(place: Sweep, runs: Sequence[RunOutcome], beside: Sequence[str]) -> Iterator[str]:
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
-    yield from (
-        f"# {_plain(place.path.name)}",
-        "",
-        f"{len(runs)} runs: {_plain(states)}. Written {now()}.",
-        "",
-        picture,
-        "",
-    )
+    yield from (f"# {_plain(place.path.name)}", "", f"{len(runs)} runs: {_plain(states)}. Written {now()}.", "")
+    yield from (line for text in beside for line in (text, ""))
     yield from ("## Runs", "", *_table_of_runs(runs), "")
     yield from _effects(runs)
     yield from _pictures(runs, place.report)

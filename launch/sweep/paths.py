@@ -28,6 +28,7 @@ class Sweep:
         self.exports = path / "export"  # for other tools, a folder for each
         self.report_text = self.report / "report.md"
         self.report_picture = self.report / "report.png"
+        self.report_page = self.report / "index.html"
 
     def turn_file(self, number: int) -> Path:
         """Held by a run that trains on this machine while it is its turn."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import os
 import pty
 import re
@@ -19,7 +18,7 @@ import pytest
 from golang.config import Config
 from golang.runfolder.folder import RunFolder
 from launch.monitor.status import Standing
-from launch.monitor.watch import screen, watch
+from launch.monitor.watch import watch
 
 ROOT = Path(__file__).parents[2]
 PROGRESS = """
@@ -36,18 +35,20 @@ with Progress(100, True) as progress:
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-8][;m]")
 
 
-def on_terminal(arguments: list[str], columns: int = 80, **environment: str) -> str:
-    """What a program writes on a terminal of that width."""
+def on_terminal(arguments: list[str], columns: int = 80, key: tuple[str, str] = ("", ""), **environment: str) -> str:
+    """What a program writes on a terminal of that width, on which somebody who sees a word types a key."""
     own, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")}
     variables |= {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PATH": "/nowhere", **environment}
     process = subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=variables)
     os.close(theirs)
-    written = b""
+    written, (word, typed) = b"", key
     with contextlib.suppress(OSError):  # the last writer has left
         while data := os.read(own, 65536):
             written += data
+            if typed and word in written.decode(errors="replace"):
+                typed = os.write(own, typed.encode()) and ""
     os.close(own)
     assert process.wait(90) == 0, written.decode()
     return written.decode()
@@ -81,24 +82,30 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path
 
 
+WATCH = (
+    "import os, sys; os.chdir(sys.argv[1]); from launch.__main__ import main; code = main(['watch', 'mine']); "
+    "assert 'torch' not in sys.modules; sys.exit(code)"
+)
+
+
 def test_watch_at_80_columns(sweep: Path) -> None:
-    """Live on a terminal until nothing is under way; every run on a line or two, nothing cut off."""
-    program = (
-        "import os, sys; os.chdir(sys.argv[1]); from launch.__main__ import main; code = main(['watch', 'mine']); "
-    )
-    program += "assert 'torch' not in sys.modules; sys.exit(code)"
-    typed = [sys.executable, "-c", program, str(sweep)]
+    """Until nothing is under way, which is at once; every run on a line or two, nothing cut off."""
+    typed = [sys.executable, "-c", WATCH, str(sweep)]
     shown = on_terminal(typed)
-    last = re.split(r"\x1b\[1A", shown)[-1]
-    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", last).replace("\r", "").splitlines()]
-    assert max(len(line) for line in lines) <= 80 and len(lines) <= 24
-    assert lines[0] == "mine: 8 finished, 1 stopped" and lines[-1].endswith("Ctrl-C leaves")
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "").splitlines()]
+    assert max(len(line) for line in lines) <= 80 and len(lines) <= 23
+    assert lines[0] == "mine: 8 finished, 1 stopped"
     first, *others = [line for line in lines if "258400/258400  7.123" in line]
-    assert "stopped" in first and len(others) == 8 and all("finished" in line for line in others)
-    assert (
-        first.startswith("epochs=104,base_lr=0.4 4bcdef01  ") and "needs resubmission" in lines[lines.index(first) + 1]
-    )
+    found = [line for line in [first, *others] if line.startswith("epochs=104,base_lr=0.4 4bcdef01  ")]
+    assert len(others) == 8 and "stopped" in found[0] and "needs resubmission" in lines[lines.index(found[0]) + 1]
     assert COLOUR.search(shown) and not COLOUR.search(on_terminal(typed, NO_COLOR="1"))
+
+
+def test_the_board_on_a_terminal_is_left_by_a_key(sweep: Path) -> None:
+    run = RunFolder(next((sweep / "runs/mine").glob("epochs=104*")))
+    with run.hold():
+        shown = on_terminal([sys.executable, "-c", WATCH, str(sweep)], key=("sorted by state", "q"))
+    assert "1 running" in shown and "\x1b[?1049l" in shown, "the screen of before is back"
 
 
 def test_watch_elsewhere_prints_changes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,25 +114,10 @@ def test_watch_elsewhere_prints_changes(capsys: pytest.CaptureFixture[str]) -> N
     def look() -> tuple[list[Standing], str]:
         return [standing("one", states.pop(0))], ""
 
-    watch(look, every=0.01)
+    watch(look, 0.01, lambda line: Path(line.run))
     shown = capsys.readouterr().out
     assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", shown, re.MULTILINE)) == 3, "what stays is not repeated"
     assert "\x1b" not in shown and shown.index("waiting") < shown.index("running") < shown.rindex("finished")
-
-
-def test_watch_shows_first_what_one_looks_at_first() -> None:
-    from rich.console import Console
-
-    lines = [standing(f"run{i}", "finished") for i in range(40)] + [
-        standing("failing", "failed"),
-        standing("on", "running"),
-    ]
-    console = Console(width=80, height=24, file=io.StringIO())
-    console.print(screen(console, lines, ""))
-    shown = console.file.getvalue()
-    assert 20 <= len(shown.splitlines()) <= 24
-    assert "mine: 40 finished, 1 failed, 1 running" in shown and re.search(r"^… and \d\d finished", shown, re.MULTILINE)
-    assert shown.index("on 0bcdef01") < shown.index("failing 0bcdef01") < shown.index("run0 0bcdef01")
 
 
 def standing(name: str, state: str) -> Standing:

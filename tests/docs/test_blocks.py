@@ -17,6 +17,10 @@ SLURM = "asks a Slurm; tests/slurm types it on a real one"
 ENGINE = "needs Docker or Apptainer"
 NOT_RUN = {  # blocks by their text, and why they are not run
     """\
+golang launch watch own --web                   # the page of `launch report`, live, until Ctrl-C
+golang launch watch own --web --port 8123       # a port of one's choice; by itself a free one
+""": "serves until Ctrl-C; tests/unit/test_live.py asks it",
+    """\
 make setup     # .venv, from the exact pins; Python ≥ 3.10, git and make are all that must be there
 make test      # the suite, under a quarter of an hour on two cores; says what to install for its Slurm parts
 make lint      # ruff, mypy, the import rules

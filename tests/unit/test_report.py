@@ -224,7 +224,11 @@ def test_the_picture(sweep: Path) -> None:
     assert files[1] == sweep / "report/report.png" and data.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", data[16:24])
     assert width > 1000 and height > 400
-    assert [path.name for path in sorted((sweep / "report").iterdir())] == ["report.md", "report.png"]
+    assert [path.name for path in sorted((sweep / "report").iterdir())] == [
+        "index.html",
+        "report.md",
+        "report.png",
+    ]
 
 
 @pytest.mark.parametrize("axes", [0, 6])

@@ -1,0 +1,123 @@
+"""What the page needs of every run, each read once: of many runs by several processes, and again only what changed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from golang.errors import GolangError
+from golang.records.record import metrics_of
+from golang.records.table import own_folders
+from golang.runfolder.files import as_number, read_json
+from golang.runfolder.folder import Attempt, RunFolder
+from launch.report.outcome import RunOutcome, outcome
+from launch.report.web import curves
+from launch.report.web.curves import Curves
+from launch.sweep import ledger
+
+_POOL = 64  # runs from which several processes are worth their start
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The figures of each class that an evaluation found, in points."""
+
+    what: str  # AP or IoU
+    points: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run."""
+
+    outcome: RunOutcome
+    curves: Curves
+    classes: dict[str, Scored]  # by the evaluation's name
+    logs: list[dict[str, int]]  # attempt, rank, bytes
+    versions: dict[str, str]  # of the newest attempt
+    code: str  # the snapshot that it was last submitted with; "" if there is none
+
+
+_kept: dict[Path, tuple[object, Reading]] = {}  # of a page that is made again and again
+
+
+def read(sweep: Path) -> tuple[list[Reading], int]:
+    """The runs of a sweep, and how many points their curves have at most."""
+    sweep = sweep.absolute()
+    folders = [folder for folder in own_folders(sweep) if folder.parent == sweep]
+    points = curves.points_of(len(folders))
+    lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in ledger.read(sweep):
+        lines[line["folder"]].append(line)
+    stamps = {folder: (points, len(lines[folder.name]), *_stamp(RunFolder(folder))) for folder in folders}
+    changed = [folder for folder in folders if folder not in _kept or _kept[folder][0] != stamps[folder]]
+    asked = (changed, [lines[folder.name] for folder in changed], [points] * len(changed))
+    if len(changed) < _POOL:
+        fresh = list(map(_read, *asked))
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
+            fresh = list(pool.map(_read, *asked, chunksize=8))
+    found = {folder: _kept[folder][1] for folder in folders if folder not in changed} | dict(
+        zip(changed, fresh, strict=True)
+    )
+    for folder in folders:  # of one that is under way, its end may leave no trace
+        if found[folder].outcome.state == "running":
+            _kept.pop(folder, None)
+        else:
+            _kept[folder] = (stamps[folder], found[folder])
+    return [found[folder] for folder in folders], points
+
+
+def _read(folder: Path, lines: Sequence[dict[str, Any]], points: int) -> Reading:
+    run, metrics = RunFolder(folder), metrics_of(RunFolder(folder))
+    found = outcome(folder, lines, metrics)
+    return Reading(
+        outcome=found,
+        curves=curves.pack(metrics, points),
+        classes=dict(_classes(found)),
+        logs=[log for number in run.attempt_numbers() for log in _logs(Attempt(run, number))],
+        versions=_versions(run),
+        code=str(read_json(run.overrides_file).get("code", "")),
+    )
+
+
+def _classes(run: RunOutcome) -> Iterator[tuple[str, Scored]]:
+    for name in sorted(run.scores):
+        with contextlib.suppress(GolangError):
+            facts = run.evaluation(name)
+            points = facts.get("per_class")
+            if isinstance(points, dict) and points:
+                figures = {str(label): as_number(value) for label, value in points.items()}
+                yield name, Scored(str(facts.get("measure", "AP")), figures)
+
+
+def _logs(attempt: Attempt) -> list[dict[str, int]]:
+    found = []
+    for path in attempt.path.glob("rank*.log"):
+        rank = path.stem.removeprefix("rank")
+        if rank.isdecimal() and path.is_file():
+            found.append({"attempt": attempt.number, "rank": int(rank), "bytes": path.stat().st_size})
+    return sorted(found, key=lambda log: log["rank"])
+
+
+def _versions(run: RunFolder) -> dict[str, str]:
+    last = run.last_attempt()
+    found = last.start().get("versions") if last else None
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _stamp(run: RunFolder) -> Iterator[int]:
+    """Another once the run has written something: its small files are replaced, which their folders' times show."""
+    folders = [run.path, run.attempts, *run.attempts.glob("*"), run.evaluation, *run.evaluation.glob("*")]
+    for path in [run.metrics_file, *sorted(folders)]:
+        with contextlib.suppress(OSError):
+            facts = path.stat()
+            yield from (facts.st_mtime_ns, facts.st_size)
