@@ -111,11 +111,28 @@ def write_report(options: argparse.Namespace) -> int:
     return 0
 
 
+def export_sweep(options: argparse.Namespace) -> int:
+    """A sweep's numbers for another tool; says where they are."""
+    from launch.export.export import export
+
+    print(plain(export(find_sweep(options.target, options.runs_dir), options.to, options.into), keep="\n"))
+    return 0
+
+
+def compare_runs(options: argparse.Namespace) -> int:
+    """What differs between two runs."""
+    from launch.report.beside import show
+    from launch.report.compare import compared
+
+    show(compared(*(find_one(target, options.runs_dir).path for target in (options.target, options.other))))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m launch", description="Looks after the runs below runs/.")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the sweeps are (default: runs)")
-    commands = parser.add_subparsers(required=True, metavar="status|watch|logs|cancel|resume|doctor|report|sync")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
         name: str, call: Callable[[argparse.Namespace], int], help: str, needed: bool = False, sweep: bool = False
@@ -144,6 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--probe", action="store_true", help="send two small jobs (a minute) that try signals, files and locks")
     add("--json", action="store_true", help="for programs")
     command("report", write_report, "a sweep's report: index.html, report.md and report.png", sweep=True)
+    add = command("compare", compare_runs, "what differs between two runs: settings, curves, classes", needed=True)
+    add("other", metavar="target", help="the other run")
+    add = command("export", export_sweep, "a sweep's numbers for another tool", sweep=True)
+    add("--to", required=True, choices=("csv", "parquet", "tensorboard", "mlflow"))
+    add("--into", metavar="PLACE", help="a folder, or MLflow's address (default: export/ in the sweep's folder)")
     add = command("sync", sync_runs, "one clean W&B run of each, from its metrics.jsonl", needed=True)
     add("--offline", action="store_true", help="only write the folders for `wandb sync`")
     return parser

@@ -16,7 +16,7 @@ from launch.text import plain
 TRAIN = "train"
 COMMANDS = {  # the module whose `main` it is, and what it does
     TRAIN: ("launch.planning.app", "train here, or on a cluster: experiment=coco2014 optim.epochs=100 cluster=slurm"),
-    "launch": ("launch.__main__", "look after runs: status, watch, logs, cancel, resume, doctor, report, sync"),
+    "launch": ("launch.__main__", "look after runs: status, watch, logs, cancel, resume, report, compare, export …"),
     "evaluate": ("golang.evaluation.__main__", "what features are worth: a run's probe and pictures, or a protocol"),
     "show": ("golang.evaluation.pictures.__main__", "pictures: attention, detections, segments; classes of two runs"),
     "data": ("golang.data.__main__", "check a set of images"),

@@ -178,13 +178,18 @@ def _check_news(command: str | None) -> None:
         return
     for assigned in _ASSIGNED.finditer(command):
         refuse_secret(f"notify.command: {assigned[1]}")
-    if found := next((what for what, looks in _SECRETS.items() if re.search(looks, command)), ""):
+    if found := secret_in(command):
         raise ConfigError(
             f"notify.command has in it what looks like {found}, and settings are written to files: keep that in your "
             'environment or in a file of your own, and write "$NAME" or "$(cat ~/.name)" in its place'
         )
     if not command.strip() or any(ord(character) < 32 for character in command):
         raise ConfigError(f"notify.command={command!r} must be one line for a shell; null leaves it out")
+
+
+def secret_in(text: str) -> str:
+    """What in a text looks like a secret, in words; "" if nothing does."""
+    return next((what for what, looks in _SECRETS.items() if re.search(looks, text)), "")
 
 
 _SECRETS = {  # what it looks like; nothing that begins with $ does

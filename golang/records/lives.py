@@ -38,18 +38,17 @@ class Life:
 
 def lives(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Life]:
     """The attempts in order; one without a readable start is not among them."""
-    last = {count(line.get("attempt")): line.get("time") for line in metrics}
-    logged = {number: when(stamp) or 0.0 for number, stamp in last.items()}
+    logged = {count(line.get("attempt")): line.get("time") for line in metrics}
     return [life for number in folder.attempt_numbers() if (life := _life(Attempt(folder, number), logged))]
 
 
-def _life(attempt: Attempt, logged: Mapping[int, float]) -> Life | None:
+def _life(attempt: Attempt, logged: Mapping[int, object]) -> Life | None:
     """`logged`: by attempt, when its last line of metrics was written."""
     start, status, cause = attempt.start(), attempt.status(), attempt.cause()
     began = when(start.get("started"))
     if began is None:
         return None
-    heard = max(began, when(status.get("updated")) or began, logged.get(attempt.number, began))
+    heard = max(began, *(when(stamp) or began for stamp in (status.get("updated"), logged.get(attempt.number))))
     resumed = Entry.of(Path(str(start.get("resumed_from"))))
     # An attempt that said nothing at its end is under way, or it was killed or lost.
     ended_by = str(cause.get("cause", "running" if attempt.newest and attempt.run.held else "lost"))

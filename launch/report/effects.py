@@ -49,9 +49,10 @@ def best_first(runs: Sequence[RunOutcome]) -> list[RunOutcome]:
 
 def axes(runs: Sequence[RunOutcome]) -> list[str]:
     """The settings of the grid: those typed for a run that differ between runs; if none was, all that differ."""
-    typed = list(dict.fromkeys(key for run in runs for key in run.typed))
-    keys = typed or sorted({key for run in runs for key in run.settings if not is_below(key, OUTSIDE)})
-    return [key for key in keys if len({run.settings.get(key, "–") for run in runs}) > 1]
+    known = [run for run in runs if run.settings]  # of a damaged one nothing differs
+    typed = list(dict.fromkeys(key for run in known for key in run.typed))
+    keys = typed or sorted({key for run in known for key in run.settings if not is_below(key, OUTSIDE)})
+    return [key for key in keys if len({run.settings.get(key, "–") for run in known}) > 1]
 
 
 def marginals(runs: Sequence[RunOutcome]) -> list[Effect]:

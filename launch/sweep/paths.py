@@ -25,6 +25,7 @@ class Sweep:
         self.code = path / "code"  # holds snapshots
         self.submissions = path / "submissions"
         self.report = path / "report"
+        self.exports = path / "export"  # for other tools, a folder for each
         self.report_text = self.report / "report.md"
         self.report_picture = self.report / "report.png"
         self.report_page = self.report / "index.html"

@@ -38,7 +38,7 @@ make setup TORCH=cpu TORCH_INDEX=ADDRESS
 conda env create -f environment-cpu.yml
 """: INSTALLS,
     """\
-pip install "dist/golang_ssl-0.1.0-py3-none-any.whl[launch,tracking,fast,toy,export,transfer]"
+pip install "dist/golang_ssl-0.1.0-py3-none-any.whl[launch,tracking,fast,toy,export,transfer,table]"
 """: "installs from an index; tests/unit/test_packaging.py installs the wheel without",
     """\
 make test

@@ -275,3 +275,10 @@ def test_odd_folders_do_not_stop_a_report(sweep: Path) -> None:
     rewrite(run.path / "evaluation/linear.json", mAP="high")
     text = report.write(sweep)[0].read_text()
     assert "fresh-3c3c3c3c" in text and "odd-4c4c4c4c" in text and "not started" in text
+    for folder in ("fresh-3c3c3c3c", "odd-4c4c4c4c"):
+        (sweep / folder / "overrides.yaml").unlink(missing_ok=True)
+    RunFolder(sweep / "fresh-3c3c3c3c").config_file.write_text("{")
+    runs = outcomes(sweep)
+    assert [run.troubles for run in runs if run.name.startswith("fresh")] == [("config.yaml can't be read",)]
+    untyped = [run for run in runs if run.name.startswith(("fresh", "odd"))]
+    assert axes(untyped) == [], "a folder that says nothing makes no axis of the grid"
