@@ -113,7 +113,7 @@ def test_one_without_matplotlib_or_without_the_page(sweep: Path, monkeypatch: py
 
 def test_one_of_a_thousand_runs(tmp_path: Path, opening: Opening) -> None:
     """As large as of 2,000 log lines: each curve has as many points as it may."""
-    sweep = make(tmp_path / "large", Shape(lines=400, pictures=3))
+    sweep = make(tmp_path / "large", Shape(lines=110, pictures=3))
     known = [run.metrics_file.read_bytes() for run in folders(sweep)[:3]]
     for number in range(18, 1000):
         rate = (0.3, 0.6, 1.2)[number % 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from golang.records.table import own_folders
 from golang.runfolder import files
 from golang.runfolder.folder import RunFolder
 from launch.report.outcome import RunOutcome, Span
 from launch.report.web import curves, pictures, reading
 from launch.report.web.costs import costs
 from launch.report.web.render import as_json, digest, render
+from launch.sweep import ledger
 from tests.browser.sweeps import Shape, make
 
 
@@ -98,9 +101,23 @@ def test_a_run_that_stays_is_read_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert reading.read(sweep)[0][1].outcome.attempts[-1].cause == "hang"
 
 
-def test_many_runs_are_read_by_other_processes(tmp_path: Path) -> None:
+def test_many_runs_are_read_by_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = make(tmp_path / "s", Shape(rates=(0.6,), prototypes=(300,), seeds=70, lines=1))
-    assert len(reading.read(sweep)[0]) == 70 > reading._POOL
+    found = reading._read_together(*asked(sweep))
+    assert len(found) == 70 > reading._POOL
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise BrokenProcessPool("it can't be started")
+
+    monkeypatch.setattr(reading, "ProcessPoolExecutor", broken)
+    assert reading._read_together(*asked(sweep)) == found
+    assert [one.outcome for one in reading.read(sweep)[0]] == [one.outcome for one in found]
+
+
+def asked(sweep: Path) -> tuple[list[Path], list[list[dict[str, Any]]], list[int]]:
+    """Of every run, with its line of the ledger."""
+    folders = own_folders(sweep)
+    return folders, [[line for line in ledger.read(sweep) if line["folder"] == one.name] for one in folders], [600] * 70
 
 
 def span(number: int, began: float, ended: float, resumed: int, reached: int, cause: str) -> Span:

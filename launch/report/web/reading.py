@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,7 @@ def read(sweep: Path) -> tuple[list[Reading], int]:
     stamps = {folder: (points, len(lines[folder.name]), *_stamp(RunFolder(folder))) for folder in folders}
     changed = [folder for folder in folders if folder not in _kept or _kept[folder][0] != stamps[folder]]
     asked = (changed, [lines[folder.name] for folder in changed], [points] * len(changed))
-    if len(changed) < _POOL:
-        fresh = list(map(_read, *asked))
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
-            fresh = list(pool.map(_read, *asked, chunksize=8))
+    fresh = _read_together(*asked) if len(changed) >= _POOL else list(map(_read, *asked))
     found = {folder: _kept[folder][1] for folder in folders if folder not in changed} | dict(
         zip(changed, fresh, strict=True)
     )
@@ -74,6 +70,17 @@ def read(sweep: Path) -> tuple[list[Reading], int]:
         else:
             _kept[folder] = (stamps[folder], found[folder])
     return [found[folder] for folder in folders], points
+
+
+def _read_together(*asked: Sequence[Any]) -> list[Reading]:
+    """`_read` of many by several processes; by this one where a program can't be started a second time, as one that is
+    read from a pipe."""
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
+            return list(pool.map(_read, *asked, chunksize=8))
+    except BrokenProcessPool:
+        return list(map(_read, *asked))
 
 
 def _read(folder: Path, lines: Sequence[dict[str, Any]], points: int) -> Reading:

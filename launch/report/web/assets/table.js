@@ -116,9 +116,9 @@ function newRow(run, shown) {
   const box = element("input", { type: "checkbox", "data-run": run.name, "data-focus": `run ${run.name}`, "aria-label": `draw ${shorter(run.name, 80)}` });
   return element("tr", {}, element("td", { class: "pick" }, box), shown.map((column) => {
     const text = String(column.show(run));
-    if (column.key === "run") return element("th", { scope: "row", class: "name" }, element("button", { type: "button", class: "link", "data-open": run.name, "data-focus": `open ${run.name}`, title: shorter(text, 300) }, isolated(shorter(text, 200))));
-    if (column.key === "state") return element("td", {}, element("span", { class: `state ${["finished", "running"].includes(text) ? text : "other"}` }, isolated(shorter(text, 60))));
-    return element("td", { class: column.numeric ? "number" : null, title: text.length > 40 ? shorter(text, 300) : null }, column.numeric ? text : isolated(shorter(text, 120)));
+    if (column.key === "run") return element("th", { scope: "row", class: "name" }, element("button", { type: "button", class: "link", "data-open": run.name, "data-focus": `open ${run.name}`, title: shorter(text, 300) }, shorter(text, 200)));
+    if (column.key === "state") return element("td", {}, element("span", { class: `state ${["finished", "running"].includes(text) ? text : "other"}` }, shorter(text, 60)));
+    return element("td", { class: column.numeric ? "number" : null, title: text.length > 40 ? shorter(text, 300) : null }, shorter(text, 120));
   }));
 }
 
