@@ -67,5 +67,5 @@ def outcome(folder: Path, lines: Sequence[dict[str, Any]], metrics: Metrics | No
             *((str(one.number), one.cause, one.message) for one in run.attempts if one.message is not None),
             *(("launcher", "failed", str(line.get("reason", ""))[:400]) for line in lines if line["event"] == "failed"),
         ),
-        pictures=pictures(folder),
+        pictures=pictures(RunFolder(folder)),
     )
