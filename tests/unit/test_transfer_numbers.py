@@ -80,7 +80,9 @@ def test_small_images_are_seen_at_their_own_size() -> None:
     seen = asked(of("detect"), 5000, 64)
     assert (seen.side, seen.longest, seen.sides) == (64, 107, (51, 54, 56, 59, 61, 64))
     assert asked(of("detect"), 5000, 256).side == 800
-    assert asked(of("segment"), 5000, 64).side == 64
+    small = asked(of("segment"), 5000, 64)
+    assert (small.side, small.scales) == (64, (1.0, 1.0))
+    assert asked(of("segment"), 5000, 256).scales == (0.5, 2.0)
     assert asked(of("detect"), 5000, 8).side == numbers.LEAST_SIDE
     assert asked(of("detect_coco"), 5000, 64).side == 800, "a published protocol stays what it is"
 

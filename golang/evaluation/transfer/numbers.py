@@ -99,7 +99,7 @@ def asked(evaluation: Evaluation, images: int, side: int) -> Protocol:
     """The protocol that an evaluation's settings ask for. Its like on any set of `images` training images has as many
     epochs as the published one, the rate in proportion to the batch, the milestones at the same parts of the steps, and
     a warm-up of a tenth of them at most. Images whose short side, `side` pixels in the median, is below SMALL are seen
-    at their own size: all sides shrink in proportion.
+    at their own size: all sides shrink in proportion, and a segmentation's training images keep their scale.
     """
     (name,) = evaluation.protocol
     pattern = PROTOCOLS[PATTERNS.get(name, name)]
@@ -121,9 +121,10 @@ def asked(evaluation: Evaluation, images: int, side: int) -> Protocol:
 
 
 def at_side(protocol: Protocol, side: int) -> Protocol:
-    """The protocol with its sides in proportion to `side` at test."""
+    """The protocol with its sides in proportion to `side` at test. A segmentation's images are not scaled: halved, a
+    small one shows nothing."""
     part = side / protocol.side
     return replace(
         protocol, side=side, longest=round(protocol.longest * part),
-        sides=tuple(sorted({round(one * part) for one in protocol.sides})),
+        sides=tuple(sorted({round(one * part) for one in protocol.sides})), scales=(1.0, 1.0),
     )  # fmt: skip
