@@ -133,8 +133,10 @@ def picture(table: Table, path: Path, set_seed: int) -> None:
 
 
 def bars(axes: Axes, table: Table) -> None:
-    """A row of the table a bar, from below, GOLANG's in its colour."""
+    """A row of the table a bar, from below, GOLANG's in its colour; a row without values has none."""
     for place, (name, values) in enumerate(table.items()):
+        if not values:
+            continue
         mean = float(np.mean(values))
         axes.barh(place, mean, height=0.6, color="#D55E00" if name == "GOLANG" else "#B9C4CC")
         axes.plot(values, [place] * len(values), "o", color="#333333", markersize=4, zorder=3)

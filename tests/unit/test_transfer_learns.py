@@ -15,7 +15,7 @@ from golang.method.trunk import build_trunk
 from golang.runfolder.evaluations import results_of
 from golang.runfolder.files import read_json
 from golang.runfolder.pinned import pinned
-from tests.learning.transfer import failures
+from tests.learning.transfer import failures, markdown, picture
 from tests.learning.trunks import LABELS, RANDOM, Figures
 from tests.resume.harness import here, settings
 
@@ -52,14 +52,17 @@ def test_detection_on_a_frozen_trunk_learns(tmp_path: Path, monkeypatch: pytest.
     assert after > 20
 
 
-def test_the_check_names_every_bar_that_is_missed() -> None:
+def test_the_check_names_every_bar_that_is_missed(tmp_path: Path) -> None:
     table = {
-        RANDOM: {0: Figures(3.0, 1.0, 18.0), 1: Figures(5.0, 1.0, None)},
+        RANDOM: {0: Figures(3.0, 1.0, None), 1: Figures(5.0, 1.0, None)},
         "SwAV": {0: Figures(8.0, 3.0, 25.0)},
         "GOLANG": {0: Figures(7.0, 3.0, 20.0), 1: Figures(10.0, 3.0, 20.0)},
         LABELS: {0: Figures(20.0, 9.0, 30.0)},
     }
     assert failures(table) == []
+    assert "| random init | **4.0** (3.0, 5.0) | **1.0** (1.0, 1.0) | – |" in markdown(table, [0, 1], 7)
+    picture(table, tmp_path / "check.png", 7)
+    assert (tmp_path / "check.png").stat().st_size > 10_000
     table["GOLANG"] = {0: Figures(6.9, 3.0, 20.0), 1: Figures(9.9, 3.0, 19.9)}
     assert failures(table) == [
         "seed 0: AP50 of GOLANG's boxes is 6.9, not 7.0 or more",
