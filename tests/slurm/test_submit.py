@@ -150,18 +150,18 @@ def test_a_launcher_killed_anywhere_loses_and_doubles_nothing(typist: Typist, st
 
 def test_two_launchers_at_once(typist: Typist) -> None:
     grid = ["optim.epochs=1,2,3", HOLD, "sweep=two"]
-    slow = (
-        f"import runpy, sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+    slow = (  # it holds the lock until it is told a line
+        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from launch.submission import submit\nreal = submit.freeze\n"
-        "submit.freeze = lambda *a: (time.sleep(2), real(*a))\n"
+        "submit.freeze = lambda *a: (sys.stdin.readline(), real(*a))\n"
         f"sys.argv = {typist.command(*grid)[1:]!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    with subprocess.Popen([sys.executable, "-c", slow], **typist.options()) as first:
+    with subprocess.Popen([sys.executable, "-c", slow], **(typist.options() | {"stdin": subprocess.PIPE})) as first:
         lock = typist.folder / "runs/two/lock"
         while not (lock.exists() and "process" in lock.read_text()):
             assert first.poll() is None
         second = typist.type(*grid)
-        out, err = first.communicate(timeout=60)
+        out, err = first.communicate("\n", timeout=60)
     assert first.returncode == 0, out + err
     assert second.returncode == 73
     assert re.search(r"another launcher is at work in .*/two: process \d+ on ", said(second)), said(second)

@@ -131,7 +131,21 @@ def test_costs_are_waits_steps_again_and_the_rest() -> None:
         span(2, 500, 540, 35, 40, "finished"),
     )
     run = RunOutcome(
-        Path("x"), "finished", {}, (), {}, {}, None, 40, 40, 160.0, attempts, (), submitted=(40.0, 300.0), failures=()
+        Path("x"),
+        "finished",
+        {},
+        (),
+        {},
+        {},
+        None,
+        40,
+        40,
+        160.0,
+        attempts,
+        (),
+        submitted=(40.0, 300.0),
+        failures=(),
+        pictures={},
     )
     found = costs(run)
     assert found.waits == (60.0, 50.0, 200.0)  # before the third somebody submitted it anew

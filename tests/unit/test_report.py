@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import struct
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
@@ -94,24 +92,6 @@ def test_the_order_and_what_each_setting_does(sweep: Path) -> None:
     # Of seed 2 only one length has a score, so that cell says nothing of the length; the other way round likewise.
     assert [(level.value, level.mean, level.runs) for level in epochs.levels] == [("100", 30.0, 1), ("200", 40.0, 1)]
     assert [(level.value, level.mean) for level in seed.levels] == [("1", 30.0), ("2", 32.0)]
-
-
-def test_pictures_of_evaluations_are_linked(sweep: Path) -> None:
-    assert "## Pictures" not in report.write(sweep)[0].read_text()
-    run = RunFolder(sweep / best_first(outcomes(sweep))[1].name)
-    folder = run.evaluation / "detect-toy-epochs=2 [x]"
-    folder.mkdir()
-    for name in ("detections-worst.png", "detections-best.png", "odd (1).png"):
-        (folder / name).touch()
-    (folder / "link.png").symlink_to("/etc/hostname")
-    lines = report.write(sweep)[0].read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("- 2, detect"))
-    assert lines.index("## Pictures") < lines.index(line) < lines.index("## Goodput") and "link.png" not in line
-    assert "`" not in line and "\\[x\\]: [detections-best.png](" in line
-    targets = [unquote(target) for target in re.findall(r"\]\(([^)]*)\)", line)]
-    assert [(sweep / "report" / target).resolve() for target in targets] == [
-        folder.resolve() / name for name in ("detections-best.png", "detections-worst.png", "odd (1).png")
-    ]
 
 
 def test_without_any_map_the_loss_counts(tmp_path: Path) -> None:
