@@ -29,7 +29,7 @@ def typist(cluster: Cluster, tmp_path: Path) -> Iterator[Typist]:
 def test_an_array_of_before(typist: Typist) -> None:
     """Adopted by the same command typed again; one run is preempted and comes back, the other cancelled and sent anew
     with its code of before."""
-    grid = [*ONE, "optim.epochs=60,61", "sweep=before"]
+    grid = [*ONE, "optim.epochs=150,151", "sweep=before"]
     first, second = replace(typist, root=unpack(typist.folder / "checkout")).submit(*grid[:-1], sweep="before")
     code = frozen_code(first.path)
     assert f"/code/{code}/launch/job.sh || exit 1" in (first.path / "job.sbatch").read_text()

@@ -29,7 +29,7 @@ def test_planted_keys(data_root: Path, server: Server, tmp_path: Path, monkeypat
                     "optim.warmup_epochs=0")  # fmt: skip
     code, output = run(tmp_path, typed)
     assert code == 0, output
-    wait(lambda: any(run.exits for run in server.runs.values()), 90)
+    wait(lambda: any(run.exits for run in server.runs.values()), 300)
     wait(lambda: len(list(tmp_path.glob("runs/mine/*/DONE"))) == 1)
     ((_, tracked),) = server.runs.items()
     assert tracked.exits == [0] and len(tracked.steps) == 5, "with its key the run was tracked"
