@@ -40,8 +40,8 @@ demo-check: setup  ## three seeds of the demo against its baselines (half an hou
 transfer-check: setup  ## three seeds of the demo, fine-tuned on detection and segmentation, beside others (ten minutes)
 	$(BIN)/python -m tests.learning.transfer
 
-test: setup  ## the suite; one of its two processes waits for Slurm most of the time
-	$(BIN)/python -m pytest --numprocesses=2
+test: setup  ## the suite; one of its three processes waits for Slurm most of the time
+	$(BIN)/python -m pytest --numprocesses=3
 
 test-docs: setup  ## every block of the README and the docs, as a reader types it (three minutes)
 	$(BIN)/python -m pytest tests/docs -m "long or not long"
