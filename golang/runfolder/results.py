@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,13 @@ def pictures(run: RunFolder) -> dict[str, list[Path]]:
         if path.is_file() and not path.is_symlink():
             found.setdefault(path.parent.name, []).append(path)
     return found
+
+
+def per_class(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The figure of each class in what an evaluation found, in points."""
+    found = facts.get("per_class")
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(label): points for label, value in pairs if (points := as_number(value)) is not None}
 
 
 def beside(facts: dict[str, Any]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from golang.errors import ConfigError, GolangError
 from golang.records.record import Record
 from golang.records.table import Runs, row, runs
 from golang.runfolder.files import as_number
-from golang.runfolder.results import results
+from golang.runfolder.results import per_class, results
 from launch.settings import secret_in
 
 
@@ -64,10 +64,8 @@ def classes(run: Record) -> Iterator[dict[str, Any]]:
         mask = facts.get("mask")
         measured = {str(facts.get("measure", "AP")): facts, "mask AP": mask if isinstance(mask, dict) else {}}
         for measure, own in measured.items():
-            per_class = own.get("per_class")
-            for label, value in (per_class if isinstance(per_class, dict) else {}).items():
-                if (points := as_number(value)) is not None:
-                    yield {"run": run.name, "evaluation": name, "measure": measure, "class": label, "points": points}
+            for label, points in per_class(own).items():
+                yield {"run": run.name, "evaluation": name, "measure": measure, "class": label, "points": points}
 
 
 def text(value: object) -> str:

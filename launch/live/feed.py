@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from golang.errors import GolangError
-from golang.runfolder.folder import Attempt, RunFolder
+from golang.runfolder.folder import RunFolder
+from launch.report.web.reading import stamp
 from launch.sweep.find import runs_in
 from launch.sweep.paths import Sweep
 
@@ -95,17 +95,8 @@ def stamps(sweep: Path) -> dict[str, object]:
     found: dict[str, object] = {str(path): _written(path) for path in (place.description, place.ledger)}
     for run in runs_in(sweep):
         folder = RunFolder(run.path)
-        for path in _of_run(folder):
-            found[str(path)] = _written(path)
-        found[run.path.name] = folder.done or folder.held
+        found[run.path.name] = (*stamp(folder), folder.done or folder.held)
     return found
-
-
-def _of_run(folder: RunFolder) -> Iterator[Path]:
-    yield from (folder.path, folder.config_file, folder.metrics_file, folder.probes_file, folder.evaluation)
-    yield from (Attempt(folder, number).path for number in folder.attempt_numbers())
-    with contextlib.suppress(OSError):
-        yield from (Path(entry.path) for entry in os.scandir(folder.evaluation))
 
 
 def _written(path: Path) -> tuple[int, int] | None:

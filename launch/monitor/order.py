@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
 
+from golang.records.lives import when
 from launch.monitor.status import Standing
 from launch.sweep.find import NotFoundError
 
@@ -32,7 +31,7 @@ def by(lines: Sequence[Standing], key: str) -> list[Standing]:
         "loss": lambda line: line.loss,
         "mAP": lambda line: -line.mAP[name] if name in line.mAP else None,
         "attempts": lambda line: -line.attempts,
-        "updated": lambda line: None if (second := _second(line.updated)) is None else -second,
+        "updated": lambda line: None if (second := when(line.updated)) is None else -second,
     }
     found = [(values[key](line), line) for line in lines]
     there = sorted(((value, line) for value, line in found if value is not None), key=lambda pair: pair[0])
@@ -59,9 +58,3 @@ def matching(lines: Sequence[Standing], words: str) -> list[Standing]:
     asked = words.lower().split()
     texts = (f"{one.sweep} {one.run} {one.state} {one.node} {one.job} {one.last}".lower() for one in lines)
     return [line for line, text in zip(lines, texts, strict=True) if all(word in text for word in asked)]
-
-
-def _second(stamp: str) -> float | None:
-    with contextlib.suppress(ValueError, OverflowError):
-        return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    return None

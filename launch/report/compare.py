@@ -14,7 +14,7 @@ from golang.records import record
 from golang.records.record import Metrics, Record, is_below
 from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import Attempt
-from golang.runfolder.results import results
+from golang.runfolder.results import per_class, results
 
 FINGERPRINTS = ("data.train.fingerprint", "data.val.fingerprint")
 Kind = Literal["setting", "data", "code", "version"]
@@ -148,7 +148,7 @@ def _scores(one: Record, other: Record) -> tuple[tuple[Score, ...], tuple[Score,
     found = results(one.folder), results(other.folder)
     for name in sorted(one.scores.keys() & other.scores.keys()):
         scores.append(Score(name, "", one.scores[name], other.scores[name]))
-        mine, theirs = (_per_class(facts.get(name, {})) for facts in found)
+        mine, theirs = (per_class(facts.get(name, {})) for facts in found)
         classes += [Score(name, label, mine[label], theirs[label]) for label in mine.keys() & theirs.keys()]
         if alone := len(mine.keys() ^ theirs.keys()):
             missing.append(f"{name}: {alone} classes were measured in one of the runs only")
@@ -156,9 +156,3 @@ def _scores(one: Record, other: Record) -> tuple[tuple[Score, ...], tuple[Score,
         missing.append("no evaluation was made of both runs")
     moved = sorted((one for one in classes if one.moved), key=lambda one: (-abs(one.moved), one.evaluation, one.label))
     return tuple(scores), tuple(moved), missing
-
-
-def _per_class(facts: Mapping[str, Any]) -> dict[str, float]:
-    per_class = facts.get("per_class")
-    pairs = per_class.items() if isinstance(per_class, dict) else ()
-    return {str(label): points for label, value in pairs if (points := as_number(value)) is not None}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from golang.records import record
 from golang.records.lives import Life, count, when
-from golang.records.record import Metrics, Record, metrics_of
+from golang.records.record import Metrics, Record
 from golang.records.table import own_folders
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.results import pictures
@@ -36,20 +36,16 @@ class RunOutcome(Record):
 
 def outcomes(sweep: Path) -> list[RunOutcome]:
     """All runs of a sweep, with evaluations as figures of their runs. What is missing or damaged is never guessed."""
-    return [outcome for outcome, _ in with_metrics(sweep)]
+    return [outcome(folder, lines) for folder, lines in folders(sweep).items()]
 
 
-def with_metrics(sweep: Path) -> Iterator[tuple[RunOutcome, Metrics]]:
-    """The same one after the other, each with its `Record.metrics`, so that of many runs they are read once."""
+def folders(sweep: Path) -> dict[Path, list[dict[str, Any]]]:
+    """Those of a sweep's runs, each with its lines of the ledger."""
     lines = defaultdict(list)
     for line in ledger.read(sweep):
         lines[line["folder"]].append(line)
     sweep = sweep.absolute()
-    for folder in own_folders(sweep):
-        if folder.parent != sweep:
-            continue
-        metrics = metrics_of(RunFolder(folder))
-        yield outcome(folder, lines[folder.name], metrics), metrics
+    return {folder: lines[folder.name] for folder in own_folders(sweep) if folder.parent == sweep}
 
 
 def outcome(folder: Path, lines: Sequence[dict[str, Any]], metrics: Metrics | None = None) -> RunOutcome:

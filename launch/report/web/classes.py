@@ -31,7 +31,7 @@ class Classes:
             if labels not in self._places:
                 self._places[labels] = len(self.names)
                 self.names.append(list(labels))
-            points = [None if value is None else round(value, 2) for value in one.points.values()]
+            points = [round(value, 2) for value in one.points.values()]
             found[name] = {"what": one.what, "names": self._places[labels], "points": points}
         return found
 

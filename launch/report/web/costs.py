@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from golang.records.lives import repeated
 from launch.report.outcome import RunOutcome
 
 GOODPUT = (
@@ -42,12 +43,12 @@ def costs(run: RunOutcome) -> Costs:
         waits.append(max(0.0, attempt.began - begun) if begun and not attempt.in_place else 0.0)
         before = attempt.ended
     steps: Counter[str] = Counter()
-    for earlier, later in zip(run.attempts, run.attempts[1:], strict=False):
-        steps[earlier.cause] += max(0, earlier.reached - later.resumed)
+    for attempt, again in zip(run.attempts, repeated(run.attempts), strict=False):
+        steps[attempt.cause] += again
     pace = run.useful / run.step if run.step else 0.0
     lost = max(0.0, run.total_seconds - run.useful)
     wanted = pace * sum(steps.values())
     share = min(1.0, lost / wanted) if wanted else 0.0
-    again = {cause: count * pace * share for cause, count in steps.items() if count}
+    charged = {cause: count * pace * share for cause, count in steps.items() if count}
     steps_again = {cause: count for cause, count in steps.items() if count}
-    return Costs(tuple(waits), again, steps_again, lost - sum(again.values()))
+    return Costs(tuple(waits), charged, steps_again, lost - sum(charged.values()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,13 +14,12 @@ from typing import Any
 
 from golang.errors import GolangError
 from golang.records.record import metrics_of
-from golang.records.table import own_folders
-from golang.runfolder.files import as_number, read_json
+from golang.runfolder.files import read_json
 from golang.runfolder.folder import Attempt, RunFolder
-from launch.report.outcome import RunOutcome, outcome
+from golang.runfolder.results import per_class
+from launch.report.outcome import RunOutcome, folders, outcome
 from launch.report.web import curves
 from launch.report.web.curves import Curves
-from launch.sweep import ledger
 
 _POOL = 64  # runs from which several processes are worth their start
 
@@ -31,7 +29,7 @@ class Scored:
     """The figures of each class that an evaluation found, in points."""
 
     what: str  # AP or IoU
-    points: dict[str, float | None]
+    points: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -51,25 +49,21 @@ _kept: dict[Path, tuple[object, Reading]] = {}  # of a page that is made again a
 
 def read(sweep: Path) -> tuple[list[Reading], int]:
     """The runs of a sweep, and how many points their curves have at most."""
-    sweep = sweep.absolute()
-    folders = [folder for folder in own_folders(sweep) if folder.parent == sweep]
-    points = curves.points_of(len(folders))
-    lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for line in ledger.read(sweep):
-        lines[line["folder"]].append(line)
-    stamps = {folder: (points, len(lines[folder.name]), *_stamp(RunFolder(folder))) for folder in folders}
-    changed = [folder for folder in folders if folder not in _kept or _kept[folder][0] != stamps[folder]]
-    asked = (changed, [lines[folder.name] for folder in changed], [points] * len(changed))
+    lines = folders(sweep)
+    points = curves.points_of(len(lines))
+    stamps = {folder: (points, len(own), *stamp(RunFolder(folder))) for folder, own in lines.items()}
+    changed = [folder for folder in lines if folder not in _kept or _kept[folder][0] != stamps[folder]]
+    asked = (changed, [lines[folder] for folder in changed], [points] * len(changed))
     fresh = _read_together(*asked) if len(changed) >= _POOL else list(map(_read, *asked))
-    found = {folder: _kept[folder][1] for folder in folders if folder not in changed} | dict(
+    found = {folder: _kept[folder][1] for folder in lines if folder not in changed} | dict(
         zip(changed, fresh, strict=True)
     )
-    for folder in folders:  # of one that is under way, its end may leave no trace
+    for folder in lines:  # of one that is under way, its end may leave no trace
         if found[folder].outcome.state == "running":
             _kept.pop(folder, None)
         else:
             _kept[folder] = (stamps[folder], found[folder])
-    return [found[folder] for folder in folders], points
+    return [found[folder] for folder in lines], points
 
 
 def _read_together(*asked: Sequence[Any]) -> list[Reading]:
@@ -100,10 +94,8 @@ def _classes(run: RunOutcome) -> Iterator[tuple[str, Scored]]:
     for name in sorted(run.scores):
         with contextlib.suppress(GolangError):
             facts = run.evaluation(name)
-            points = facts.get("per_class")
-            if isinstance(points, dict) and points:
-                figures = {str(label): as_number(value) for label, value in points.items()}
-                yield name, Scored(str(facts.get("measure", "AP")), figures)
+            if points := per_class(facts):
+                yield name, Scored(str(facts.get("measure", "AP")), points)
 
 
 def _logs(attempt: Attempt) -> list[dict[str, int]]:
@@ -121,10 +113,10 @@ def _versions(run: RunFolder) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _stamp(run: RunFolder) -> Iterator[int]:
+def stamp(run: RunFolder) -> Iterator[int]:
     """Another once the run has written something: its small files are replaced, which their folders' times show."""
-    folders = [run.path, run.attempts, *run.attempts.glob("*"), run.evaluation, *run.evaluation.glob("*")]
-    for path in [run.metrics_file, *sorted(folders)]:
+    within = [run.path, run.attempts, *run.attempts.glob("*"), run.evaluation, *run.evaluation.glob("*")]
+    for path in [run.metrics_file, run.probes_file, *sorted(within)]:
         with contextlib.suppress(OSError):
             facts = path.stat()
             yield from (facts.st_mtime_ns, facts.st_size)
