@@ -23,11 +23,13 @@ WORDS = {
     "golang.engine": "one attempt on one rank: stops, saves, watchdog, listeners",
     "golang.settled": "settings as a run keeps them",
     "golang.weights": "network weights in files", "golang.tracking": "W&B, from the run's folder",
+    "golang.records": "runs as records",
     "golang.runfolder": "a run's folder", "golang.data": "images to crops", "golang.method": "the method",
     "golang.config": "settings, checks, a run's identity",
     "launch.commands": "golang COMMAND", "launch.__main__": "python -m launch",
     "launch.planning": "command line → runs", "launch.monitor": "status, logs …", "launch.live": "the page, live",
-    "launch.report": "report", "launch.doctor": "doctor", "launch.submission": "runs → queue",
+    "launch.report": "report", "launch.export": "for other tools", "launch.doctor": "doctor",
+    "launch.submission": "runs → queue",
     "launch.node": "on the node: entry, requeue", "launch.sweep": "a sweep's folder",
 }  # fmt: skip
 FILLS = ("#dbe9f6", "#fdebd3", "#dff0e0", "#efe3f3", "#f6e0e0")

@@ -65,8 +65,6 @@ def watch_status(options: argparse.Namespace) -> int:
         raise GolangError("--port is where --web serves its page: add --web, or leave the port out")
     from launch.monitor.watch import watch
 
-    find(options.target, options.runs_dir)  # what isn't there is said at once
-
     folders: dict[tuple[str, str], Path] = {}
 
     def look() -> tuple[list[status.Standing], str]:

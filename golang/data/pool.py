@@ -32,7 +32,7 @@ def spread(
         # Not forked from this process, which may hold threads and a GPU, but from a server that did the imports once.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([work.func.__module__])
-        pool = ProcessPoolExecutor(workers, context, _follow_parent)
+        pool = ProcessPoolExecutor(workers, context, follow_parent)
         try:
             futures = {pool.submit(work, start, stop): start for start, stop in left.items()}
             for future in as_completed(futures):
@@ -50,7 +50,7 @@ def spread(
         advance(done, images)
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Leaves Ctrl-C and a lost terminal to the parent, and dies with it: an orphan would go on writing."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from golang.config import nearest
 from golang.config.identity import LAUNCHERS, OUTSIDE, flat
@@ -16,10 +16,17 @@ from golang.records.lives import Life
 from golang.runfolder.evaluations import measured, result_name, results_of
 from golang.runfolder.files import as_number, read_json, read_plain
 from golang.runfolder.folder import RunFolder
-from golang.runfolder.metrics import read_metrics
+from golang.runfolder.metrics import lines_of
 from golang.runfolder.results import RESULT, beside, results
 
 Metrics = list[dict[str, Any]]
+
+
+class Told(NamedTuple):
+    """What metrics.jsonl says, each step once and in order, and what of it can't be read; "" if all can."""
+
+    lines: Metrics
+    trouble: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Record:
     path: Path
     state: str  # finished, running, the last attempt's cause, or not started
     settings: dict[str, Any]  # dotted; where they can't be read, what was typed for this run, as text
-    typed: tuple[str, ...]  # the keys of its own overrides
+    typed: tuple[str, ...]  # the keys named in its command
     scores: dict[str, float]  # mAP in percent by what measured it
     beside: dict[str, float]  # a detection's other figures in percent, by what measured it and their names
     loss: float | None  # of the last logged step
@@ -67,30 +74,40 @@ class Record:
     def metrics(self) -> Metrics:
         """The lines of metrics.jsonl, each step once and in order; none where there is no such file, or none that can
         be read. docs/metrics.md names their keys."""
-        return metrics_of(self.folder)
+        return told(self.folder).lines
+
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """All that each evaluation found, by its name in `scores`."""
+        return _results(self.folder)
 
     def evaluation(self, name: str) -> dict[str, Any]:
         """All that an evaluation found, by its name in `scores`. Raises DataError if it has found nothing."""
-        found = _results(self.folder)
+        found = self.evaluations()
         if name not in found:
             known = nearest(name, list(found)) or f"; there is {', '.join(sorted(found)) or 'none'}"
             raise DataError(f"{self.path} has no result of an evaluation {name!r}{known}")
         return found[name]
 
 
-def metrics_of(folder: RunFolder) -> Metrics:
-    """As `Record.metrics`."""
-    with contextlib.suppress(OSError):
-        lines = {line["step"]: line for line in read_metrics(folder.metrics_file) if lives.count(line["step"])}
-        return [lines[step] for step in sorted(lines)]
-    return []
+def told(folder: RunFolder) -> Told:
+    """Reads a run's metrics."""
+    if not folder.metrics_file.exists():
+        return Told([], "metrics.jsonl is missing")
+    try:
+        written = read_plain(folder.metrics_file, errors="replace")
+    except OSError as error:
+        return Told([], f"metrics.jsonl can't be read: {error.strerror}")
+    lines = {line["step"]: line for line in lines_of(written) if lives.count(line["step"])}
+    count = written.count("\n")
+    left = f"{count - len(lines)} of {count} lines can't be read, or are of a step told twice"
+    return Told([lines[step] for step in sorted(lines)], f"metrics.jsonl: {left}" if len(lines) < count else "")
 
 
-def read(path: Path, metrics: Metrics | None = None) -> Record:
-    """The record of a run's folder; with its `metrics`, if they have been read, they are not read again."""
+def read(path: Path, metrics: Told | None = None) -> Record:
+    """The record of a run's folder; what its `metrics` tell, if they have been read, is not read again."""
     folder = RunFolder(path)
-    metrics = metrics_of(folder) if metrics is None else metrics
-    attempts = lives.lives(folder, metrics)
+    lines, trouble = told(folder) if metrics is None else metrics
+    attempts = lives.lives(folder, lines)
     words = read_json(folder.overrides_file).get("overrides")
     pairs = [str(word).lstrip("+~").partition("=") for word in (words if isinstance(words, list) else [])]
     typed = {key: value for key, _, value in pairs if not is_below(key, (*LAUNCHERS, *OUTSIDE))}
@@ -103,12 +120,12 @@ def read(path: Path, metrics: Metrics | None = None) -> Record:
         typed=tuple(typed),
         scores={name: score for name, score in figures.items() if score is not None},
         beside={f"{name} {what}": score for name, facts in found.items() for what, score in beside(facts).items()},
-        loss=as_number(metrics[-1].get("loss")) if metrics else None,
-        step=max([metrics[-1]["step"] if metrics else 0, *(attempt.reached for attempt in attempts[-1:])]),
+        loss=as_number(lines[-1].get("loss")) if lines else None,
+        step=max([lines[-1]["step"] if lines else 0, *(attempt.reached for attempt in attempts[-1:])]),
         total=attempts[-1].total if attempts else 0,
-        useful=lives.useful(metrics, attempts),
+        useful=lives.useful(lines, attempts),
         attempts=tuple(attempts),
-        troubles=tuple(_troubles(folder, metrics, attempts)),
+        troubles=tuple(_troubles(folder, trouble, attempts)),
     )
 
 
@@ -138,7 +155,7 @@ def _results(folder: RunFolder) -> dict[str, dict[str, Any]]:
     return {result_name(config): facts} if facts else {}
 
 
-def _troubles(folder: RunFolder, metrics: Metrics, attempts: Sequence[Life]) -> list[str]:
+def _troubles(folder: RunFolder, metrics: str, attempts: Sequence[Life]) -> list[str]:
     found = []
     if not folder.config_file.is_file():
         found.append("config.yaml is missing")
@@ -147,15 +164,8 @@ def _troubles(folder: RunFolder, metrics: Metrics, attempts: Sequence[Life]) -> 
     begun = folder.attempt_numbers()
     if unknown := sorted(set(begun) - {attempt.number for attempt in attempts}):
         found.append(f"when attempt {', '.join(map(str, unknown))} began can't be read")
-    if folder.metrics_file.exists():
-        try:
-            written = read_plain(folder.metrics_file, errors="replace").count("\n")
-            if (lines := written - len(metrics)) > 0:
-                found.append(f"metrics.jsonl: {lines} of {written} lines can't be read, or are of a step told twice")
-        except OSError as error:
-            found.append(f"metrics.jsonl can't be read: {error.strerror}")
-    elif attempts and measures(folder.path) is None:
-        found.append("metrics.jsonl is missing")
+    if metrics and (folder.metrics_file.exists() or (attempts and measures(folder.path) is None)):
+        found.append(metrics)
     files = [*folder.evaluation.glob(f"*/{RESULT}"), folder.probe_file]
     unread = [file for file in files if file.exists() and not read_json(file)]
     return [*found, *(f"{file.relative_to(folder.path)} can't be read" for file in sorted(unread))]

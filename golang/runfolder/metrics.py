@@ -22,10 +22,11 @@ TIMINGS = frozenset({"time", "attempt", "images_per_second", "data_wait_seconds"
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics file; a half-written one is excluded."""
-    return _lines(path.read_text(errors="replace")) if path.is_file() else []
+    return lines_of(path.read_text(errors="replace")) if path.is_file() else []
 
 
-def _lines(written: str) -> list[dict[str, Any]]:
+def lines_of(written: str) -> list[dict[str, Any]]:
+    """Those of a text that can be read."""
     lines = []
     for text in written.splitlines():
         try:
@@ -55,7 +56,7 @@ class Tail:
     def read(self) -> list[dict[str, Any]]:
         """The lines that came since the last call."""
         whole, newline, self._rest = (self._rest + self._file.read()).rpartition(b"\n")
-        return _lines(whole.decode(errors="replace")) if newline else []
+        return lines_of(whole.decode(errors="replace")) if newline else []
 
 
 class MetricsLog:

@@ -21,7 +21,6 @@ _WRITERS: Mapping[str, Callable[[Runs, Path], list[Path]]] = {
     "parquet": write_parquet,
     "tensorboard": write_events,
 }
-FORMATS = (*_WRITERS, MLFLOW)
 
 
 def export(sweep: Path, to: str, into: str | None = None) -> str:
@@ -29,7 +28,7 @@ def export(sweep: Path, to: str, into: str | None = None) -> str:
     runs have it then.
 
     Args:
-        to: one of FORMATS.
+        to: csv, parquet, tensorboard or mlflow.
         into: a folder, or for MLflow also a server's address; by itself a folder in the sweep's.
     Raises: ExportError where there is no run, a package is missing or nothing can be written; ConfigError for a link.
     """

@@ -19,8 +19,8 @@ Point = tuple[str, int, float, int]  # key, step, value, milliseconds since 1970
 
 
 def send(runs: Runs, sweep: str, address: str) -> list[str]:
-    """Brings runs to MLflow, as an experiment of the sweep's name; the address of each run there. What is there
-    already is left; a run that holds a point which no longer stands is made anew. Raises ExportError."""
+    """Brings runs to MLflow, as an experiment of the sweep's name; the id of each run there. What is there already
+    is left; a run that holds a point which no longer stands is made anew. Raises ExportError."""
     # Set before MLflow is imported: it would tell of its use, wait for minutes for a server, and keep no plain folder.
     for name, value in (("DISABLE_TELEMETRY", "true"), ("HTTP_REQUEST_MAX_RETRIES", "2"), ("ALLOW_FILE_STORE", "true")):
         os.environ.setdefault(f"MLFLOW_{name}", value)
@@ -78,10 +78,10 @@ def _missing(client: Any, there: Any, points: Sequence[Point], params: dict[str,
             _spot((key, one.step, one.value, one.timestamp))
             for one in client.get_metric_history(there.info.run_id, key)
         ]
-    changed = any(params.get(key) != value for key, value in there.data.params.items())
-    if changed or len(set(theirs)) < len(theirs) or set(theirs) - ours.keys():
+    changed, held = any(params.get(key) != value for key, value in there.data.params.items()), set(theirs)
+    if changed or len(held) < len(theirs) or held - ours.keys():
         return None
-    return [point for spot, point in ours.items() if spot not in set(theirs)]
+    return [point for spot, point in ours.items() if spot not in held]
 
 
 def _spot(point: Point) -> tuple[str, int, str]:

@@ -14,7 +14,7 @@ from golang.errors import ConfigError, GolangError
 from golang.records.record import Record
 from golang.records.table import Runs, row, runs
 from golang.runfolder.files import as_number
-from golang.runfolder.results import per_class, results
+from golang.runfolder.results import per_class
 from launch.settings import secret_in
 
 
@@ -60,7 +60,7 @@ def kept_line(run: Record, line: Mapping[str, Any]) -> dict[str, Any]:
 
 def classes(run: Record) -> Iterator[dict[str, Any]]:
     """A row for each class that an evaluation of the run measured, in points."""
-    for name, facts in results(run.folder).items():
+    for name, facts in run.evaluations().items():
         mask = facts.get("mask")
         measured = {str(facts.get("measure", "AP")): facts, "mask AP": mask if isinstance(mask, dict) else {}}
         for measure, own in measured.items():

@@ -10,6 +10,7 @@ from typing import Any
 from launch.live.feed import Feed, stamps
 from launch.live.server import HERE, Server
 from launch.report.web.payload import payload
+from launch.report.web.reading import Kept
 from launch.report.web.render import Live, render
 from launch.text import plain, shown
 
@@ -17,7 +18,8 @@ from launch.text import plain, shown
 def serve(sweep: Path, port: int, every: float) -> None:
     """Says where the page is, and serves it until it is interrupted. Raises GolangError where the port can't be
     had or the page not be made."""
-    feed = Feed(lambda: payload(sweep), lambda: stamps(sweep), every)
+    kept: Kept = {}
+    feed = Feed(lambda: payload(sweep, kept), lambda: stamps(sweep), every)
     with Server(sweep, port, feed, _page) as server:
         server.page()  # what it can't be made of is said here
         print(address(sweep.name, server), flush=True)

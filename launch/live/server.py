@@ -106,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "golang", ""
     timeout = _PATIENCE
+    _begun = False  # whether the head of the answer has been sent
 
     def log_message(self, format: str, *values: object) -> None:
         """Nothing: a request's line holds the token."""
@@ -135,10 +136,11 @@ class Handler(BaseHTTPRequestHandler):
                 self._say(404, "there is nothing of that name")
         except NotFoundError as error:
             self._say(404, str(error))
+        except (ConnectionError, TimeoutError):
+            raise
         except (GolangError, OSError) as error:
-            if isinstance(error, (ConnectionError, TimeoutError)):
-                raise
-            self._say(503, str(error))
+            if not self._begun:  # a stream ends, and its page asks again
+                self._say(503, str(error))
 
     do_HEAD = do_GET  # noqa: N815 - as http.server names it
 
@@ -189,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
             self._write(content)
 
     def _head(self, status: int, kind: str, length: int | None = None) -> None:
-        self.close_connection = True
+        self.close_connection = self._begun = True
         self.send_response(status)
         headers = {
             "Content-Type": kind,

@@ -94,7 +94,7 @@ class Board(App[bool]):
         while not self._left.wait(self._every):
             try:
                 found = self._look()
-            except GolangError as error:  # the folder is away: for a moment, or for good
+            except (GolangError, OSError) as error:  # the folder is away: for a moment, or for good
                 found = self._lines, str(error)
             self.post_message(self.Looked(found))
 

@@ -14,7 +14,8 @@ from golang.records import record
 from golang.records.record import Metrics, Record, is_below
 from golang.runfolder.files import as_number, read_json
 from golang.runfolder.folder import Attempt
-from golang.runfolder.results import per_class, results
+from golang.runfolder.results import per_class
+from launch.sweep.folder import frozen_code
 
 FINGERPRINTS = ("data.train.fingerprint", "data.val.fingerprint")
 Kind = Literal["setting", "data", "code", "version"]
@@ -94,7 +95,7 @@ def _differences(one: Record, other: Record) -> Iterator[Difference]:
         yield from _differing("setting", key, settings, not is_below(key, OUTSIDE))
     for key in FINGERPRINTS:
         yield from _differing("data", key, settings, key == FINGERPRINTS[0])
-    code = [{"snapshot": read_json(run.folder.overrides_file).get("code")} for run in (one, other)]
+    code = [{"snapshot": frozen_code(run.path)} for run in (one, other)]
     yield from _differing("code", "snapshot", code, True)
     versions = [_versions(run) for run in (one, other)]
     for key in dict.fromkeys([*versions[0], *versions[1]]):
@@ -145,7 +146,7 @@ def _is_loss(value: object) -> bool:
 
 def _scores(one: Record, other: Record) -> tuple[tuple[Score, ...], tuple[Score, ...], list[str]]:
     scores, classes, missing = [], [], []
-    found = results(one.folder), results(other.folder)
+    found = one.evaluations(), other.evaluations()
     for name in sorted(one.scores.keys() & other.scores.keys()):
         scores.append(Score(name, "", one.scores[name], other.scores[name]))
         mine, theirs = (per_class(facts.get(name, {})) for facts in found)

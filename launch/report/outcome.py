@@ -10,7 +10,7 @@ from typing import Any
 
 from golang.records import record
 from golang.records.lives import Life, count, when
-from golang.records.record import Metrics, Record
+from golang.records.record import Record, Told
 from golang.records.table import own_folders
 from golang.runfolder.folder import RunFolder
 from golang.runfolder.results import pictures
@@ -48,7 +48,7 @@ def folders(sweep: Path) -> dict[Path, list[dict[str, Any]]]:
     return {folder: lines[folder.name] for folder in own_folders(sweep) if folder.parent == sweep}
 
 
-def outcome(folder: Path, lines: Sequence[dict[str, Any]], metrics: Metrics | None = None) -> RunOutcome:
+def outcome(folder: Path, lines: Sequence[dict[str, Any]], metrics: Told | None = None) -> RunOutcome:
     """Of one run, with its lines of the ledger; `metrics` as for `record.read`."""
     run = record.read(folder, metrics)
     in_place = {count(line.get("attempt")) for line in lines if line["event"] == "attempt" and line.get("in_place")}

@@ -42,7 +42,7 @@ make setup TORCH=cpu TORCH_INDEX=ADDRESS
 conda env create -f environment-cpu.yml
 """: INSTALLS,
     """\
-pip install "dist/golang_ssl-0.1.0-py3-none-any.whl[launch,tracking,fast,toy,export,transfer,table]"
+pip install "dist/golang_ssl-0.1.0-py3-none-any.whl[launch,tracking,fast,toy,export,transfer,table,report]"
 """: "installs from an index; tests/unit/test_packaging.py installs the wheel without",
     """\
 make test

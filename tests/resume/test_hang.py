@@ -154,7 +154,7 @@ def test_a_peer_that_dies_ends_a_rank_that_cannot_see_it(config: Config, tmp_pat
     run = tmp_path / "run"
     began = time.monotonic()
     assert launch(patient, run, ranks=2, prepare=blocked_launch) == [exits.PEER_LOST, -signal.SIGKILL]
-    assert time.monotonic() - began < 300, "long before hang_seconds"
+    assert time.monotonic() - began < 120, "long before hang_seconds"
     cause = json.loads((run / "attempts/00/cause.json").read_text())
     assert cause["cause"] == "killed" and "another rank is gone since step 6; the last checkpoint" in cause["message"]
     assert "in launch_kernels" in (run / "attempts/00/rank0.stacks").read_text()

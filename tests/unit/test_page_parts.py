@@ -86,19 +86,20 @@ def test_more_runs_have_fewer_points_each_and_the_page_says_how_many() -> None:
 
 def test_a_run_that_stays_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = make(tmp_path / "s", Shape(rates=(0.6,), prototypes=(300,), seeds=2, lines=8))
-    first, points = reading.read(sweep)
+    kept: reading.Kept = {}
+    first, points = reading.read(sweep, kept)
     assert points == curves.MOST and [one.code for one in first] == ["3f9c2a71"] * 2
     assert first[0].versions["torch"] == "2.11.0" and first[0].logs[3] == {"attempt": 0, "rank": 3, "bytes": 340}
     monkeypatch.setattr(reading, "_read", lambda *arguments: pytest.fail("read again"))
-    assert reading.read(sweep)[0] == first
+    assert reading.read(sweep, kept)[0] == first
     monkeypatch.undo()
     run = first[1].outcome.folder
     run.metrics_file.write_text("")
-    changed, _ = reading.read(sweep)
+    changed, _ = reading.read(sweep, kept)
     assert [one.curves.lines for one in changed] == [8, 0] and changed[0] is first[0]
     cause = run.attempts / "01/cause.json"
     files.write(cause, json.dumps({"cause": "hang", "step": 1}))
-    assert reading.read(sweep)[0][1].outcome.attempts[-1].cause == "hang"
+    assert reading.read(sweep, kept)[0][1].outcome.attempts[-1].cause == "hang"
 
 
 def test_many_runs_are_read_by_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +112,7 @@ def test_many_runs_are_read_by_other_processes(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(reading, "ProcessPoolExecutor", broken)
     assert reading._read_together(*asked(sweep)) == found
-    assert [one.outcome for one in reading.read(sweep)[0]] == [one.outcome for one in found]
+    assert [one.outcome for one in reading.read(sweep, {})[0]] == [one.outcome for one in found]
 
 
 def asked(sweep: Path) -> tuple[list[Path], list[list[dict[str, Any]]], list[int]]:

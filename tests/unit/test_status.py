@@ -168,6 +168,7 @@ def test_short_names() -> None:
 def test_no_torch(sweep: Path) -> None:
     """By none of the commands, one after the other."""
     typed = ["status", "logs 1bcd", "cancel mine", "resume mine", "doctor mine", "report mine"]
+    typed += ["compare 1bcd 3bcd", "export mine --to csv"]
     script = (
         "import sys\nfrom launch.__main__ import main\n"
         f"for words in {typed}:\n    main(words.split())\n    assert 'torch' not in sys.modules, words"

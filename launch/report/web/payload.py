@@ -14,20 +14,20 @@ from launch.report.outcome import RunOutcome
 from launch.report.web import about, costs, curves
 from launch.report.web.classes import Classes
 from launch.report.web.pictures import pictures
-from launch.report.web.reading import Reading, read
+from launch.report.web.reading import Kept, Reading, read
 
 _LONGEST = 60  # characters of a run's label
 
 
-def payload(sweep: Path) -> dict[str, Any]:
-    """Of a sweep's runs, the best first; what is missing or damaged is said in `missing`."""
-    return report(sweep)[1]
+def payload(sweep: Path, kept: Kept | None = None) -> dict[str, Any]:
+    """Of a sweep's runs, the best first; what is missing or damaged is said in `missing`. `kept` as for `read`."""
+    return report(sweep, kept)[1]
 
 
-def report(sweep: Path) -> tuple[list[RunOutcome], dict[str, Any]]:
+def report(sweep: Path, kept: Kept | None = None) -> tuple[list[RunOutcome], dict[str, Any]]:
     """What came of the runs, the best first, and what the page shows of them. Raises DataError if `sweep` is no
     folder."""
-    found, points = read(sweep)
+    found, points = read(sweep, {} if kept is None else kept)
     places = {run.name: place for place, run in enumerate(best_first([one.outcome for one in found]))}
     found.sort(key=lambda one: places[one.outcome.name])
     runs = [one.outcome for one in found]

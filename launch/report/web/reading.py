@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golang.errors import GolangError
-from golang.records.record import metrics_of
-from golang.runfolder.files import read_json
+from golang.data.pool import follow_parent, processors
+from golang.records.record import told
 from golang.runfolder.folder import Attempt, RunFolder
 from golang.runfolder.results import per_class
 from launch.report.outcome import RunOutcome, folders, outcome
 from launch.report.web import curves
 from launch.report.web.curves import Curves
+from launch.sweep.folder import frozen_code
 
 _POOL = 64  # runs from which several processes are worth their start
 
@@ -44,25 +43,24 @@ class Reading:
     code: str  # the snapshot that it was last submitted with; "" if there is none
 
 
-_kept: dict[Path, tuple[object, Reading]] = {}  # of a page that is made again and again
+Kept = dict[Path, tuple[object, Reading]]  # what was read for a page that is made again and again
 
 
-def read(sweep: Path) -> tuple[list[Reading], int]:
-    """The runs of a sweep, and how many points their curves have at most."""
+def read(sweep: Path, kept: Kept) -> tuple[list[Reading], int]:
+    """The runs of a sweep, and how many points their curves have at most. `kept` is brought up to date: what it has of
+    runs that have written nothing since is not read again."""
     lines = folders(sweep)
     points = curves.points_of(len(lines))
     stamps = {folder: (points, len(own), *stamp(RunFolder(folder))) for folder, own in lines.items()}
-    changed = [folder for folder in lines if folder not in _kept or _kept[folder][0] != stamps[folder]]
+    changed = [folder for folder in lines if folder not in kept or kept[folder][0] != stamps[folder]]
     asked = (changed, [lines[folder] for folder in changed], [points] * len(changed))
     fresh = _read_together(*asked) if len(changed) >= _POOL else list(map(_read, *asked))
-    found = {folder: _kept[folder][1] for folder in lines if folder not in changed} | dict(
-        zip(changed, fresh, strict=True)
+    found = {folder: reading for folder, (_, reading) in kept.items()} | dict(zip(changed, fresh, strict=True))
+    kept.clear()
+    # Of a run that is under way, its end may leave no trace.
+    kept.update(
+        (folder, (stamps[folder], found[folder])) for folder in lines if found[folder].outcome.state != "running"
     )
-    for folder in lines:  # of one that is under way, its end may leave no trace
-        if found[folder].outcome.state == "running":
-            _kept.pop(folder, None)
-        else:
-            _kept[folder] = (stamps[folder], found[folder])
     return [found[folder] for folder in lines], points
 
 
@@ -71,31 +69,30 @@ def _read_together(*asked: Sequence[Any]) -> list[Reading]:
     read from a pipe."""
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
+        with ProcessPoolExecutor(processors(), context, follow_parent) as pool:
             return list(pool.map(_read, *asked, chunksize=8))
     except BrokenProcessPool:
         return list(map(_read, *asked))
 
 
 def _read(folder: Path, lines: Sequence[dict[str, Any]], points: int) -> Reading:
-    run, metrics = RunFolder(folder), metrics_of(RunFolder(folder))
+    run = RunFolder(folder)
+    metrics = told(run)
     found = outcome(folder, lines, metrics)
     return Reading(
         outcome=found,
-        curves=curves.pack(metrics, points),
+        curves=curves.pack(metrics.lines, points),
         classes=dict(_classes(found)),
         logs=[log for number in run.attempt_numbers() for log in _logs(Attempt(run, number))],
         versions=_versions(run),
-        code=str(read_json(run.overrides_file).get("code", "")),
+        code=frozen_code(folder),
     )
 
 
 def _classes(run: RunOutcome) -> Iterator[tuple[str, Scored]]:
-    for name in sorted(run.scores):
-        with contextlib.suppress(GolangError):
-            facts = run.evaluation(name)
-            if points := per_class(facts):
-                yield name, Scored(str(facts.get("measure", "AP")), points)
+    for name, facts in sorted(run.evaluations().items()):
+        if name in run.scores and (points := per_class(facts)):
+            yield name, Scored(str(facts.get("measure", "AP")), points)
 
 
 def _logs(attempt: Attempt) -> list[dict[str, int]]:

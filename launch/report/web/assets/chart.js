@@ -62,7 +62,13 @@ async function drawAll() {
   while (waiting.size > 0) {
     const [id, job] = waiting.entries().next().value;
     waiting.delete(id);
-    await drawOne(id, job);
+    try {
+      await drawOne(id, job);
+    } catch (error) {
+      drawn.delete(id);
+      byId(id)?.replaceChildren(element("p", { class: "empty" }, `This can't be drawn: ${error.message}`));
+      console.error(error);
+    }
     await new Promise((go) => setTimeout(go));
   }
   drawing = false;

@@ -40,25 +40,13 @@ function showDifferences(a, b) {
   fill(byId("differences"), ["kind", "what", "first", "second"], lines.length ? lines : none);
 }
 
-// A curve at given steps, straight between its points; null outside of them.
-function at(curve, steps) {
-  let place = 0;
-  return steps.map((step) => {
-    while (place + 1 < curve.x.length && curve.x[place + 1] < step) place += 1;
-    const [left, right] = [curve.x[place], curve.x[place + 1]];
-    if (left === step || right === undefined) return left === step ? curve.y[place] : null;
-    if (step < left || step > right) return null;
-    return curve.y[place] + ((curve.y[place + 1] - curve.y[place]) * (step - left)) / (right - left);
-  });
-}
-
 async function partingChart(a, b) {
   const [first, second] = await Promise.all([curveOf(a, "loss", "step"), curveOf(b, "loss", "step")]);
   byId("parting").textContent = "";
   if (!first || !second || a === b) return null;
-  const steps = [...new Set([...first.x, ...second.x])].sort((x, y) => x - y);
-  const [one, two] = [at(first, steps), at(second, steps)];
-  const gaps = steps.map((step, place) => (one[place] === null || two[place] === null ? null : { step, gap: two[place] - one[place], of: Math.abs(one[place]) })).filter((gap) => gap !== null);
+  // Thinned curves keep different lines, so only steps that both keep are compared.
+  const other = new Map(second.x.map((step, place) => [step, second.y[place]]));
+  const gaps = first.x.flatMap((step, place) => (other.has(step) ? [{ step, gap: other.get(step) - first.y[place], of: Math.abs(first.y[place]) }] : []));
   byId("parting").textContent = partingWords(gaps);
   const curves = [[a, first, COLORS[0], "solid"], [b, second, COLORS[1], "dash"]];
   return {
@@ -74,14 +62,14 @@ async function partingChart(a, b) {
 const NEAR = 0.01;
 
 function partingWords(gaps) {
-  if (gaps.length === 0) return "They have no steps in common.";
+  if (gaps.length === 0) return "Their curves keep no step that both have.";
   const differs = gaps.find(({ gap, of }) => Math.abs(gap) > 1e-4 * of);
   if (!differs) return `The losses are the same, to the digits that are kept, up to step ${gaps[gaps.length - 1].step}.`;
   let since = gaps.length;
   while (since > 0 && Math.abs(gaps[since - 1].gap) > NEAR * gaps[since - 1].of) since -= 1;
   const end = gaps[gaps.length - 1];
   const apart = since < gaps.length ? `from step ${gaps[since].step} on they stay more than 1 % apart` : "they end within 1 % of each other";
-  return `The losses differ from step ${differs.step} on; ${apart}. At step ${end.step} the second is ${end.gap >= 0 ? "higher" : "lower"} by ${brief(Math.abs(end.gap))}.`;
+  return `The losses differ from step ${differs.step} on; ${apart}. At step ${end.step} the second is ${end.gap >= 0 ? "higher" : "lower"} by ${brief(Math.abs(end.gap))}. Compared at the steps that both curves keep.`;
 }
 
 function classChart(a, b) {

@@ -83,7 +83,7 @@ function settingsOf(run) {
 
 function filesOf(run) {
   const places = [["Folder", run.path], ["Settings", `${run.path}/config.yaml`], ["Metrics", `${run.path}/metrics.jsonl`], ["Checkpoints", `${run.path}/checkpoints`], ["Evaluations", `${run.path}/evaluation`], ["Code", run.code || "not known"], ["Versions", Object.entries(data.versions[run.versions] ?? {}).map(([key, value]) => `${key} ${value}`).join(", ") || "not known"]];
-  const logs = run.logs.map((log) => element("li", {}, log.rank === 0 || run.logs.length <= 40 ? logEntry(run, log) : null)).filter((item) => item.textContent);
+  const logs = run.logs.map((log) => element("li", {}, logEntry(run, log)));
   return element("div", {}, element("h3", {}, "Where its files are"), element("dl", { class: "facts" }, pairs(places)), logs.length ? element("h3", {}, "Logs") : null, element("ul", { class: "logs" }, logs));
 }
 

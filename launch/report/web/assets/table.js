@@ -40,7 +40,9 @@ function isShown(column) {
 }
 
 function asFigure(value) {
-  return typeof value === "number" ? value : /^-?[\d.]+(e[-+]?\d+)?$/i.test(value ?? "") ? Number(value) : null;
+  if (typeof value === "number") return value;
+  const found = /^-?[\d.]+(e[-+]?\d+)?$/i.test(value ?? "") ? Number(value) : NaN;
+  return Number.isNaN(found) ? null : found;
 }
 
 // Numbers before texts before what is missing, which is last in either direction.
